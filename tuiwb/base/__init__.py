@@ -1,0 +1,1 @@
+"""What every room stands on: paths, settings, errors, atomic files, the text gate, cancellable tasks, units."""

@@ -1,0 +1,214 @@
+"""The settings file: what it holds, where each value came from, and how one is changed.
+
+`config.toml` in the config folder. A key is `section.name` there, `TUIWB_SECTION_NAME` in the environment (which wins).
+The docstring under a field is its help on the settings screen and in `tuiwb config show`.
+"""
+
+import ast
+import inspect
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from tuiwb.base import atomic, paths
+from tuiwb.base.errors import EnvironmentFault, InputFault, reason_of
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the settings file."""
+
+
+class Screen(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    theme: str = "textual-dark"
+    """Colour theme; every theme that Textual ships can be named."""
+    mouse: bool = True
+    """Take mouse clicks; off leaves selection and copying to the terminal."""
+    animation: bool = False
+    """Animate scrolling and transitions; off saves bytes on a slow link."""
+    refresh_s: float = 1.0
+    """Seconds between two looks at runs and hardware while a screen shows them."""
+    clipboard: Literal["auto", "osc52", "off"] = "auto"
+    """How copying reaches your own machine: auto and osc52 send OSC 52, through tmux as well."""
+    restore_session: bool = True
+    """Open with the recipe and screen of last time."""
+
+
+class Places(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    runs: str = ""
+    """Folder of the runs; empty means runs/ in the data folder."""
+    models: str = ""
+    """Folder of the models that `tuiwb models get` brings; empty means models/ in the data folder."""
+    cache: str = ""
+    """Folder of what may be lost; empty means the cache folder."""
+
+
+class Worker(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    python: str = ""
+    """Interpreter of the training processes; empty means the one that runs tuiwb."""
+    launcher: list[str] = []
+    """Words put before the interpreter, such as ["nice", "-n", "5"]."""
+    stop_grace_s: float = 60.0
+    """Seconds that a stopping run gets for its checkpoint, at least; three times the longest step is added."""
+
+
+class Hub(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    offline: bool = False
+    """Never ask the hub; as HF_HUB_OFFLINE=1."""
+    timeout_s: float = 10.0
+    """Seconds to wait for the hub before the next source is tried."""
+
+
+class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    screen: Screen = msgspec.field(default_factory=Screen)
+    places: Places = msgspec.field(default_factory=Places)
+    worker: Worker = msgspec.field(default_factory=Worker)
+    hub: Hub = msgspec.field(default_factory=Hub)
+    keys: dict[str, str] = {}
+    """Keys of your own: action id = key or comma-separated keys; `tuiwb config show` lists the ids."""
+
+
+SECTIONS: dict[str, type[Section]] = {"screen": Screen, "places": Places, "worker": Worker, "hub": Hub}
+
+
+def load(path: Path | None = None, environ: dict[str, str] | None = None) -> Settings:
+    """The settings in force: defaults, then the file, then the environment.
+
+    Raises:
+        InputFault: the file or a variable holds something that is not a setting.
+        EnvironmentFault: the file cannot be read.
+    """
+    file = path or paths.config_file()
+    values: dict[str, Any] = {}
+    try:
+        values = tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        pass
+    except tomllib.TOMLDecodeError as error:
+        raise InputFault(f"not valid TOML: {error}", file=file) from error
+    except UnicodeDecodeError as error:
+        raise InputFault(f"not valid UTF-8 at byte {error.start}", file=file) from error
+    except OSError as error:
+        raise EnvironmentFault(f"cannot be read ({reason_of(error)})", file=file) from error
+    _check_names(values, file)
+    merged = _with_environment(values, os.environ if environ is None else environ)
+    try:
+        return msgspec.convert(merged, Settings)
+    except msgspec.ValidationError as error:
+        raise InputFault(_plain(str(error)), file=file) from error
+
+
+def save(key: str, value: object, path: Path | None = None) -> None:
+    """Write one setting, keeping the rest of the file and its comments as they are.
+
+    Args:
+        key: `section.name`, or `keys.<action id>`.
+
+    Raises:
+        UsageFault, InputFault: no such setting, or not its type; nothing was written.
+        EnvironmentFault: the file cannot be written; the old one is untouched.
+    """
+    import tomlkit
+
+    file = path or paths.config_file()
+    text = file.read_text("utf-8") if file.exists() else ""
+    document = tomlkit.parse(text)
+    section, _, name = key.partition(".")
+    table = document.setdefault(section, tomlkit.table())
+    table[name] = value
+    plain = document.unwrap()
+    _check_names(plain, file)
+    try:
+        msgspec.convert(plain, Settings)
+    except msgspec.ValidationError as error:
+        raise InputFault(_plain(str(error)), key=key) from error
+    paths.private_folder(file.parent)
+    try:
+        atomic.write_text(file, tomlkit.dumps(document))
+    except OSError as error:
+        raise EnvironmentFault(f"cannot be written ({reason_of(error)})", file=file) from error
+
+
+def help_texts() -> dict[str, str]:
+    """The sentence under each field, by `section.name`."""
+    texts: dict[str, str] = {}
+    for section, struct in SECTIONS.items():
+        texts |= {f"{section}.{name}": text for name, text in _field_docs(struct).items()}
+    return texts
+
+
+def runs_root(settings: Settings | None = None) -> Path:
+    given = (settings or load()).places.runs
+    return Path(given).expanduser() if given else paths.data_home() / "runs"
+
+
+def models_root(settings: Settings | None = None) -> Path:
+    given = (settings or load()).places.models
+    return Path(given).expanduser() if given else paths.data_home() / "models"
+
+
+def cache_root(settings: Settings | None = None) -> Path:
+    given = (settings or load()).places.cache
+    return Path(given).expanduser() if given else paths.cache_home()
+
+
+def _field_docs(struct: type) -> dict[str, str]:
+    """Docstrings under fields, which Python itself does not keep."""
+    (definition,) = ast.parse(inspect.getsource(struct)).body
+    assert isinstance(definition, ast.ClassDef)
+    docs = {}
+    for field, doc in zip(definition.body, definition.body[1:], strict=False):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(doc, ast.Expr)
+            and isinstance(doc.value, ast.Constant)
+        ):
+            docs[field.target.id] = str(doc.value.value)
+    return docs
+
+
+def _check_names(values: dict[str, Any], file: Path) -> None:
+    import difflib
+
+    known = {name: set(struct.__struct_fields__) for name, struct in SECTIONS.items()}
+    for section, table in values.items():
+        if section == "keys":
+            continue
+        if section not in known:
+            raise InputFault(_unknown(section, [*known, "keys"], difflib), file=file, key=section)
+        if isinstance(table, dict):
+            for name in table:
+                if name not in known[section]:
+                    raise InputFault(
+                        _unknown(name, sorted(known[section]), difflib), file=file, key=f"{section}.{name}"
+                    )
+
+
+def _unknown(name: str, known: list[str], difflib: Any) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return "no such setting" + (f"; did you mean `{near[0]}`?" if near else f"; there are {', '.join(known)}")
+
+
+def _with_environment(values: dict[str, Any], environ: Any) -> dict[str, Any]:
+    merged = {name: dict(table) if isinstance(table, dict) else table for name, table in values.items()}
+    for section, struct in SECTIONS.items():
+        for field in msgspec.structs.fields(struct):
+            raw = environ.get(f"TUIWB_{section}_{field.name}".upper())
+            if raw is not None:
+                merged.setdefault(section, {})[field.name] = _from_text(raw, field.type, section, field.name)
+    return merged
+
+
+def _from_text(raw: str, wanted: Any, section: str, name: str) -> Any:
+    try:
+        return msgspec.convert(raw.split() if wanted == list[str] else raw, wanted, strict=False)
+    except msgspec.ValidationError as error:
+        raise InputFault(_plain(str(error)), key=f"TUIWB_{section}_{name}".upper()) from error
+
+
+def _plain(message: str) -> str:
+    """msgspec's sentence in the words of the settings file: `$.screen.mouse` is `screen.mouse`."""
+    return message.replace("`$.", "`").replace("Expected", "expected")

@@ -1,0 +1,49 @@
+"""How quantities are written: sizes in GiB with the unit, counts with separators, times with theirs."""
+
+GIB = 1 << 30
+MIB = 1 << 20
+
+
+def size(count: float) -> str:
+    """Bytes as people read them, binary units: `512 B`, `3.4 MiB`, `15.3 GiB`, `2.1 TiB`."""
+    if count < 1024:
+        return f"{count:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        count /= 1024
+        if count < 1000:
+            return f"{count:.1f} {unit}" if count < 100 else f"{count:.0f} {unit}"
+    return f"{count / 1024:.1f} TiB"
+
+
+def gib(count: float) -> str:
+    """Bytes always in GiB, for columns that are compared: `0.25 GiB`, `15.3 GiB`."""
+    value = count / GIB
+    return f"{value:.2f} GiB" if abs(value) < 10 else f"{value:.1f} GiB"
+
+
+def count(number: int) -> str:
+    """`49,152`."""
+    return f"{number:,}"
+
+
+def parameters(number: int) -> str:
+    """A parameter count as model names write it: `135M`, `1.2B`, `70.6B`."""
+    for unit, power in (("T", 12), ("B", 9), ("M", 6), ("K", 3)):
+        if number >= 10**power:
+            value = number / 10**power
+            return f"{value:.0f}{unit}" if value >= 100 else f"{value:.3g}{unit}"
+    return str(number)
+
+
+def duration(seconds: float) -> str:
+    """`0.8 s`, `42 s`, `3 min 05 s`, `2 h 07 min`, `3 d 04 h`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600:02d} h"
