@@ -4,8 +4,6 @@
 The docstring under a field is its help on the settings screen and in `tuiwb config show`.
 """
 
-import ast
-import inspect
 import os
 import tomllib
 from pathlib import Path
@@ -15,6 +13,7 @@ import msgspec
 
 from tuiwb.base import atomic, paths
 from tuiwb.base.errors import EnvironmentFault, InputFault, reason_of
+from tuiwb.base.fielddocs import field_docs
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -135,7 +134,7 @@ def help_texts() -> dict[str, str]:
     """The sentence under each field, by `section.name`."""
     texts: dict[str, str] = {}
     for section, struct in SECTIONS.items():
-        texts |= {f"{section}.{name}": text for name, text in _field_docs(struct).items()}
+        texts |= {f"{section}.{name}": text for name, text in field_docs(struct).items()}
     return texts
 
 
@@ -152,22 +151,6 @@ def models_root(settings: Settings | None = None) -> Path:
 def cache_root(settings: Settings | None = None) -> Path:
     given = (settings or load()).places.cache
     return Path(given).expanduser() if given else paths.cache_home()
-
-
-def _field_docs(struct: type) -> dict[str, str]:
-    """Docstrings under fields, which Python itself does not keep."""
-    (definition,) = ast.parse(inspect.getsource(struct)).body
-    assert isinstance(definition, ast.ClassDef)
-    docs = {}
-    for field, doc in zip(definition.body, definition.body[1:], strict=False):
-        if (
-            isinstance(field, ast.AnnAssign)
-            and isinstance(field.target, ast.Name)
-            and isinstance(doc, ast.Expr)
-            and isinstance(doc.value, ast.Constant)
-        ):
-            docs[field.target.id] = str(doc.value.value)
-    return docs
 
 
 def _check_names(values: dict[str, Any], file: Path) -> None:
