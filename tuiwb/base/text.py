@@ -3,8 +3,8 @@
 Dataset rows, model output, file names, run names, logs and errors of libraries may hold escape sequences, bidirectional
 overrides and zero-width characters. `gate` shows those as visible symbols and leaves the rest as it is. It is
 idempotent, and its result never moves the cursor, changes a colour or hides a character. Markup is neutralised by
-never parsing it: a gated string goes into `Text`, `Content` or a widget with `markup=False`; where a library insists
-on parsing, `gate_markup` escapes it too.
+never parsing it: a gated string goes into `Text`, `Content` or a widget with `markup=False` (no escaping of markup that
+we tried survives every run of backslashes and brackets).
 """
 
 import re
@@ -40,11 +40,6 @@ def gate(text: str, *, lines: bool = True, width: int | None = None) -> str:
 def gate_line(text: str, width: int | None = None) -> str:
     """`gate` for a place that has one line."""
     return gate(text, lines=False, width=width)
-
-
-def gate_markup(text: str, *, lines: bool = True) -> str:
-    """`gate` for a place whose markup parser cannot be switched off: `[` is escaped as well."""
-    return gate(text, lines=lines).replace("\\", "\\\\").replace("[", "\\[")
 
 
 def _symbol(character: str) -> str:

@@ -1,0 +1,77 @@
+"""The spine of the command line: exit codes, one sentence for each error, nothing imported that is not needed."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tuiwb.base.errors import InputFault
+from tuiwb.cli import config, main
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "tuiwb", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_version_imports_nothing_beyond_the_entry_point() -> None:
+    code = "import sys; from tuiwb.cli.main import main; main(['--version']); print(*sorted(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    version, modules = out.splitlines()
+    assert version.startswith("tuiwb ")
+    assert not {"argparse", "json", "rich", "textual", "torch", "tuiwb.cli.config"} & set(modules.split())
+
+
+def test_wrong_use_ends_with_2() -> None:
+    done = run("config", "nothing")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_an_input_fault_is_one_sentence_and_ends_with_3(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> int:
+        raise InputFault("no rows\x1b[2J", file="data.jsonl", line=3, key="text")
+
+    monkeypatch.setattr(config, "_path", fail)
+    assert main.main(["config", "path", "--json"]) == 3
+    out, err = capsys.readouterr()
+    assert err == "tuiwb: data.jsonl:3: text: no rows␛[2J\n"
+    assert json.loads(out) == {
+        "error": "no rows\x1b[2J",
+        "file": "data.jsonl",
+        "line": 3,
+        "key": "text",
+        "exit_code": 3,
+    }
+
+
+def test_a_bug_is_told_without_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> int:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(config, "_path", fail)
+    assert main.main(["config", "path"]) == 1
+    err = capsys.readouterr().err
+    assert "ZeroDivisionError" in err
+    assert len(err.splitlines()) == 1
+    log = err.rsplit(" ", 1)[1].strip()
+    with open(log) as file:
+        assert "Traceback" in file.read()
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m tuiwb config show | head -1", shell=True, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("verb", sorted(main.VERBS))
+def test_every_verb_explains_itself(verb: str) -> None:
+    done = run(verb, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "usage: tuiwb" in done.stdout
