@@ -23,9 +23,14 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> No
     target = tmp_path / "folder" / "state.json"
     target.parent.mkdir()
     atomic.write_text(target, "old")
-    with pytest.raises(RuntimeError), atomic.replacing(target) as file:
-        file.write(b"half of the new")
-        raise RuntimeError
+
+    def write_half() -> None:
+        with atomic.replacing(target) as file:
+            file.write(b"half of the new")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
     assert target.read_text() == "old"
     assert list(target.parent.iterdir()) == [target]
 

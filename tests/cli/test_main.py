@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -58,9 +59,7 @@ def test_a_bug_is_told_without_its_traceback(
     err = capsys.readouterr().err
     assert "ZeroDivisionError" in err
     assert len(err.splitlines()) == 1
-    log = err.rsplit(" ", 1)[1].strip()
-    with open(log) as file:
-        assert "Traceback" in file.read()
+    assert "Traceback" in Path(err.rsplit(" ", 1)[1].strip()).read_text()
 
 
 def test_a_closed_pipe_is_quiet() -> None:
