@@ -1,0 +1,94 @@
+"""The run directory: every reader and writer of its files. Standard library only, so that anything can watch a run.
+
+A worker does:
+
+    run = rundir.RunDir(Path(sys.argv[1]))
+    part = run.part(1, "sft")
+    beats, metrics = rundir.BeatWriter(run), rundir.MetricsWriter(part.metrics_file)
+    beats.beat("train", step, total)                 # as often as it likes
+    metrics.write({"current_steps": step, …})        # when a step was logged
+    for request in rundir.pending_requests(run):     # at each step's end, rank 0; save | stop | pause
+        rundir.acknowledge(run, request, checkpoint=saved, step=step)
+    rundir.write_result(run, part, "finished", checkpoint=saved, step=step)
+
+`rundir.read_state(run).get("resume")` names the checkpoint that an attempt begins from.
+"""
+
+from tuiwb.rundir.checkpoint import (
+    CheckpointVerdict,
+    checkpoints,
+    newest_valid_checkpoint,
+    quarantine,
+    quarantine_broken,
+    verify_checkpoint,
+)
+from tuiwb.rundir.control import VERBS, Request, acknowledge, acknowledgement, pending_requests, request
+from tuiwb.rundir.documents import (
+    ACTIVE,
+    RESTING,
+    BeatWriter,
+    append_event,
+    current_attempt,
+    read_beat,
+    read_events,
+    read_exit,
+    read_job,
+    read_result,
+    read_state,
+    write_beat,
+    write_exit,
+    write_job,
+    write_result,
+    write_state,
+)
+from tuiwb.rundir.identity import Identity, boot_id, host_name, machine_id, process_status
+from tuiwb.rundir.jsonl import JsonlTail, MetricsWriter, append_line, last_line, last_lines, offset_of_last, read_all
+from tuiwb.rundir.layout import ATTEMPT, MARK, PartDir, RunDir, new_run_id
+
+__all__ = [
+    "ACTIVE",
+    "ATTEMPT",
+    "MARK",
+    "RESTING",
+    "VERBS",
+    "BeatWriter",
+    "CheckpointVerdict",
+    "Identity",
+    "JsonlTail",
+    "MetricsWriter",
+    "PartDir",
+    "Request",
+    "RunDir",
+    "acknowledge",
+    "acknowledgement",
+    "append_event",
+    "append_line",
+    "boot_id",
+    "checkpoints",
+    "current_attempt",
+    "host_name",
+    "last_line",
+    "last_lines",
+    "machine_id",
+    "new_run_id",
+    "newest_valid_checkpoint",
+    "offset_of_last",
+    "pending_requests",
+    "process_status",
+    "quarantine",
+    "quarantine_broken",
+    "read_all",
+    "read_beat",
+    "read_events",
+    "read_exit",
+    "read_job",
+    "read_result",
+    "read_state",
+    "request",
+    "verify_checkpoint",
+    "write_beat",
+    "write_exit",
+    "write_job",
+    "write_result",
+    "write_state",
+]
