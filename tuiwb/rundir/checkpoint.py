@@ -86,30 +86,19 @@ def verify_checkpoint(path: Path) -> CheckpointVerdict:
     resumable = step is not None and optimizer and "scheduler.pt" in files and ranks > 0
     if _NAME.fullmatch(path.name) and not resumable and (optimizer or ranks or "scheduler.pt" in files):
         # With save_only_model none of the three is written; some of them means that the writing was cut off.
-        lacking = [
-            name
-            for name, there in (
-                ("optimizer", optimizer),
-                ("scheduler.pt", "scheduler.pt" in files),
-                ("rng_state", ranks),
-            )
-            if not there
-        ]
+        expected = {"optimizer": optimizer, "scheduler.pt": "scheduler.pt" in files, "rng_state": ranks > 0}
+        lacking = [name for name, there in expected.items() if not there]
         return CheckpointVerdict(path, False, False, step, f"{' and '.join(lacking)} missing", size)
     return CheckpointVerdict(path, True, resumable, step, None, size)
 
 
 def checkpoints(part: PartDir) -> list[Path]:
     """The checkpoint folders of a part, oldest step first, whole or not."""
-    found = []
     try:
-        names = os.listdir(part.path)
+        named = [(_NAME.fullmatch(path.name), path) for path in part.path.iterdir()]
     except OSError:
         return []
-    for name in names:
-        if match := _NAME.fullmatch(name):
-            found.append((int(match[1]), part.path / name))
-    return [path for _, path in sorted(found)]
+    return [path for _, path in sorted((int(match[1]), path) for match, path in named if match)]
 
 
 def newest_valid_checkpoint(run: RunDir) -> CheckpointVerdict | None:

@@ -1,7 +1,7 @@
 """Requests to a run and their acknowledgements, each a file of its own in control/.
 
-A request is `000001.json`; its acknowledgement, `000001.ack.json`, is written by whoever fulfilled it. A number is taken
-with link(2), which fails when it is taken already, so two askers never get the same one.
+A request is `000001.json`; its acknowledgement, `000001.ack.json`, is written by whoever fulfilled it. A number is
+taken with link(2), which fails when it is taken already, so two askers never get the same one.
 """
 
 import json
@@ -22,7 +22,7 @@ _REQUEST = re.compile(r"(\d{6})\.json")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `id` is its number, as the file's name has it; `fields` hold what else the asker said (`by`, `why`)."""
+    """One request. `id` is its number, as the file's name has it; `fields`: what else the asker said (`by`, `why`)."""
 
     id: str
     verb: str
@@ -95,7 +95,7 @@ def acknowledgement(run: RunDir, asked: Request) -> dict[str, Any] | None:
 
 def _names(run: RunDir) -> set[str]:
     try:
-        return set(os.listdir(run.control))
+        return {path.name for path in run.control.iterdir()}
     except OSError:
         return set()
 

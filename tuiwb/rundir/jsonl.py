@@ -134,7 +134,7 @@ class JsonlTail:
         """
         values: list[dict[str, Any]] = []
         try:
-            status = os.stat(self.path)
+            status = self.path.stat()
             known = (status.st_dev, status.st_ino)
             if self._file == known and status.st_size == self.offset:
                 return values

@@ -107,10 +107,9 @@ class RunDir:
     def parts(self) -> list[PartDir]:
         """The parts that exist, in their order."""
         try:
-            names = os.listdir(self.parts_folder)
+            found = [PartDir(path) for path in self.parts_folder.iterdir() if _PART.fullmatch(path.name)]
         except OSError:
             return []
-        found = [PartDir(self.parts_folder / name) for name in names if _PART.fullmatch(name)]
         return sorted(found, key=lambda part: part.number)
 
     def existing(self) -> bool:
