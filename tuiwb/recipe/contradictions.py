@@ -1,0 +1,57 @@
+"""Keys of one recipe that cannot both hold, whatever the machine."""
+
+from collections.abc import Iterator
+
+from tuiwb.recipe.model import Recipe
+
+LORA_METHODS = ("lora", "qlora", "dora")
+
+
+def contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Pairs of the key at fault and a sentence, the first fault first."""
+    yield from _method(recipe)
+    yield from _precision(recipe)
+    yield from _measuring(recipe)
+
+
+def _method(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    method = recipe.method
+    if method == "qlora" and recipe.load_in_4bit is False:
+        yield "load_in_4bit", "method qlora means a base in 4 bits; leave this out, or write method: lora"
+    if method == "qlora" and recipe.load_in_8bit:
+        yield "load_in_8bit", "method qlora means a base in 4 bits; for 8 bits write method: lora"
+    if method == "dora" and recipe.use_dora is False:
+        yield "use_dora", "method dora means true; leave this out, or write method: lora"
+    if recipe.use_dora and method is not None and method not in LORA_METHODS:
+        yield "use_dora", f"DoRA is a kind of LoRA and does not go with method {method}"
+    if recipe.use_rslora and method is not None and method not in LORA_METHODS:
+        yield "use_rslora", f"it scales LoRA and does not go with method {method}"
+    for key in ("load_in_4bit", "load_in_8bit"):
+        if getattr(recipe, key) and method in ("full", "freeze"):
+            yield key, f"quantized weights cannot be trained by method {method}; write method: qlora or lora"
+    if recipe.load_in_4bit and recipe.load_in_8bit:
+        yield "load_in_8bit", "the base is in 4 bits or in 8, not both; leave one out"
+
+
+def _precision(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    if recipe.bf16 and recipe.fp16:
+        yield "fp16", "bf16 is stated as well; computing has one format, so leave one out"
+    if recipe.fp16 and recipe.dtype == "float16" and recipe.method == "full":
+        yield "dtype", "weights in float16 cannot be trained with loss scaling; write dtype: float32"
+
+
+def _measuring(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    if recipe.eval_fraction and recipe.eval_datasets:
+        yield "eval_fraction", "eval_datasets is stated as well; measure on one or the other"
+    if not recipe.load_best_model_at_end:
+        return
+    if recipe.eval_strategy == "no":
+        yield "load_best_model_at_end", "nothing is measured with eval_strategy: no; write steps or epoch there"
+    if recipe.save_strategy == "no":
+        yield "load_best_model_at_end", "nothing is saved with save_strategy: no; write the same as in eval_strategy"
+    stated = recipe.eval_strategy is not None and recipe.save_strategy is not None
+    if stated and recipe.save_strategy not in ("best", recipe.eval_strategy):
+        yield (
+            "save_strategy",
+            f"load_best_model_at_end needs the value of eval_strategy, {recipe.eval_strategy}, or best",
+        )
