@@ -204,7 +204,7 @@ def _value(text: str, path: tuple[str | int, ...]) -> Any:
     if not listed or isinstance(value, list):
         return value
     words = [word.strip() for word in text.split(",")] if " " not in text else [text]
-    if len(words) == 1 and str in options:
+    if len(words) == 1 and (str in options or (isinstance(value, str) and choices_of(options))):
         return text
     items = types_at((*path, 0))
     return words if str in items or choices_of(items) else [parse(word, "--set").values for word in words]
