@@ -1,0 +1,30 @@
+"""What `tuiwb` without a verb does: open the workbench on this terminal."""
+
+import argparse
+import gc
+import sys
+
+from tuiwb.base.errors import UsageFault
+
+
+def run(args: argparse.Namespace | None, *, screen: str | None = None, recipe: str | None = None) -> int:
+    """Open the workbench and come back when the user leaves it.
+
+    Args:
+        screen: the screen to open first; None is that of last time.
+        recipe: the recipe file or preset to open; None is that of last time.
+
+    Raises:
+        UsageFault: this is not a terminal.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageFault("the workbench needs a terminal; `tuiwb --help` lists the verbs that do not")
+    # Nothing that is loaded from here on is garbage; looking for some costs a tenth of the start. The app switches
+    # the collector on again after its first paint.
+    gc.disable()
+    from tuiwb.base import log
+    from tuiwb.tui import app
+
+    log.start()
+    app.run(screen, recipe)
+    return 0

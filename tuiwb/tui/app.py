@@ -1,0 +1,393 @@
+"""The workbench: screens behind number keys, one open recipe that they share, the global actions.
+
+A screen is imported at its first visit (its module is `tui/screens/<name>.py`); each has a mode of its own, that is a
+stack of screens, so that a dialog of one does not stand over another.
+"""
+
+import gc
+import importlib
+import importlib.util
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from tuiwb.base import settings as settings_module
+from tuiwb.base.errors import TuiwbError
+from tuiwb.base.text import gate
+from tuiwb.tui import keys, session, terminal
+from tuiwb.tui.jobs import JobHost
+from tuiwb.tui.screen import RoomScreen, normal
+from tuiwb.tui.widgets.frame import Header
+from tuiwb.tui.workspace import Keeper, Workspace
+
+if TYPE_CHECKING:
+    from textual.command import Provider
+
+
+def _commands() -> "type[Provider]":
+    from tuiwb.tui.palette import Actions
+
+    return Actions
+
+
+class Workbench(JobHost, App[None], inherit_bindings=False):
+    """The app.
+
+    Args:
+        screen: the screen to open; None opens that of last time.
+        recipe: a recipe file or preset to open; None opens that of last time.
+        settings: None loads the user's.
+    """
+
+    TITLE = "tuiwb"
+    CSS_PATH = "app.tcss"
+    COMMANDS: ClassVar = {_commands}
+    ENABLE_COMMAND_PALETTE = False  # our own key opens it, from the table
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+c", "help_quit", show=False, system=True)]
+
+    def __init__(
+        self, screen: str | None = None, recipe: str | None = None, settings: settings_module.Settings | None = None
+    ) -> None:
+        self.settings = settings_module.load() if settings is None else settings
+        self.session = session.load() if self.settings.screen.restore_session else session.Session()
+        self.rooms = [room for room in keys.ROOMS if _exists(room.name)]
+        names = [room.name for room in self.rooms]
+        wanted = screen or self.session.screen
+        # Textual reads both in its constructor; the first mode is the screen itself, so that nothing is drawn twice.
+        vars(self).update(
+            MODES={name: partial(self._make, name) for name in names},
+            DEFAULT_MODE=wanted if wanted in names else names[0],
+        )
+        self._status = ""
+        self._last_problem = ""
+        self._recipe = recipe
+        self.keeper = Keeper(self)
+        super().__init__()
+        self._filters = terminal.mended(self._filters)
+        self.animation_level = "full" if self.settings.screen.animation else "none"
+        self.apply_settings()
+
+    # Shared state
+
+    @property
+    def workspace(self) -> Workspace:
+        return self.keeper.now
+
+    def workspace_changed(self) -> None:
+        """The keeper has a new snapshot: the screen that is shown hears of it now, the others when they are shown."""
+        if isinstance(room := self.room, RoomScreen):
+            room.sync_workspace()
+
+    @property
+    def room(self) -> Screen[Any]:
+        """The chosen screen, whatever dialog is above it."""
+        return self.get_screen_stack(self.current_mode)[0]
+
+    @property
+    def status(self) -> str:
+        """What runs now, for the right of the header."""
+        return self._status
+
+    @status.setter
+    def status(self, text: str) -> None:
+        if text != self._status:
+            self._status = text
+            for header in self.room.query(Header):
+                header.refresh()
+
+    # Settings and keys
+
+    def apply_settings(self) -> None:
+        """Make the settings in force visible: theme, keys."""
+        wanted = self.settings.screen.theme
+        known = wanted in self.available_themes
+        self.theme = wanted if known else "textual-dark"
+        if not known:
+            self.call_later(self.problem, f"screen.theme: there is no theme `{wanted}`; textual-dark is used")
+        self._bindings = type(self)._merge_bindings()
+        for row in keys.GLOBAL:
+            for key in self.keys_of(row.id):
+                action = (
+                    f"go('{row.action}')"
+                    if row.group == "Screens" and row.action in self.MODES
+                    else f"do('{row.action}')"
+                )
+                self._bindings.bind(normal(key), action, row.label, show=False, priority=key == "ctrl+q")
+        for stack in self._screen_stacks.values():
+            for each in stack:
+                if isinstance(each, RoomScreen):
+                    each.bind_keys()
+
+    def keys_of(self, id_: str) -> tuple[str, ...]:
+        """The keys of an action in force."""
+        row = next((row for row in keys.rows(id_.partition(".")[0]) if row.id == id_), None)
+        return keys.keys_of(row, self.settings.keys) if row else ()
+
+    def save_setting(self, key: str, value: object) -> None:
+        """Write one setting and put it in force; a fault becomes a toast."""
+
+        def saved(settings: settings_module.Settings) -> None:
+            self.settings = settings
+            self.apply_settings()
+
+        def write(_: object) -> settings_module.Settings:
+            settings_module.save(key, value)
+            return settings_module.load()
+
+        self.start(f"save {key}", write, saved)
+
+    def _watch_theme(self, theme_name: str) -> None:
+        super()._watch_theme(theme_name)
+        if self.is_running and theme_name != self.settings.screen.theme:
+            self.save_setting("screen.theme", theme_name)
+
+    # Going from screen to screen
+
+    def _make(self, name: str) -> RoomScreen:
+        module = importlib.import_module(f"tuiwb.tui.screens.{name}")
+        made = getattr(module, f"{name.title()}Screen")()
+        assert isinstance(made, RoomScreen)
+        made.bind_keys()
+        return made
+
+    def go(self, name: str) -> None:
+        """Show a screen."""
+        if name == self.current_mode:
+            return
+        before = self.room
+        if isinstance(before, RoomScreen):
+            self._remember_layout(before)
+            before.leave()
+        self.switch_mode(name)
+        self._entered()
+
+    def _entered(self) -> None:
+        room = self.room
+        if isinstance(room, RoomScreen):
+            if not room.is_mounted:
+                room.call_after_refresh(self._restore_layout, room)
+            room.call_after_refresh(room.enter)
+
+    def action_go(self, name: str) -> None:
+        self.go(name)
+
+    async def action_do(self, action: str) -> None:
+        """Run a global action of the table."""
+        if action in self.MODES:
+            self.go(action)
+        else:
+            await self.run_action(action, self)
+
+    def action_previous_screen(self) -> None:
+        self._step(-1)
+
+    def action_next_screen(self) -> None:
+        self._step(1)
+
+    def _step(self, by: int) -> None:
+        names = [room.name for room in self.rooms]
+        self.go(names[(names.index(self.current_mode) + by) % len(names)])
+
+    # Life
+
+    def on_mount(self) -> None:
+        self._entered()
+        if self._recipe:
+            self.keeper.open(self._recipe)
+        elif self.session.recipe_text:
+            path = Path(self.session.recipe_path) if self.session.recipe_path else None
+            self.keeper.restore(self.session.recipe_text, self.session.recipe, path)
+        elif self.session.recipe:
+            self.keeper.open(self.session.recipe)
+        self.keeper.select_run(self.session.run_id)
+        for sentence in keys.faults(self.settings.keys) if self.settings.keys else ():
+            self.problem(sentence)
+        self.call_after_refresh(_freeze)
+
+    def _remember_layout(self, room: RoomScreen) -> None:
+        self.session.layout[room.ROOM] = room.layout_state()
+
+    def _restore_layout(self, room: RoomScreen) -> None:
+        if state := self.session.layout.get(room.ROOM):
+            room.restore_layout(state)
+
+    def save_session(self) -> None:
+        """Write what is to be restored next time."""
+        if not self.settings.screen.restore_session:
+            return
+        if isinstance(room := self.room, RoomScreen):
+            self._remember_layout(room)
+        now, text = self.workspace, ""
+        if now.changed:
+            from tuiwb.recipe import dumps
+
+            text = dumps(now.recipe)
+        session.save(
+            session.Session(
+                screen=self.current_mode,
+                recipe=now.source,
+                recipe_text=text,
+                recipe_path=str(now.path or ""),
+                run_id=now.run_id,
+                layout=self.session.layout,
+            )
+        )
+
+    async def action_quit(self) -> None:
+        """Leave; ask only when something would be lost."""
+        hosts: list[JobHost] = [
+            self,
+            *(each for stack in self._screen_stacks.values() for each in stack if isinstance(each, RoomScreen)),
+        ]
+        under_way = [name for host in hosts for name in host.kept_jobs()]
+        if under_way:
+            self._confirm_quit(f"{', '.join(under_way)}: this would be stopped. Runs go on.")
+        elif self.workspace.changed and not self.settings.screen.restore_session:
+            self._confirm_quit("The open recipe has changes that no file holds. Runs go on.")
+        else:
+            self._leave()
+
+    def _confirm_quit(self, detail: str) -> None:
+        from tuiwb.tui.dialogs import Confirm
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._leave()
+
+        self.push_screen(Confirm("Leave the workbench?", detail, "Leave"), answered)
+
+    def _leave(self) -> None:
+        self.save_session()
+        for stack in self._screen_stacks.values():
+            for each in stack:
+                if isinstance(each, RoomScreen):
+                    each.cancel_jobs(kept=True)
+        self.cancel_jobs(kept=True)
+        self.exit()
+
+    # Global actions
+
+    def action_help(self) -> None:
+        from tuiwb.tui.help import open_help
+
+        open_help(self)
+
+    def action_palette(self) -> None:
+        from textual.command import CommandPalette
+
+        self.push_screen(CommandPalette(placeholder="Search every action…"))
+
+    def action_theme(self) -> None:
+        self.search_themes()
+
+    def action_problem(self) -> None:
+        from tuiwb.tui.dialogs import Reader
+
+        if self._last_problem:
+            self.push_screen(Reader("Last problem", self._last_problem))
+        else:
+            self.notify("There was no problem so far.")
+
+    def action_zoom(self) -> None:
+        from tuiwb.tui.widgets.frame import Pane
+
+        if self.screen.maximized is not None:
+            self.screen.minimize()
+        elif self.focused is not None:
+            pane = next((node for node in self.focused.ancestors_with_self if isinstance(node, Pane)), None)
+            if pane is not None:
+                self.screen.maximize(pane)
+
+    def action_mouse(self) -> None:
+        wanted = not self.settings.screen.mouse
+        self.set_mouse(wanted)
+        self.save_setting("screen.mouse", wanted)
+        self.notify("mouse on" if wanted else "mouse off: select and copy with the terminal")
+
+    def set_mouse(self, wanted: bool) -> None:
+        """Take mouse events, or leave them to the terminal. Textual has no public way after the start."""
+        driver = self._driver
+        for name in ("_mouse", "_enable_mouse_support", "_disable_mouse_support"):
+            if not hasattr(driver, name):
+                return
+        if wanted:
+            driver._mouse = True  # type: ignore[union-attr]
+            driver._enable_mouse_support()  # type: ignore[union-attr]
+        else:
+            driver._disable_mouse_support()  # type: ignore[union-attr]
+            driver._mouse = False  # type: ignore[union-attr]
+
+    def action_copy(self) -> None:
+        selected = self.screen.get_selected_text()
+        text = selected or (self.room.copyable() if isinstance(self.room, RoomScreen) else "")
+        if text:
+            self.copy_to_clipboard(text)
+        else:
+            self.notify("There is nothing to copy here.", severity="warning")
+
+    def action_open_recipe(self) -> None:
+        from tuiwb.tui.recipes import open_dialog
+
+        open_dialog(self)
+
+    def action_save_recipe(self) -> None:
+        from tuiwb.tui.recipes import save_dialog
+
+        save_dialog(self)
+
+    # What Textual asks for
+
+    def copy_to_clipboard(self, text: str) -> None:
+        if self.settings.screen.clipboard == "off":
+            self.notify("Copying is off (screen.clipboard).", severity="warning")
+            return
+        size = len(text.encode("utf-8", "surrogatepass"))
+        if size > terminal.COPY_LIMIT:
+            self.problem(f"{size:,} bytes are too much for a terminal's clipboard ({terminal.COPY_LIMIT:,})")
+            return
+        self._clipboard = text
+        if self._driver is not None:
+            self._driver.write(terminal.osc52(text))
+        self.notify(f"copied {size:,} bytes", timeout=2)
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: Any = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """A toast; text from outside is made safe and never parsed."""
+        super().notify(gate(message), title=gate(title), severity=severity, timeout=timeout, markup=False)
+
+    def problem(self, error: TuiwbError | str) -> None:
+        """An error for the user: a toast, kept for the `problem` action."""
+        self._last_problem = str(error)
+        self.notify(self._last_problem, severity="error", timeout=8)
+
+    def job_failed(self, error: TuiwbError) -> None:
+        self.problem(error)
+
+
+def _exists(name: str) -> bool:
+    return importlib.util.find_spec(f"tuiwb.tui.screens.{name}") is not None
+
+
+def _freeze() -> None:
+    """What was built at the start lives as long as the program: the collector need not look at it again."""
+    gc.enable()
+    gc.collect()
+    gc.freeze()
+
+
+def run(screen: str | None = None, recipe: str | None = None) -> None:
+    """Open the workbench on this terminal and come back when the user leaves it."""
+    bench = Workbench(screen, recipe)
+    with terminal.stderr_to_log():
+        bench.run(mouse=bench.settings.screen.mouse)

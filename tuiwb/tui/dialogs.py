@@ -1,0 +1,179 @@
+"""The dialogs: confirm, ask for a line, choose one of a list, show a text. Escape leaves and does nothing."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from tuiwb.base.text import gate, gate_line
+
+
+class Confirm(ModalScreen[bool]):
+    """A question before something is lost. The focus is on No; `y` and `n` answer too."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("y", "answer(True)"),
+        ("n,escape,q", "answer(False)"),
+        ("left,right,h,l", "app.focus_next"),
+    ]
+
+    def __init__(self, question: str, detail: str = "", yes: str = "Yes") -> None:
+        super().__init__()
+        self._question, self._detail, self._yes = question, detail, yes
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Content.styled(gate(self._question), "bold"))
+            if self._detail:
+                yield Static(Content(gate(self._detail)), classes="detail")
+            with Horizontal(classes="buttons"):
+                yield Button("No (n)", id="no", compact=True)
+                yield Button(f"{self._yes} (y)", id="yes", variant="error", compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one("#no").focus()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        self.dismiss(event.button.id == "yes")
+
+    def action_answer(self, yes: bool) -> None:
+        self.dismiss(yes)
+
+
+class Ask(ModalScreen[str | None]):
+    """One line of text; None when left with Escape."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [("escape", "leave")]
+
+    def __init__(self, title: str, value: str = "", hint: str = "") -> None:
+        super().__init__()
+        self._title, self._value, self._hint = title, value, hint
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as box:
+            box.border_title = Content(gate_line(self._title))
+            yield Input(self._value, select_on_focus=False, compact=True)
+            yield Static(Content.styled(gate(self._hint or "enter: take it   esc: leave"), "dim"), classes="detail")
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value)
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+
+class Choose(ModalScreen[int | None]):
+    """One of a list, filtered by typing; the position in the list, or None when left with Escape.
+
+    Args:
+        options: (name, what it is) each.
+        current: the position that is highlighted at first.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("escape", "leave"),
+        ("down", "move(1)"),
+        ("up", "move(-1)"),
+        ("pagedown", "move(10)"),
+        ("pageup", "move(-10)"),
+    ]
+
+    def __init__(self, title: str, options: Sequence[tuple[str, str]], current: int = 0) -> None:
+        super().__init__()
+        self._title, self._options, self._current = title, options, current
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog choose") as box:
+            box.border_title = Content(gate_line(self._title))
+            yield Input(placeholder="type to filter", compact=True)
+            listing = OptionList(*self._shown(""), compact=True)
+            listing.can_focus = False
+            yield listing
+            yield Static(Content.styled("↑↓ move   enter: choose   esc: leave", "dim"), classes="detail")
+
+    def on_mount(self) -> None:
+        self.query_one(OptionList).highlighted = self._current if self._options else None
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        listing = self.query_one(OptionList)
+        listing.clear_options()
+        listing.add_options(self._shown(event.value))
+        listing.highlighted = 0 if listing.option_count else None
+
+    def on_input_submitted(self) -> None:
+        listing = self.query_one(OptionList)
+        if listing.highlighted is not None:
+            self._take(listing.get_option_at_index(listing.highlighted))
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self._take(event.option)
+
+    def action_move(self, by: int) -> None:
+        listing = self.query_one(OptionList)
+        if listing.option_count:
+            at = 0 if listing.highlighted is None else listing.highlighted
+            listing.highlighted = min(max(at + by, 0), listing.option_count - 1)
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+    def _take(self, option: Option) -> None:
+        assert option.id is not None
+        self.dismiss(int(option.id))
+
+    def _shown(self, wanted: str) -> list[Option]:
+        width = max((len(name) for name, _ in self._options), default=0)
+        words = wanted.lower().split()
+        return [
+            Option(
+                Content.assemble((gate_line(name).ljust(width + 2), "$foreground"), (gate_line(about), "dim")),
+                id=str(position),
+            )
+            for position, (name, about) in enumerate(self._options)
+            if all(word in f"{name} {about}".lower() for word in words)
+        ]
+
+
+class Reader(ModalScreen[None]):
+    """A text to read, scroll and copy: help, the last problem, a long value."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("escape,q,question_mark,f1,enter", "leave"),
+        ("y", "copy"),
+        ("j,down", "scroll(1)"),
+        ("k,up", "scroll(-1)"),
+        ("space,pagedown", "scroll(12)"),
+        ("pageup", "scroll(-12)"),
+    ]
+
+    def __init__(self, title: str, text: str | Content) -> None:
+        super().__init__()
+        self._title = title
+        self._text = text if isinstance(text, Content) else Content(gate(text))
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog reader") as box:
+            box.border_title = Content(gate_line(self._title))
+            with VerticalScroll(can_focus=False):
+                yield Static(self._text)
+            yield Static(Content.styled("y: copy   esc: close", "dim"), classes="detail")
+
+    def on_click(self, event: events.Click) -> None:
+        if event.widget is self:
+            self.dismiss(None)
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)
+
+    def action_copy(self) -> None:
+        self.app.copy_to_clipboard(self._text.plain)
+
+    def action_leave(self) -> None:
+        self.dismiss(None)

@@ -1,0 +1,36 @@
+"""`?`: the keys of the screen that is shown, from the key table."""
+
+from typing import TYPE_CHECKING
+
+from textual.content import Content
+
+from tuiwb.tui import keys
+from tuiwb.tui.dialogs import Reader
+
+if TYPE_CHECKING:
+    from tuiwb.tui.app import Workbench
+
+
+def open_help(bench: "Workbench") -> None:
+    room = next(room for room in bench.rooms if room.name == bench.current_mode)
+    bench.push_screen(Reader(f"{room.title} — {room.about}", help_text(bench, room.name)))
+
+
+def help_text(bench: "Workbench", where: str) -> Content:
+    """Every action of one screen and the global ones, by group, each with its keys and its sentence."""
+    rows = [*keys.rows(where), *keys.GLOBAL]
+    shown = {row.id: ", ".join(keys.shown(key) for key in bench.keys_of(row.id)) or "—" for row in rows}
+    width = max(len(text) for text in shown.values())
+    groups: dict[str, list[keys.Key]] = {}
+    for row in rows:
+        groups.setdefault(row.group or "This screen", []).append(row)
+    parts: list[Content] = []
+    for group, members in groups.items():
+        parts.append(Content.styled(group, "bold $accent"))
+        parts += [
+            Content.assemble("  ", (shown[row.id].ljust(width), "bold $foreground"), "  ", (row.help, "dim"))
+            for row in members
+        ]
+        parts.append(Content(""))
+    parts.append(Content.styled("Keys of your own: Settings, or [keys] in the settings file.", "dim"))
+    return Content("\n").join(parts)

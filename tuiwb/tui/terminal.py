@@ -1,0 +1,77 @@
+"""What Textual leaves to us about the terminal: copying through SSH and tmux, native libraries that write to stderr,
+and NO_COLOR."""
+
+import base64
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+from rich.segment import Segment
+from textual.color import Color
+from textual.filter import LineFilter, Monochrome, monochrome_style
+
+from tuiwb.base import paths
+
+COPY_LIMIT = 74_994
+"""Bytes of text that OSC 52 carries everywhere: terminals cut the sequence at 100,000 bytes of base64."""
+
+
+def osc52(text: str, environ: "os._Environ[str] | dict[str, str] | None" = None) -> str:
+    """The sequence that puts `text` into the clipboard of the user's own machine.
+
+    tmux takes plain OSC 52 with `set-clipboard on` and hands on a wrapped one with `allow-passthrough on`; which of
+    the two is set cannot be asked, so both are sent. GNU screen knows only the wrapped one.
+    """
+    env = os.environ if environ is None else environ
+    plain = f"\x1b]52;c;{base64.b64encode(text.encode('utf-8', 'surrogatepass')).decode()}\x07"
+    if env.get("TMUX"):
+        return plain + "\x1bPtmux;" + plain.replace("\x1b", "\x1b\x1b") + "\x1b\\"
+    if env.get("TERM", "").startswith("screen"):
+        # screen takes at most 768 bytes a string.
+        return "".join(f"\x1bP{plain[at : at + 760]}\x1b\\" for at in range(0, len(plain), 760))
+    return plain
+
+
+@contextlib.contextmanager
+def stderr_to_log() -> Iterator[None]:
+    """Send file descriptor 2 to the log while the screen is up, because native code writes there and would spoil it.
+
+    Textual draws through `sys.__stderr__`, which keeps the terminal under another descriptor.
+    """
+    if sys.__stderr__ is None or not sys.__stderr__.isatty():
+        yield
+        return
+    try:
+        paths.private_folder(paths.log_file().parent)
+        log = os.open(paths.log_file(), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except Exception:
+        log = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    before, before_name = sys.__stderr__, sys.stderr
+    terminal = os.dup(2)
+    os.set_inheritable(terminal, False)
+    screen = os.fdopen(terminal, "w", encoding=before.encoding, errors=before.errors, closefd=False)
+    before.flush()
+    sys.__stderr__ = screen  # type: ignore[misc]
+    os.dup2(log, 2)
+    os.close(log)
+    try:
+        yield
+    finally:
+        screen.flush()
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        sys.__stderr__ = before  # type: ignore[misc]
+        sys.stderr = before_name
+
+
+class SafeMonochrome(Monochrome):
+    """Textual's filter for NO_COLOR fails on a segment without a style (textual 8.2, filter.py)."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        return [Segment(text, None if style is None else monochrome_style(style), None) for text, style, _ in segments]
+
+
+def mended(filters: list[LineFilter]) -> list[LineFilter]:
+    """The app's line filters with the one above in the place of Textual's."""
+    return [SafeMonochrome() if type(each) is Monochrome else each for each in filters]
