@@ -11,7 +11,8 @@ A worker does:
         rundir.acknowledge(run, request, checkpoint=saved, step=step)
     rundir.write_result(run, part, "finished", checkpoint=saved, step=step)
 
-`rundir.read_state(run).get("resume")` names the checkpoint that an attempt begins from.
+The resolved recipe is `rundir.read_job(run)["input"]`. An attempt goes on where `rundir.resume_point(run)` says: parts
+whose result is `finished` are skipped. Beats, metrics and events never raise; `acknowledge` and `write_result` do.
 """
 
 from tuiwb.rundir.checkpoint import (
@@ -20,6 +21,7 @@ from tuiwb.rundir.checkpoint import (
     newest_valid_checkpoint,
     quarantine,
     quarantine_broken,
+    resume_point,
     verify_checkpoint,
 )
 from tuiwb.rundir.control import VERBS, Request, acknowledge, acknowledgement, pending_requests, request
@@ -29,6 +31,7 @@ from tuiwb.rundir.documents import (
     BeatWriter,
     append_event,
     current_attempt,
+    ended,
     read_beat,
     read_events,
     read_exit,
@@ -66,6 +69,7 @@ __all__ = [
     "boot_id",
     "checkpoints",
     "current_attempt",
+    "ended",
     "host_name",
     "last_line",
     "last_lines",
@@ -85,6 +89,7 @@ __all__ = [
     "read_result",
     "read_state",
     "request",
+    "resume_point",
     "verify_checkpoint",
     "write_beat",
     "write_exit",

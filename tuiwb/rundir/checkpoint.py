@@ -102,17 +102,24 @@ def checkpoints(part: PartDir) -> list[Path]:
 
 
 def newest_valid_checkpoint(run: RunDir) -> CheckpointVerdict | None:
-    """The checkpoint to resume from: of the last part that has a whole one with its optimizer, the newest.
-
-    A part that comes after a finished one begins anew, so an older part's checkpoints do not count then.
-    """
+    """The newest whole checkpoint of the run: of its last part that has one, the one with the most steps."""
     for part in reversed(run.parts()):
         for path in reversed(checkpoints(part)):
-            verdict = verify_checkpoint(path)
-            if verdict.valid and verdict.resumable:
+            if (verdict := verify_checkpoint(path)).valid:
                 return verdict
+    return None
+
+
+def resume_point(run: RunDir) -> tuple[PartDir, CheckpointVerdict] | None:
+    """Where a new attempt goes on: in the first part that has not finished, from its newest checkpoint that is whole
+    and has its optimizer. None if that part begins anew."""
+    for part in run.parts():
         if (read_result(part) or {}).get("outcome") == "finished":
-            return None
+            continue
+        for path in reversed(checkpoints(part)):
+            if (verdict := verify_checkpoint(path)).resumable:
+                return part, verdict
+        return None
     return None
 
 

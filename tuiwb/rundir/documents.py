@@ -190,6 +190,12 @@ def read_exit(run: RunDir) -> dict[str, Any] | None:
     return _read(run.exit_file)
 
 
+def ended(run: RunDir, state: Mapping[str, Any]) -> dict[str, Any] | None:
+    """exit.json if it tells the end of the attempt that `state` is about."""
+    found = read_exit(run)
+    return found if found is not None and found.get("attempt") == state.get("attempt") else None
+
+
 def write_result(
     run: RunDir,
     part: PartDir,

@@ -1,0 +1,75 @@
+"""Why a worker ended, recognised from the end of its output. Text of others: it goes to the screen through the gate."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_TAIL = 1 << 16
+_WIDTH = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What was recognised. `code`: gpu_memory, host_memory, disk, cuda, nccl, import, signal or error."""
+
+    code: str
+    sentence: str
+
+
+# The first that is found in the text wins, so the more telling ones stand first.
+_KNOWN: tuple[tuple[str, str, re.Pattern[str]], ...] = (
+    (
+        "gpu_memory",
+        "out of GPU memory",
+        re.compile(r"OutOfMemoryError|(?:CUDA|HIP) out of memory|CUBLAS_STATUS_ALLOC_FAILED"),
+    ),
+    (
+        "disk",
+        "the disk is full",
+        re.compile(r"No space left on device|Disk quota exceeded|SafetensorError: .*No space"),
+    ),
+    (
+        "host_memory",
+        "out of host memory",
+        re.compile(r"DefaultCPUAllocator: can't allocate memory|Cannot allocate memory|^MemoryError\b", re.M),
+    ),
+    ("import", "", re.compile(r"^(?:ModuleNotFoundError|ImportError): .+", re.M)),
+    ("cuda", "", re.compile(r"^.*(?:CUDA|HIP) error: .+", re.M)),
+    ("nccl", "", re.compile(r"^.*(?:NCCL (?:error|WARN)|ncclUnhandledCudaError|Watchdog caught collective).*", re.M)),
+    ("signal", "", re.compile(r"SignalException: Process \d+ got signal: (?:1|2|15)\b|died with <Signals\.SIGTERM")),
+)
+
+_ERROR = re.compile(r"^(?:[\w.]+\.)?([A-Z]\w*(?:Error|Exception|Fault|Interrupt|Exit|Warning))(?:: (.+))?$", re.M)
+
+
+def recognise(text: str) -> Cause | None:
+    """The cause that the end of an output tells of, or None."""
+    for code, sentence, pattern in _KNOWN:
+        if match := pattern.search(text):
+            return Cause(code, sentence or _short(match[0]))
+    last = None
+    for last in _ERROR.finditer(text):
+        pass
+    if last is None or last[1].endswith("Warning"):
+        return None
+    return Cause("error", _short(f"{last[1]}: {last[2]}" if last[2] else last[1]))
+
+
+def of_output(path: Path, since: int = 0) -> Cause | None:
+    """The cause told by output.log.
+
+    Args:
+        since: where the attempt's output begins, in bytes.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(since, size - _TAIL))
+            return recognise(file.read(_TAIL).decode("utf-8", "replace"))
+    except OSError:
+        return None
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"

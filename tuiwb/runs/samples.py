@@ -1,0 +1,100 @@
+"""What the host does while a run lives: read from /proc, one line every few seconds into samples.jsonl."""
+
+import os
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from tuiwb.rundir import RunDir, process_status
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class HostSampler:
+    """Rates are over the time since the last sample, so the first one has none."""
+
+    def __init__(self, run: RunDir) -> None:
+        self.run = run
+        self._at = 0.0
+        self._busy = self._all = 0
+        self._ticks: dict[int, int] = {}
+
+    def sample(self, pids: Collection[int]) -> dict[str, Any]:
+        """One look at the host and at the run's processes.
+
+        Returns:
+            `time` (unix), `cpu` and `run_cpu` (percent: of the whole host; of one core), `memory_used`,
+            `memory_total`, `run_memory` (bytes, resident), `disk_free` (bytes, where the run is), `processes`.
+        """
+        now = time.monotonic()
+        busy, everything = _host_ticks()
+        used, total = _memory()
+        ticks, resident = {}, 0
+        for pid in pids:
+            if status := process_status(pid):
+                ticks[pid] = status.cpu_ticks
+                resident += status.rss_pages * _PAGE
+        value: dict[str, Any] = {
+            "time": time.time(),
+            "memory_used": used,
+            "memory_total": total,
+            "run_memory": resident,
+            "processes": len(ticks),
+            "disk_free": _disk_free(self.run.path),
+        }
+        if self._at and everything > self._all:
+            spent = sum(count - self._ticks.get(pid, 0) for pid, count in ticks.items())
+            value["cpu"] = round(100 * (busy - self._busy) / (everything - self._all), 1)
+            value["run_cpu"] = round(max(0.0, 100 * spent / _TICKS / (now - self._at)), 1)
+        self._at, self._busy, self._all, self._ticks = now, busy, everything, ticks
+        return value
+
+
+def oom_kills() -> int:
+    """How often the kernel killed a process for want of memory, on this host and in our control group."""
+    count = _counter("/proc/vmstat", "oom_kill")
+    try:
+        group = next(line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return count
+    return count + _counter(f"/sys/fs/cgroup{group}/memory.events", "oom_kill")
+
+
+def _host_ticks() -> tuple[int, int]:
+    """Busy and all clock ticks of all CPUs since boot."""
+    with Path("/proc/stat").open("rb") as file:
+        fields = [int(word) for word in file.readline().split()[1:9]]
+    everything = sum(fields)
+    return everything - fields[3] - fields[4], everything
+
+
+def _memory() -> tuple[int, int]:
+    """Used and total bytes of memory; what the kernel can give back at once counts as free."""
+    values = {}
+    with Path("/proc/meminfo").open("rb") as file:
+        for line in file:
+            name, _, rest = line.partition(b":")
+            if name in (b"MemTotal", b"MemAvailable"):
+                values[name] = int(rest.split()[0]) * 1024
+    total = values.get(b"MemTotal", 0)
+    return total - values.get(b"MemAvailable", 0), total
+
+
+def _disk_free(path: Path) -> int | None:
+    try:
+        room = os.statvfs(path)
+    except OSError:
+        return None
+    return room.f_bavail * room.f_frsize
+
+
+def _counter(path: str, name: str) -> int:
+    try:
+        for line in Path(path).read_text().splitlines():
+            if line.startswith(f"{name} "):
+                return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return 0

@@ -1,0 +1,169 @@
+"""How a run ended, told from the evidence: the worker's result, what was asked and acknowledged, and the checkpoints,
+each looked at. The return code is the weakest witness: torchrun returns 1 after a perfect stop."""
+
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tuiwb import rundir
+from tuiwb.rundir import CheckpointVerdict, RunDir
+from tuiwb.runs import causes
+from tuiwb.runs.causes import Cause
+
+_POLITE = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+_FULL_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known about the end of an attempt.
+
+    Attributes:
+        asked: stop, pause or cancel, if the run was asked to end.
+        helped: the signals with which the wrapper helped, in their order: terminate, kill.
+        finished: whether every part says finished.
+        result: of the last part that ended in this attempt.
+        named: the checkpoint that the result or the acknowledgement names, looked at.
+        newest: the newest whole checkpoint.
+        began: whether a step was completed in this attempt.
+        returncode: negative for a signal; None when nobody saw it.
+        seen: whether somebody watched the end.
+    """
+
+    asked: str | None = None
+    helped: tuple[str, ...] = ()
+    finished: bool = False
+    result: Mapping[str, Any] = field(default_factory=dict)
+    named: CheckpointVerdict | None = None
+    newest: CheckpointVerdict | None = None
+    began: bool = False
+    returncode: int | None = None
+    seen: bool = True
+    cause: Cause | None = None
+    host_memory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The end of an attempt. `cause`: a code of `causes`, "" without one."""
+
+    state: str
+    reason: str
+    cause: str = ""
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """The state in which an attempt came to rest, with its reason."""
+    named = evidence.named
+    if evidence.finished:
+        if named is None or named.valid:
+            return Verdict("finished", "")
+        return Verdict("failed", f"it says that it finished, but {named.path.name} is broken: {named.problem}", "disk")
+    if evidence.asked == "cancel":
+        return Verdict("cancelled", "")
+    outcome = evidence.result.get("outcome")
+    if outcome == "failed":
+        return _failed(evidence)
+    if evidence.asked in ("stop", "pause"):
+        state = "paused" if evidence.asked == "pause" else "stopped"
+        return Verdict(state, _where(evidence))
+    if outcome == "stopped":
+        return Verdict("stopped", _where(evidence))
+    return _unasked(evidence)
+
+
+def gather(run: RunDir, state: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of the evidence that the run's files hold, as arguments of `Evidence`."""
+    job = rundir.read_job(run)
+    attempt = state.get("attempt", 1)
+    expected = job.get("parts") or ["main"]
+    results = [(part, rundir.read_result(part) or {}) for part in run.parts()]
+    done = {part.number for part, result in results if result.get("outcome") == "finished"}
+    current = [result for _, result in results if result.get("attempt") == attempt]
+    result = current[-1] if current else {}
+    resume = state.get("resume") or {}
+    beat = rundir.read_beat(run) or {}
+    ours = beat.get("attempt") == attempt
+    return {
+        "finished": done >= set(range(1, len(expected) + 1)),
+        "result": result,
+        "named": _named(run, result) if result.get("checkpoint") else None,
+        "newest": rundir.newest_valid_checkpoint(run),
+        "began": ours and int(beat.get("step") or 0) > int(resume.get("step") or 0),
+        "cause": causes.of_output(run.output_file, int(state.get("output_from") or 0)) or _disk(run),
+    }
+
+
+def _named(run: RunDir, result: Mapping[str, Any]) -> CheckpointVerdict:
+    return rundir.verify_checkpoint(run.path / str(result["checkpoint"]))
+
+
+def _disk(run: RunDir) -> Cause | None:
+    """A full disk keeps even the error from being written."""
+    try:
+        room = os.statvfs(run.path)
+    except OSError:
+        return None
+    return Cause("disk", "the disk is full") if room.f_bavail * room.f_frsize < _FULL_BYTES else None
+
+
+def _failed(evidence: Evidence) -> Verdict:
+    message = str(evidence.result.get("message") or "")
+    cause = causes.recognise(message) or evidence.cause
+    return Verdict("failed", message or (cause.sentence if cause else "the worker failed"), cause.code if cause else "")
+
+
+def _unasked(evidence: Evidence) -> Verdict:
+    code = evidence.returncode
+    if code is not None and code > 128:
+        code = 128 - code  # a shell or launcher that passes the signal on
+    cause = evidence.cause
+    if code is None and not evidence.seen:
+        words = "nobody saw how it ended"
+        return Verdict("lost", f"{words}; {cause.sentence}" if cause else f"{words}; {_newest(evidence)}")
+    if evidence.host_memory and code in (-signal.SIGKILL, None, 1):
+        return Verdict("failed", "out of host memory: the kernel killed a process of the run", "host_memory")
+    if code is not None and code < 0:
+        name = _signal_name(-code)
+        if -code in _POLITE:
+            return Verdict("stopped", f"ended by {name} from outside; {_where(evidence)}", "signal")
+        return Verdict("failed", f"ended by {name} from outside; {_newest(evidence)}", "signal")
+    if cause is not None and cause.code == "signal":
+        return Verdict("stopped", f"ended by a signal from outside; {_where(evidence)}", "signal")
+    if cause is not None:
+        return Verdict("failed", cause.sentence, cause.code)
+    if code is None:
+        return Verdict("failed", f"the worker ended without a result; {_newest(evidence)}")
+    return Verdict("failed", f"the worker ended with exit code {code} and without a result; {_newest(evidence)}")
+
+
+def _where(evidence: Evidence) -> str:
+    """What a stopped run can go on from."""
+    named = evidence.named
+    if named is not None and named.valid:
+        return f"saved at step {named.step:,}" if named.step is not None else "saved"
+    if named is not None:
+        return f"{named.path.name} is broken: {named.problem}; {_newest(evidence)}"
+    if not evidence.began:
+        return "before the first step"
+    helped = {"terminate": "SIGTERM", "kill": "SIGKILL"}
+    how = f"ended by {helped[evidence.helped[-1]]} as it did not answer" if evidence.helped else "it saved nothing"
+    return f"{how}; {_newest(evidence)}"
+
+
+def _newest(evidence: Evidence) -> str:
+    newest = evidence.newest
+    if newest is None:
+        return "it has no checkpoint"
+    return (
+        "it has a whole checkpoint" if newest.step is None else f"its newest whole checkpoint is step {newest.step:,}"
+    )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

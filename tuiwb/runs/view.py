@@ -1,0 +1,66 @@
+"""A run as it is shown: what its files and the machine say about it now."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tuiwb.rundir import RunDir
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointView:
+    """One checkpoint: `path` is absolute, `bytes` its size on disk, `problem` why it is not valid."""
+
+    part: int
+    step: int | None
+    path: str
+    valid: bool
+    resumable: bool
+    bytes: int
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """One run.
+
+    Attributes:
+        state: queued, starting, running, saving, stopping, paused, stopped, finished, failed, cancelled, interrupted
+            or lost.
+        reason: one sentence on the state, "" when it speaks for itself.
+        supervised: whether a wrapper holds the run; False for a run at rest; None for another machine's.
+        host: name of the machine it ran on last.
+        step, total_steps: of the part at work; None when not known.
+        phase: of the newest beat, "" without one.
+        beat_age_s: seconds since the worker was last heard of; None when never.
+        created, updated: unix times of the launch and of the last change of state.
+        metrics: the newest value of each metric.
+        checkpoints, alarms, pids: only from `show`.
+    """
+
+    run: RunDir
+    run_id: str
+    kind: str
+    name: str
+    state: str
+    reason: str
+    supervised: bool | None
+    attempt: int
+    host: str
+    step: int | None
+    total_steps: int | None
+    part: str = ""
+    phase: str = ""
+    beat_age_s: float | None = None
+    created: float = 0.0
+    updated: float = 0.0
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    checkpoints: tuple[CheckpointView, ...] = ()
+    alarms: tuple[dict[str, Any], ...] = ()
+    pids: dict[str, Any] = field(default_factory=lambda: {"wrapper": None, "launcher": None, "workers": []})
+
+    @property
+    def active(self) -> bool:
+        """Whether it has, or should have, a wrapper."""
+        return self.state in ("queued", "starting", "running", "saving", "stopping")
