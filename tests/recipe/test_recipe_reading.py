@@ -75,6 +75,10 @@ def test_names_line_key_and_what_to_write(text: str, line: int, key: str, words:
         ("eval_fraction: 0.1\neval_datasets: [{path: x}]", "eval_fraction"),
         ("load_best_model_at_end: true\neval_strategy: no", "load_best_model_at_end"),
         ("load_best_model_at_end: true\neval_strategy: steps\nsave_strategy: epoch", "save_strategy"),
+        ("load_best_model_at_end: true\neval_steps: 10\nsave_steps: 25", "save_steps"),
+        ("load_best_model_at_end: true\neval_steps: 0.5\nsave_steps: 1", "save_steps"),
+        ("logging_steps: 2.5", "logging_steps"),
+        ("lr_scheduler_type: reduce_lr_on_plateau\neval_strategy: no", "lr_scheduler_type"),
     ],
 )
 def test_contradictions_name_the_key_and_its_line(text: str, key: str) -> None:

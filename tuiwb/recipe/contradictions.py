@@ -41,17 +41,30 @@ def _precision(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 def _measuring(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    for key in ("logging_steps", "eval_steps", "save_steps"):
+        steps = getattr(recipe, key)
+        if steps is not None and steps > 1 and steps != int(steps):
+            yield key, f"{steps:g} is neither a whole number of steps nor, below 1, a share of all steps"
     if recipe.eval_fraction and recipe.eval_datasets:
         yield "eval_fraction", "eval_datasets is stated as well; measure on one or the other"
-    if not recipe.load_best_model_at_end:
-        return
-    if recipe.eval_strategy == "no":
+    if recipe.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy") and recipe.eval_strategy == "no":
+        yield "lr_scheduler_type", f"{recipe.lr_scheduler_type} follows what is measured; write eval_strategy: steps"
+    if recipe.load_best_model_at_end:
+        yield from _best(recipe)
+
+
+def _best(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    measure, save = recipe.eval_strategy, recipe.save_strategy
+    if measure == "no":
         yield "load_best_model_at_end", "nothing is measured with eval_strategy: no; write steps or epoch there"
-    if recipe.save_strategy == "no":
+    elif save == "no":
         yield "load_best_model_at_end", "nothing is saved with save_strategy: no; write the same as in eval_strategy"
-    stated = recipe.eval_strategy is not None and recipe.save_strategy is not None
-    if stated and recipe.save_strategy not in ("best", recipe.eval_strategy):
-        yield (
-            "save_strategy",
-            f"load_best_model_at_end needs the value of eval_strategy, {recipe.eval_strategy}, or best",
-        )
+    elif measure is not None and save not in (None, "best", measure):
+        yield "save_strategy", f"load_best_model_at_end needs the value of eval_strategy, {measure}, or best"
+    elif recipe.eval_steps and recipe.save_steps and save != "best":
+        times = recipe.save_steps / recipe.eval_steps
+        if abs(times - round(times)) > 1e-6 or (recipe.save_steps < 1) != (recipe.eval_steps < 1):
+            yield (
+                "save_steps",
+                "load_best_model_at_end needs a multiple of eval_steps, so that what is saved was measured",
+            )
