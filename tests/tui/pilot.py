@@ -86,5 +86,6 @@ async def bench(
     messages: list[Message] = []
     app = Workbench(screen, recipe, settings)
     async with app.run_test(size=size, message_hook=messages.append) as pilot:
-        await pilot.pause()
-        yield BenchPilot(app, pilot, messages)
+        driven = BenchPilot(app, pilot, messages)
+        await driven.until(lambda: app.room.is_open)
+        yield driven

@@ -3,16 +3,24 @@
 import argparse
 import gc
 import sys
+from typing import Any
 
 from tuiwb.base.errors import UsageFault
 
 
-def run(args: argparse.Namespace | None, *, screen: str | None = None, recipe: str | None = None) -> int:
+def run(
+    args: argparse.Namespace | None,
+    *,
+    screen: str | None = None,
+    recipe: str | None = None,
+    layout: dict[str, dict[str, Any]] | None = None,
+) -> int:
     """Open the workbench and come back when the user leaves it.
 
     Args:
         screen: the screen to open first; None is that of last time.
         recipe: the recipe file or preset to open; None is that of last time.
+        layout: by screen, what its `restore_layout` gets in place of what the session remembers.
 
     Raises:
         UsageFault: this is not a terminal.
@@ -26,5 +34,5 @@ def run(args: argparse.Namespace | None, *, screen: str | None = None, recipe: s
     from tuiwb.tui import app
 
     log.start()
-    app.run(screen, recipe)
+    app.run(screen, recipe, layout or {})
     return 0

@@ -163,14 +163,8 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
             self._remember_layout(before)
             before.leave()
         self.switch_mode(name)
-        self._entered()
-
-    def _entered(self) -> None:
-        room = self.room
-        if isinstance(room, RoomScreen):
-            if not room.is_mounted:
-                room.call_after_refresh(self._restore_layout, room)
-            room.call_after_refresh(room.enter)
+        if isinstance(after := self.room, RoomScreen):
+            after.enter()
 
     def action_go(self, name: str) -> None:
         self.go(name)
@@ -195,7 +189,6 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
     # Life
 
     def on_mount(self) -> None:
-        self._entered()
         if self._recipe:
             self.keeper.open(self._recipe)
         elif self.session.recipe_text:
@@ -211,7 +204,8 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
     def _remember_layout(self, room: RoomScreen) -> None:
         self.session.layout[room.ROOM] = room.layout_state()
 
-    def _restore_layout(self, room: RoomScreen) -> None:
+    def restore_layout(self, room: RoomScreen) -> None:
+        """Give a screen that opens what the session remembers of it."""
         if state := self.session.layout.get(room.ROOM):
             room.restore_layout(state)
 
@@ -386,8 +380,13 @@ def _freeze() -> None:
     gc.freeze()
 
 
-def run(screen: str | None = None, recipe: str | None = None) -> None:
-    """Open the workbench on this terminal and come back when the user leaves it."""
+def run(screen: str | None = None, recipe: str | None = None, layout: dict[str, dict[str, Any]] | None = None) -> None:
+    """Open the workbench on this terminal and come back when the user leaves it.
+
+    Args:
+        layout: by screen, what its `restore_layout` gets in place of what the session remembers.
+    """
     bench = Workbench(screen, recipe)
+    bench.session.layout.update(layout or {})
     with terminal.stderr_to_log():
         bench.run(mouse=bench.settings.screen.mouse)

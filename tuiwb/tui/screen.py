@@ -11,6 +11,7 @@
        def action_<action>(self) -> None            # one for each row of the table
        def reason(self, action) -> str | None       # why it cannot be done now: the key is dim, pressing it says this
        def show_workspace(self, workspace) -> None  # the shared state changed (also called at the first show)
+       def opened(self) -> None                     # once, when the body's widgets are there (instead of on_mount)
        def shown(self) / def left(self) -> None     # another screen was left for this one / this one was left
        def copyable(self) -> str                    # what `y` copies
        def layout_state(self) / restore_layout(state)   # what of the layout the session remembers (JSON values)
@@ -69,11 +70,13 @@ class RoomScreen(JobHost, Screen[None]):
         style = Path(inspect.getfile(cls)).with_suffix(".tcss")
         if "CSS_PATH" not in cls.__dict__ and style.is_file():
             cls.CSS_PATH = str(style)
+        assert "on_mount" not in cls.__dict__, "the body comes after on_mount: use opened()"
         super().__init_subclass__(**kwargs)
 
     def __init__(self) -> None:
         super().__init__()
         self._seen: Workspace | None = None
+        self._is_open = False
         self._ticks: list[Timer] = []
 
     # What a screen defines
@@ -88,6 +91,9 @@ class RoomScreen(JobHost, Screen[None]):
 
     def show_workspace(self, workspace: Workspace) -> None:
         """The shared state is new to this screen."""
+
+    def opened(self) -> None:
+        """The widgets are there for the first time; comes before the first `show_workspace` and `shown`."""
 
     def shown(self) -> None:
         """The user came to this screen."""
@@ -167,6 +173,11 @@ class RoomScreen(JobHost, Screen[None]):
         """This screen is the chosen one (a dialog may be above it)."""
         return self.bench.current_mode == self.ROOM
 
+    @property
+    def is_open(self) -> bool:
+        """The body's widgets are there."""
+        return self._is_open
+
     def refresh_hints(self) -> None:
         """What can be done changed: draw the footer again."""
         for hints in self.query(Hints):
@@ -176,8 +187,6 @@ class RoomScreen(JobHost, Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Header()
-        with Container(id="body"):
-            yield from self.compose_body()
         yield Hints()
         yield TooSmall()
 
@@ -207,18 +216,33 @@ class RoomScreen(JobHost, Screen[None]):
 
     def on_mount(self) -> None:
         self._bindings.bind("escape", "release_focus", show=False)
-        self.sync_workspace()
+        # The frame is on the screen first; the body, which may be large, follows at once.
+        self.call_after_refresh(self._open)
+
+    async def _open(self) -> None:
+        await self.mount(Body(), before=self.query_one(Hints))
+        self._is_open = True
+        self.bench.restore_layout(self)
+        self.opened()
+        if self.focused is None and self.AUTO_FOCUS:
+            for widget in self.query(self.AUTO_FOCUS):
+                if widget.focusable:
+                    self.set_focus(widget)
+                    break
+        self.enter()
 
     def sync_workspace(self) -> None:
         """Tell the screen about the shared state unless it has seen it."""
-        if self._seen is not self.workspace:
+        if self._is_open and self._seen is not self.workspace:
             self._seen = self.workspace
             self.show_workspace(self.workspace)
         for line in (*self.query(Header), *self.query(Hints)):
             line.refresh()
 
     def enter(self) -> None:
-        """The app calls this when the screen becomes the chosen one."""
+        """The screen is the chosen one and its body is there."""
+        if not (self._is_open and self.is_shown):
+            return
         for tick in self._ticks:
             tick.resume()
         self.sync_workspace()
@@ -229,10 +253,18 @@ class RoomScreen(JobHost, Screen[None]):
         for tick in self._ticks:
             tick.pause()
         self.cancel_jobs()
-        self.left()
+        if self._is_open:
+            self.left()
 
     def job_failed(self, error: TuiwbError) -> None:
         self.problem(error)
+
+
+class Body(Container):
+    """What is between header and footer."""
+
+    def compose(self) -> ComposeResult:
+        yield from cast(RoomScreen, self.screen).compose_body()
 
 
 def normal(key: str) -> str:
