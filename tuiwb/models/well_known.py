@@ -1,0 +1,99 @@
+"""Well-known open models that can be planned for and named without a network: `catalogue.json`.
+
+Each entry holds the model's own config.json and says where that was read (`source`).
+"""
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuiwb.models.info import ModelInfo, context_length, dtype_of, quantization_of
+from tuiwb.models.parameters import vocab_size
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """A package on the Python package index that carries the model as a GGUF file.
+
+    `sha256` is that of the wheel, `member` the GGUF file inside it.
+    """
+
+    package: str
+    version: str
+    sha256: str
+    member: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """A model by its short name.
+
+    Attributes:
+        parameters: exact.
+        chat: trained to converse, with a chat template.
+        gated: the hub asks to accept a licence first.
+        source: where config and count were read.
+        wheel: where it can be had when the hub cannot be reached.
+    """
+
+    name: str
+    hub_id: str
+    parameters: int
+    license: str
+    chat: bool
+    gated: bool
+    source: str
+    config: Mapping[str, Any]
+    wheel: Wheel | None = None
+
+    @property
+    def architecture(self) -> str:
+        return str(self.config["architectures"][0])
+
+    @property
+    def context_length(self) -> int | None:
+        return context_length(self.config)
+
+    @property
+    def download_bytes(self) -> int:
+        """Roughly what a download takes: the weights in the type they are published in."""
+        width = {"float32": 4, "float8_e4m3fn": 1}.get(dtype_of(self.config) or "", 2)
+        return self.parameters * width
+
+    def info(self, ref: str) -> ModelInfo:
+        """The model as far as the catalogue knows it: no file of it is on this machine."""
+        return ModelInfo(
+            ref=ref,
+            name=self.name,
+            kind="hub",
+            path=None,
+            config=self.config,
+            architecture=self.architecture,
+            parameters=self.parameters,
+            dtype=dtype_of(self.config),
+            quantization=quantization_of(self.config),
+            context_length=self.context_length,
+            vocab_size=vocab_size(self.config),
+            license=self.license,
+            hub_id=self.hub_id,
+        )
+
+
+@functools.cache
+def catalogue() -> tuple[CatalogueEntry, ...]:
+    """All entries, the smallest model first."""
+    raw = json.loads((Path(__file__).parent / "catalogue.json").read_bytes())
+    entries = [
+        CatalogueEntry(**{**entry, "wheel": Wheel(**entry["wheel"]) if "wheel" in entry else None}) for entry in raw
+    ]
+    return tuple(sorted(entries, key=lambda entry: (entry.parameters, entry.name)))
+
+
+def find_entry(ref: str) -> CatalogueEntry | None:
+    """The entry with this name or hub id, capitals aside."""
+    wanted = ref.casefold()
+    return next((entry for entry in catalogue() if wanted in (entry.name, entry.hub_id.casefold())), None)
