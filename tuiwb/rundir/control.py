@@ -87,10 +87,15 @@ def acknowledge(run: RunDir, done: Request, *, checkpoint: Path | None = None, *
     atomic.write_json(run.control / f"{done.id}.ack.json", answer)
 
 
-def acknowledgement(run: RunDir, asked: Request) -> dict[str, Any] | None:
+def acknowledgement(run: RunDir, asked: Request | str) -> dict[str, Any] | None:
     """The answer to a request, or None while there is none: `time`, `checkpoint` (relative to the run), `step`,
-    `problem`."""
-    return _load(run.control / f"{asked.id}.ack.json")
+    `problem`.
+
+    Args:
+        asked: the request, or its id.
+    """
+    number = asked if isinstance(asked, str) else asked.id
+    return _load(run.control / f"{number}.ack.json")
 
 
 def _names(run: RunDir) -> set[str]:

@@ -29,12 +29,12 @@ class Identity:
 
     @classmethod
     def of(cls, pid: int) -> "Identity":
-        """The process that has this number now.
+        """The process that has this number now; for a child of ours also one that has just ended.
 
         Raises:
-            ProcessLookupError: there is none, or it is a zombie.
+            ProcessLookupError: there is none.
         """
-        status = process_status(pid)
+        status = process_status(pid, zombies=True)
         if status is None:
             raise ProcessLookupError(pid)
         return cls(machine_id(), boot_id(), pid, status.start_time)

@@ -1,0 +1,81 @@
+"""A run and its life: launch, wrapper, control, reconcile.
+
+    run = runs.launch(job)                 # returns when the wrapper has it; the run outlives this process
+    runs.scan()                            # all runs, newest first, as RunView
+    runs.show("last")                      # one, with checkpoints, alarms and processes
+    runs.ask(run.run_id, "stop")           # save | stop | pause | cancel
+    runs.resume(run.run_id)                # a new attempt from the newest whole checkpoint
+    for record in runs.tail(run): ...      # metrics and events as they come, until the run ends
+
+Ids may be the beginning or a unique part of one, or `last`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuiwb.runs.actions import Verb, answer, ask, clone, delete, purge, restore, resume
+    from tuiwb.runs.follow import Record, tail
+    from tuiwb.runs.job import Job
+    from tuiwb.runs.launching import launch
+    from tuiwb.runs.listing import find, run_dirs, scan, show, view
+    from tuiwb.runs.reconcile import standing
+    from tuiwb.runs.views import CheckpointView, RunView
+    from tuiwb.runs.worker import worker_argv, worker_environment
+
+_HOMES = {
+    "Verb": "actions",
+    "answer": "actions",
+    "ask": "actions",
+    "clone": "actions",
+    "delete": "actions",
+    "purge": "actions",
+    "restore": "actions",
+    "resume": "actions",
+    "Job": "job",
+    "launch": "launching",
+    "standing": "reconcile",
+    "find": "listing",
+    "run_dirs": "listing",
+    "scan": "listing",
+    "show": "listing",
+    "view": "listing",
+    "Record": "follow",
+    "tail": "follow",
+    "CheckpointView": "views",
+    "RunView": "views",
+    "worker_argv": "worker",
+    "worker_environment": "worker",
+}
+
+__all__ = [
+    "CheckpointView",
+    "Job",
+    "Record",
+    "RunView",
+    "Verb",
+    "answer",
+    "ask",
+    "clone",
+    "delete",
+    "find",
+    "launch",
+    "purge",
+    "restore",
+    "resume",
+    "run_dirs",
+    "scan",
+    "show",
+    "standing",
+    "tail",
+    "view",
+    "worker_argv",
+    "worker_environment",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if home := _HOMES.get(name):
+        import importlib
+
+        return getattr(importlib.import_module(f"tuiwb.runs.{home}"), name)
+    raise AttributeError(name)

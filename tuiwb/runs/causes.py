@@ -17,17 +17,13 @@ class Cause:
 
 
 # The first that is found in the text wins, so the more telling ones stand first.
-_KNOWN: tuple[tuple[str, str, re.Pattern[str]], ...] = (
+_KNOWN = (
     (
         "gpu_memory",
         "out of GPU memory",
         re.compile(r"OutOfMemoryError|(?:CUDA|HIP) out of memory|CUBLAS_STATUS_ALLOC_FAILED"),
     ),
-    (
-        "disk",
-        "the disk is full",
-        re.compile(r"No space left on device|Disk quota exceeded|SafetensorError: .*No space"),
-    ),
+    ("disk", "the disk is full", re.compile(r"No space left on device|Disk quota exceeded")),
     (
         "host_memory",
         "out of host memory",
@@ -36,10 +32,10 @@ _KNOWN: tuple[tuple[str, str, re.Pattern[str]], ...] = (
     ("import", "", re.compile(r"^(?:ModuleNotFoundError|ImportError): .+", re.M)),
     ("cuda", "", re.compile(r"^.*(?:CUDA|HIP) error: .+", re.M)),
     ("nccl", "", re.compile(r"^.*(?:NCCL (?:error|WARN)|ncclUnhandledCudaError|Watchdog caught collective).*", re.M)),
-    ("signal", "", re.compile(r"SignalException: Process \d+ got signal: (?:1|2|15)\b|died with <Signals\.SIGTERM")),
+    ("signal", "", re.compile(r"SignalException: Process \d+ got signal: (?:1|2|15)\b")),
 )
 
-_ERROR = re.compile(r"^(?:[\w.]+\.)?([A-Z]\w*(?:Error|Exception|Fault|Interrupt|Exit|Warning))(?:: (.+))?$", re.M)
+_ERROR = re.compile(r"^(?:[\w.]+\.)?([A-Z]\w*(?:Error|Exception|Fault|Interrupt|Exit))(?:: (.+))?$", re.M)
 
 
 def recognise(text: str) -> Cause | None:
@@ -47,12 +43,11 @@ def recognise(text: str) -> Cause | None:
     for code, sentence, pattern in _KNOWN:
         if match := pattern.search(text):
             return Cause(code, sentence or _short(match[0]))
-    last = None
-    for last in _ERROR.finditer(text):
-        pass
-    if last is None or last[1].endswith("Warning"):
+    errors = list(_ERROR.finditer(text))
+    if not errors:
         return None
-    return Cause("error", _short(f"{last[1]}: {last[2]}" if last[2] else last[1]))
+    name, message = errors[-1].groups()
+    return Cause("error", _short(f"{name}: {message}" if message else name))
 
 
 def of_output(path: Path, since: int = 0) -> Cause | None:

@@ -52,16 +52,6 @@ class HostSampler:
         return value
 
 
-def oom_kills() -> int:
-    """How often the kernel killed a process for want of memory, on this host and in our control group."""
-    count = _counter("/proc/vmstat", "oom_kill")
-    try:
-        group = next(line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
-    except (OSError, StopIteration):
-        return count
-    return count + _counter(f"/sys/fs/cgroup{group}/memory.events", "oom_kill")
-
-
 def _host_ticks() -> tuple[int, int]:
     """Busy and all clock ticks of all CPUs since boot."""
     with Path("/proc/stat").open("rb") as file:
@@ -88,13 +78,3 @@ def _disk_free(path: Path) -> int | None:
     except OSError:
         return None
     return room.f_bavail * room.f_frsize
-
-
-def _counter(path: str, name: str) -> int:
-    try:
-        for line in Path(path).read_text().splitlines():
-            if line.startswith(f"{name} "):
-                return int(line.split()[1])
-    except (OSError, ValueError):
-        pass
-    return 0

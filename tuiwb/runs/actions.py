@@ -1,0 +1,199 @@
+"""What can be done to a run: ask it for something, go on with it, run it again, put it away."""
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from tuiwb import rundir
+from tuiwb.base import atomic, paths
+from tuiwb.base.errors import EnvironmentFault, RunFault, UsageFault, reason_of
+from tuiwb.rundir import RunDir
+from tuiwb.runs import ballast, launching, listing, lock
+from tuiwb.runs.job import from_document
+from tuiwb.runs.reconcile import Standing, standing
+
+Verb = Literal["save", "stop", "pause", "cancel"]
+
+
+def ask(run_id: str, verb: Verb, *, by: str = "user") -> rundir.Request:
+    """Ask a live run to save, to stop or pause (it saves first), or to end at once without saving.
+
+    The wrapper sees to it that it happens; nobody needs to wait. `answer` waits.
+
+    Args:
+        run_id: see `find`.
+
+    Raises:
+        UsageFault: the run is at rest.
+        EnvironmentFault: it is another machine's, or the request cannot be written.
+    """
+    run = listing.find(run_id)
+    stands = _ours(run, verb)
+    state = str(stands.state.get("state"))
+    if state in rundir.RESTING:
+        raise UsageFault(f"{run.run_id} is {state}, so there is nothing to {verb}")
+    try:
+        return rundir.request(run, verb, by=by)
+    except OSError as error:
+        raise EnvironmentFault(f"cannot be asked ({reason_of(error)})", file=run.control) from error
+
+
+def answer(run: RunDir, asked: rundir.Request, *, wait_s: float) -> dict[str, Any] | None:
+    """Wait for what came of a request.
+
+    Returns:
+        for save: the acknowledgement; for the others: the final state (`state`, `reason`) with the acknowledgement's
+        fields; None if `wait_s` was not enough.
+    """
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        found = rundir.acknowledgement(run, asked)
+        stands = standing(run).state
+        if stands.get("state") in rundir.RESTING:
+            return {**(found or {}), "state": stands["state"], "reason": stands.get("reason", "")}
+        if found is not None and asked.verb == "save":
+            return found
+        time.sleep(0.1)
+    return None
+
+
+def resume(run_id: str) -> RunDir:
+    """Start a new attempt on the run's directory, from its newest whole checkpoint. Broken ones are put aside.
+
+    Raises:
+        UsageFault: the run is live, or has finished.
+        EnvironmentFault: it is another machine's, or there is no room.
+        RunFault: its wrapper did not start.
+    """
+    run = listing.find(run_id)
+    _ours(run, "resume")
+    held = lock.take(run)
+    if held is None:
+        raise UsageFault(f"{run.run_id} is live already; `tuiwb runs show {run.run_id}` tells how it is doing")
+    try:
+        attempt = _prepare(run)
+    except BaseException:
+        os.close(held)
+        raise
+    launching.start_wrapper(run, held)
+    rundir.append_event(run, "resumed", by="user", attempt=attempt)
+    return run
+
+
+def clone(run_id: str) -> RunDir:
+    """Launch the same job again as a new run.
+
+    Raises:
+        as `launch`.
+    """
+    return launching.launch(from_document(rundir.read_job(listing.find(run_id))))
+
+
+def delete(run_id: str) -> RunDir:
+    """Put a run at rest into the trash, from which `restore` brings it back.
+
+    Returns:
+        the run in the trash.
+
+    Raises:
+        UsageFault: the run is live.
+        EnvironmentFault: it cannot be moved.
+    """
+    run = listing.find(run_id)
+    state = str(_ours(run, "delete").state.get("state"))
+    held = lock.take(run) if state in rundir.RESTING else None
+    if held is None:
+        raise UsageFault(f"{run.run_id} is {state}; stop or cancel it before you delete it")
+    try:
+        trash = paths.private_folder(listing.root() / listing.TRASH)
+        return _move(run, RunDir(trash / run.run_id))
+    finally:
+        os.close(held)
+
+
+def restore(run_id: str) -> RunDir:
+    """Bring a run back from the trash.
+
+    Args:
+        run_id: an id or a unique part of one; `last` is the newest run in the trash.
+    """
+    run = listing.choose(run_id, _trash())
+    return _move(run, RunDir(listing.root() / run.run_id))
+
+
+def purge(run_id: str) -> RunDir:
+    """Remove a run from the trash for good.
+
+    Args:
+        run_id: as for `restore`.
+    """
+    run = listing.choose(run_id, _trash())
+    try:
+        shutil.rmtree(run.path)
+    except OSError as error:
+        raise EnvironmentFault(f"cannot be removed ({reason_of(error)})", file=run.path) from error
+    return run
+
+
+def _trash() -> list[RunDir]:
+    runs = listing.run_dirs(listing.root() / listing.TRASH)
+    if not runs:
+        raise UsageFault("the trash is empty")
+    return runs
+
+
+def _ours(run: RunDir, verb: str) -> Standing:
+    stands = standing(run)
+    if stands.foreign:
+        host = (stands.state.get("machine") or {}).get("host", "another machine")
+        raise EnvironmentFault(f"{run.run_id} belongs to {host}; log in there to {verb} it")
+    return stands
+
+
+def _prepare(run: RunDir) -> int:
+    """Make a run at rest ready for its next attempt.
+
+    Returns:
+        the number of that attempt.
+    """
+    state = rundir.read_state(run) or {}
+    if state.get("state") == "finished":
+        raise UsageFault(f"{run.run_id} has finished; `tuiwb runs clone {run.run_id}` runs it again")
+    job = rundir.read_job(run)
+    if not job.get("argv"):
+        raise RunFault("job.yaml cannot be read, so the run cannot go on", file=run.job_file)
+    for path, problem in rundir.quarantine_broken(run):
+        rundir.append_event(run, "quarantined", by="user", checkpoint=path.name, problem=problem)
+    try:
+        for old in rundir.pending_requests(run):
+            rundir.acknowledge(run, old, problem="the attempt that it was meant for has ended")
+        ballast.load(run)
+        attempt = int(state.get("attempt", 1)) + 1
+        rundir.write_state(run, "starting", **{**launching.fresh_attempt(attempt), "resume": _resume_fields(run)})
+    except OSError as error:
+        ballast.drop(run)
+        raise EnvironmentFault(f"the run cannot be resumed ({reason_of(error)})", file=run.path) from error
+    return attempt
+
+
+def _resume_fields(run: RunDir) -> Mapping[str, Any] | None:
+    point = rundir.resume_point(run)
+    if point is None:
+        return None
+    part, checkpoint = point
+    return {
+        "part": part.number,
+        "checkpoint": os.path.relpath(checkpoint.path, run.path),
+        "step": checkpoint.step,
+    }
+
+
+def _move(run: RunDir, target: RunDir) -> RunDir:
+    try:
+        run.path.rename(target.path)
+        atomic.sync_folder(target.path.parent)
+    except OSError as error:
+        raise EnvironmentFault(f"cannot be moved ({reason_of(error)})", file=run.path) from error
+    return target

@@ -1,0 +1,171 @@
+"""The runs there are, and how each stands."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tuiwb import rundir
+from tuiwb.base import settings
+from tuiwb.base.errors import UsageFault
+from tuiwb.rundir import Identity, RunDir
+from tuiwb.runs import processes
+from tuiwb.runs.reconcile import Standing, standing
+from tuiwb.runs.views import CheckpointView, RunView
+
+TRASH = ".trash"
+
+_NOT_METRICS = frozenset({"time", "current_steps", "total_steps", "percentage", "elapsed_time", "remaining_time"})
+
+
+def root() -> Path:
+    """The folder of the runs. It may not exist yet."""
+    return settings.runs_root().absolute()
+
+
+def run_dirs(folder: Path | None = None) -> list[RunDir]:
+    """All complete run directories, oldest first."""
+    try:
+        found = [RunDir(path) for path in (folder or root()).iterdir() if path.name[:1] != "."]
+    except OSError:
+        return []
+    return sorted((run for run in found if run.existing()), key=lambda run: (run.run_id[:15], _created(run)))
+
+
+def scan(*, repair: bool = True) -> list[RunView]:
+    """All runs, newest first. Runs whose wrapper was killed are adopted, ends that were never written are written.
+
+    Args:
+        repair: False only looks.
+    """
+    return [_view(run, standing(run, repair=repair)) for run in reversed(run_dirs())]
+
+
+def show(run_id: str) -> RunView:
+    """One run with its checkpoints (each looked at), alarms and processes.
+
+    Args:
+        run_id: see `find`.
+
+    Raises:
+        UsageFault: no run, or several, are meant.
+    """
+    return view(find(run_id))
+
+
+def view(run: RunDir) -> RunView:
+    """As `show`, of a run that was found already."""
+    stands = standing(run)
+    events = rundir.read_events(run)
+    return _view(
+        run,
+        stands,
+        checkpoints=tuple(_checkpoints(run)),
+        alarms=tuple(event for event in events if event.get("event") == "alarm"),
+        pids=_pids(run, stands),
+    )
+
+
+def find(run_id: str) -> RunDir:
+    """The run that is meant.
+
+    Args:
+        run_id: an id, the beginning of one, any part that only one has, or `last`.
+
+    Raises:
+        UsageFault: no run, or several, are meant.
+    """
+    return choose(run_id, run_dirs())
+
+
+def choose(run_id: str, runs: list[RunDir]) -> RunDir:
+    """As `find`, among these runs, oldest first."""
+    if not runs:
+        raise UsageFault("there are no runs yet; `tuiwb train RECIPE` starts one")
+    if run_id == "last":
+        return runs[-1]
+    for fits in (str.__eq__, str.startswith, str.__contains__):
+        found = [run for run in runs if fits(run.run_id, run_id)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(run.run_id for run in found[-3:])
+            raise UsageFault(f"`{run_id}` fits {len(found)} runs, such as {names}; write more of the id")
+    raise UsageFault(f"there is no run `{run_id}`; `tuiwb runs list` shows them")
+
+
+def _view(run: RunDir, stands: Standing, **details: Any) -> RunView:
+    job, state = rundir.read_job(run), stands.state
+    beat = rundir.read_beat(run) or {}
+    part = _part_of(run, beat)
+    machine = state.get("machine") or {}
+    metrics = rundir.last_line(part.metrics_file) if part else None
+    ours = beat.get("attempt") == state.get("attempt")
+    return RunView(
+        run=run,
+        run_id=run.run_id,
+        kind=str(job.get("kind", "")),
+        name=str(job.get("name", "")),
+        state=str(state.get("state", "lost")),
+        reason=str(state.get("reason") or ""),
+        supervised=stands.supervised,
+        attempt=int(state.get("attempt", 1)),
+        host=str(machine.get("host", "")),
+        step=beat.get("step"),
+        total_steps=beat.get("total_steps") or job.get("total_steps"),
+        part=part.path.name if part else "",
+        phase=str(beat.get("phase", "")) if ours else "",
+        beat_age_s=beat.get("age_s"),
+        created=float(job.get("created") or 0),
+        updated=float(state.get("time") or 0),
+        tags=tuple(job.get("tags") or ()),
+        notes=str(job.get("notes") or ""),
+        metrics={key: value for key, value in (metrics or {}).items() if key not in _NOT_METRICS},
+        **details,
+    )
+
+
+def _part_of(run: RunDir, beat: Mapping[str, Any]) -> rundir.PartDir | None:
+    """The part at work, or the last one."""
+    parts = run.parts()
+    return next((part for part in parts if part.number == beat.get("part")), parts[-1] if parts else None)
+
+
+def _checkpoints(run: RunDir) -> list[CheckpointView]:
+    found = []
+    for part in run.parts():
+        for path in rundir.checkpoints(part):
+            verdict = rundir.verify_checkpoint(path)
+            found.append(
+                CheckpointView(
+                    part=part.number,
+                    step=verdict.step,
+                    path=str(path),
+                    valid=verdict.valid,
+                    resumable=verdict.resumable,
+                    bytes=verdict.bytes,
+                    problem=verdict.problem,
+                )
+            )
+    return found
+
+
+def _pids(run: RunDir, stands: Standing) -> dict[str, Any]:
+    if stands.foreign:
+        return {"wrapper": None, "launcher": None, "workers": []}
+    wrapper = Identity.from_json(stands.state.get("wrapper"))
+    launcher = Identity.from_json(stands.state.get("launcher"))
+    alive = launcher is not None and launcher.alive()
+    below = [launcher.pid] if launcher is not None and alive else []
+    workers = [process.pid for process in processes.members(run.run_id, below=below) if process != launcher]
+    return {
+        "wrapper": wrapper.pid if wrapper is not None and wrapper.alive() else None,
+        "launcher": launcher.pid if launcher is not None and alive else None,
+        "workers": workers,
+    }
+
+
+def _created(run: RunDir) -> float:
+    try:
+        return run.job_file.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,348 @@
+"""What a wrapper does between the start of the worker and the end of the run."""
+
+import errno
+import os
+import select
+import signal
+import subprocess
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from tuiwb import rundir
+from tuiwb.rundir import ATTEMPT, MARK, Identity, RunDir
+from tuiwb.runs import ballast, oom, processes
+from tuiwb.runs.ladder import TERM_GRACE_S, Ladder, Pace
+from tuiwb.runs.samples import HostSampler
+from tuiwb.runs.verdict import Evidence, Verdict, gather, judge
+
+TICK_S = 0.2
+"""Between two looks at control/ and the beat."""
+
+SAMPLE_S = 5.0
+"""Between two lines of samples.jsonl."""
+
+SILENT_START_S = 30.0
+"""A worker that has lived so long without a beat counts as running."""
+
+LEAVING_S = 3.0
+"""How long processes that outlive the worker may take to end by themselves (uploads, worker pools)."""
+
+WRITE_PATIENCE_S = 60.0
+"""How long the end of a run is tried to be written."""
+
+
+class Supervisor:
+    """Owns one attempt of one run. Everything it cannot write it does without: the run matters more.
+
+    Args:
+        held: the descriptor of the run's lock. It stays open until the process ends.
+    """
+
+    def __init__(self, run: RunDir, held: int) -> None:
+        self.run = run
+        self.held = held
+        self.job = rundir.read_job(run)
+        self.state = rundir.read_state(run) or {"state": "starting", "attempt": 1}
+        self.attempt = int(self.state.get("attempt", 1))
+        stop = self.job.get("stop") or {}
+        self.ladder = Ladder(grace_s=float(stop.get("grace_s", 60.0)), term_s=float(stop.get("term_s", TERM_GRACE_S)))
+        self.sampler = HostSampler(run)
+        self.launcher: Identity | None = None
+        self.adopted = False
+        self.returncode: int | None = None
+        self._unwritten: tuple[str, dict[str, Any]] | None = None
+        self._asked: dict[str, str] = {}
+        self._beat: dict[str, Any] = {}
+        self._beat_seen = 0
+        self._phase_since = self._started = time.monotonic()
+        self._sampled = 0.0
+        self._oom_kills = oom.kills()
+        self._terminated_from_outside = False
+        self._trace = ""
+
+    # The life of an attempt
+
+    def start(self) -> Verdict:
+        """Start the worker, watch it and write its end."""
+        self._set("starting", wrapper=_me().to_json(), output_from=_size(self.run.output_file))
+        try:
+            child = self._spawn()
+        except OSError as error:
+            command = self.job.get("argv", ["?"])[0]
+            reason = f"the worker cannot be started: {command}: {error.strerror}"
+            return self._end(Verdict("failed", reason, "environment"))
+        self.launcher = Identity.of(child)
+        self._set("starting", launcher=self.launcher.to_json())
+        rundir.append_event(self.run, "started", by="wrapper", attempt=self.attempt, pid=child)
+        return self._watch()
+
+    def adopt(self) -> Verdict:
+        """Watch what a wrapper that was killed has left behind."""
+        self.adopted = True
+        self.launcher = Identity.from_json(self.state.get("launcher")) or self._oldest()
+        self._set(str(self.state["state"]), wrapper=_me().to_json(), adopted=True)
+        rundir.append_event(self.run, "adopted", by="wrapper", attempt=self.attempt)
+        return self._watch()
+
+    def terminate(self) -> None:
+        """SIGTERM to the wrapper (a shutdown, a batch system): the run is asked to stop. Called by a signal handler."""
+        self._terminated_from_outside = True
+
+    # Starting
+
+    def _spawn(self) -> int:
+        environment = {**os.environ, **self.job.get("environment", {})}
+        environment |= {MARK: self.run.run_id, ATTEMPT: str(self.attempt)}
+        # torchrun kills its ranks 30 s after a SIGTERM, which is less than the save of a large model takes.
+        environment.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(int(self.ladder.grace_s + 30)))
+        folder = Path(self.job.get("folder") or self.run.path)
+        with self.run.output_file.open("ab") as output:
+            child = subprocess.Popen(
+                self.job["argv"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env=environment,
+                cwd=folder if folder.is_dir() else self.run.path,
+            )
+        child.returncode = 0  # the wrapper collects all its children itself; Popen must not wait or warn
+        return child.pid
+
+    # Watching
+
+    def _watch(self) -> Verdict:
+        poller = select.poll()
+        handle = None
+        try:
+            if self.launcher is not None:
+                handle = self.launcher.open_pidfd()
+                poller.register(handle, select.POLLIN)
+        except ProcessLookupError:
+            pass
+        try:
+            while handle is not None and not poller.poll(TICK_S * 1000):
+                self._reap()
+                try:
+                    self._tick()
+                except Exception:
+                    self._own_error(traceback.format_exc())
+        finally:
+            if handle is not None:
+                os.close(handle)
+        self._reap()
+        self._requests()
+        return self._end(None)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self._requests()
+        self._look_at_beat(now)
+        self._show_state()
+        due = self.ladder.next(now, self._pace(now))
+        if due is not None:
+            self._climb(due)
+        if now - self._sampled >= SAMPLE_S:
+            self._sampled = now
+            self._sample()
+        if self._unwritten is not None:
+            state, fields = self._unwritten
+            self._set(state, **fields)
+
+    def _own_error(self, trace: str) -> None:
+        """A bug of ours must not cost a run: it is noted once, and the watch goes on."""
+        if trace != self._trace:
+            self._trace = trace
+            rundir.append_event(self.run, "wrapper_error", by="wrapper", message=trace[-2000:])
+
+    def _sample(self) -> None:
+        launcher = self.launcher.pid if self.launcher else 0
+        family = {launcher, *processes.descendants(launcher, processes.table())}
+        rundir.append_line(self.run.samples_file, self.sampler.sample(family))
+
+    def _requests(self) -> None:
+        """Take note of what was asked. save, stop and pause are the worker's to do; cancel is ours."""
+        now = time.monotonic()
+        if self._terminated_from_outside:
+            self._terminated_from_outside = False
+            rundir.request(self.run, "stop", by="SIGTERM")
+        for asked in rundir.pending_requests(self.run):
+            if asked.id in self._asked:
+                continue
+            self._asked[asked.id] = asked.verb
+            rundir.append_event(
+                self.run, "asked", verb=asked.verb, request=asked.id, by=str(asked.fields.get("by", "user"))
+            )
+            if asked.verb in ("stop", "pause", "cancel"):
+                self.ladder.ask(_ending(asked.verb), now)
+        for number, verb in list(self._asked.items()):
+            answer = rundir.acknowledgement(self.run, number)
+            if answer is None or verb == "":
+                continue
+            self._asked[number] = ""
+            if verb in ("stop", "pause"):
+                self.ladder.acknowledged(now)
+            self._check_answer(number, verb, answer)
+
+    def _check_answer(self, number: str, verb: str, answer: Mapping[str, Any]) -> None:
+        fields = {key: answer.get(key) for key in ("checkpoint", "step", "problem") if answer.get(key) is not None}
+        if answer.get("checkpoint"):
+            found = rundir.verify_checkpoint(self.run.path / str(answer["checkpoint"]))
+            fields |= {"valid": found.valid, "bytes": found.bytes}
+            if found.problem:
+                fields["problem"] = found.problem
+        rundir.append_event(self.run, "acknowledged", by="worker", verb=verb, request=number, **fields)
+
+    def _look_at_beat(self, now: float) -> None:
+        try:
+            changed = self.run.beat_file.stat().st_mtime_ns
+        except OSError:
+            return
+        if changed == self._beat_seen:
+            return
+        self._beat_seen = changed
+        beat = rundir.read_beat(self.run)
+        if beat is None or beat.get("attempt") != self.attempt:
+            return
+        if beat.get("phase") != self._beat.get("phase"):
+            self._phase_since = now
+        self._beat = beat
+
+    def _pace(self, now: float) -> Pace:
+        return Pace(
+            phase=str(self._beat.get("phase", "")),
+            phase_s=now - self._phase_since,
+            longest_step_s=float(self._beat.get("longest_step_s") or 0),
+            last_save_s=float(self._beat.get("last_save_s") or 0),
+        )
+
+    def _show_state(self) -> None:
+        if self.ladder.verb is not None:
+            state = "stopping"
+        elif self._beat.get("phase") == "save":
+            state = "saving"
+        elif self._beat or self.adopted or time.monotonic() - self._started > SILENT_START_S:
+            state = "running"
+        else:
+            return
+        if state != self.state.get("state"):
+            self._set(state)
+
+    def _climb(self, due: str) -> None:
+        rundir.append_event(self.run, due, by="wrapper", verb=self.ladder.verb)
+        if due == "kill":
+            for process in self._members():
+                process.send(signal.SIGKILL)
+        elif self.launcher is not None:
+            self.launcher.send(signal.SIGTERM)
+
+    def _members(self) -> list[Identity]:
+        below = [os.getpid()]
+        if self.adopted and self.launcher is not None:
+            below.append(self.launcher.pid)
+        return processes.members(self.run.run_id, below=below)
+
+    def _oldest(self) -> Identity | None:
+        """The launcher, where the wrapper was killed before it had noted it."""
+        return min(self._members(), key=lambda process: process.start_time, default=None)
+
+    def _reap(self) -> None:
+        """Collect the dead: the worker, and whatever was left to us as a subreaper."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if self.launcher is not None and pid == self.launcher.pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+
+    # The end
+
+    def _end(self, verdict: Verdict | None) -> Verdict:
+        patience = 0.0 if "kill" in self.ladder.signals or self.ladder.verb == "cancel" else LEAVING_S
+        swept, unkillable = processes.sweep(self._members, patience_s=patience, reap=self._reap)
+        if swept:
+            rundir.append_event(self.run, "swept", by="wrapper", processes=swept)
+        if unkillable:
+            pids = [process.pid for process in unkillable]
+            rundir.append_event(self.run, "unkillable", by="wrapper", pids=pids)
+        for path, problem in rundir.quarantine_broken(self.run):
+            rundir.append_event(self.run, "quarantined", by="wrapper", checkpoint=path.name, problem=problem)
+        if verdict is None:
+            verdict = judge(self._evidence())
+        self._write_end(verdict, [process.pid for process in unkillable])
+        return verdict
+
+    def _evidence(self) -> Evidence:
+        return Evidence(
+            asked=self.ladder.verb,
+            helped=tuple(self.ladder.signals),
+            returncode=self.returncode,
+            host_memory=oom.kills() > self._oom_kills,
+            **gather(self.run, self.state),
+        )
+
+    def _write_end(self, verdict: Verdict, unkillable: list[int]) -> None:
+        """exit.json first, then the state; the ballast gives way if the disk is full."""
+        ending = {
+            "attempt": self.attempt,
+            "state": verdict.state,
+            "reason": verdict.reason,
+            "cause": verdict.cause,
+            "returncode": self.returncode,
+            "signals": self.ladder.signals,
+            "unkillable": unkillable,
+        }
+        deadline = time.monotonic() + WRITE_PATIENCE_S
+        while True:
+            try:
+                rundir.write_exit(self.run, **ending)
+                break
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    ballast.drop(self.run)
+                if time.monotonic() > deadline or not self.run.path.exists():
+                    break
+                time.sleep(0.1)
+        ballast.drop(self.run)
+        self._set(verdict.state, reason=verdict.reason or None, cause=verdict.cause or None, adopted=None)
+        rundir.append_event(self.run, "ended", by="wrapper", **{k: ending[k] for k in ("attempt", "state", "reason")})
+        for left in rundir.pending_requests(self.run):
+            _answer_for_the_dead(self.run, left)
+
+    def _set(self, state: str, **fields: Any) -> None:
+        """Write the state. What the disk does not take now is tried again at the next tick."""
+        earlier = self._unwritten[1] if self._unwritten else {}
+        try:
+            self.state = rundir.write_state(self.run, state, **{**earlier, **fields})
+            self._unwritten = None
+        except OSError:
+            self._unwritten = (state, {**earlier, **fields})
+            self.state = {**self.state, "state": state, **fields}
+
+
+def _answer_for_the_dead(run: RunDir, asked: rundir.Request) -> None:
+    try:
+        rundir.acknowledge(run, asked, problem="the run has ended")
+    except OSError:
+        return
+
+
+def _ending(verb: str) -> Literal["stop", "pause", "cancel"]:
+    return "cancel" if verb == "cancel" else "pause" if verb == "pause" else "stop"
+
+
+def _me() -> Identity:
+    return Identity.of(os.getpid())
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
