@@ -1,0 +1,39 @@
+"""Talking to a model: conversations, the engine's client, and how a run or a model becomes something to talk to."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuiwb.chat.conversation import Conversation, Turn
+    from tuiwb.chat.protocol import Done, Lane, Sampling
+    from tuiwb.chat.session import Chat, ChatFault, LaneChat, answer_once
+    from tuiwb.chat.target import Target, target_of
+
+__all__ = [
+    "Chat",
+    "ChatFault",
+    "Conversation",
+    "Done",
+    "Lane",
+    "LaneChat",
+    "Sampling",
+    "Target",
+    "Turn",
+    "answer_once",
+    "target_of",
+]
+
+_HOMES = {
+    "conversation": ("Conversation", "Turn"),
+    "protocol": ("Done", "Lane", "Sampling"),
+    "session": ("Chat", "ChatFault", "LaneChat", "answer_once"),
+    "target": ("Target", "target_of"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(name)

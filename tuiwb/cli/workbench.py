@@ -30,9 +30,7 @@ def run(
     # Nothing that is loaded from here on is garbage; looking for some costs a tenth of the start. The app switches
     # the collector on again after its first paint.
     gc.disable()
-    from tuiwb.base import log
     from tuiwb.tui import app
 
-    log.start()
     app.run(screen, recipe, layout or {})
     return 0

@@ -4,6 +4,7 @@ A screen is imported at its first visit (its module is `tui/screens/<name>.py`);
 stack of screens, so that a dialog of one does not stand over another.
 """
 
+import contextlib
 import gc
 import importlib
 import importlib.util
@@ -15,17 +16,20 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from tuiwb.base import log
 from tuiwb.base import settings as settings_module
 from tuiwb.base.errors import TuiwbError
 from tuiwb.base.text import gate
 from tuiwb.tui import keys, session, terminal
 from tuiwb.tui.jobs import JobHost
-from tuiwb.tui.screen import RoomScreen, normal
+from tuiwb.tui.screen import Frame, RoomScreen, normal
 from tuiwb.tui.widgets.frame import Header
 from tuiwb.tui.workspace import Keeper, Workspace
 
 if TYPE_CHECKING:
     from textual.command import Provider
+
+_FRAME = "frame"
 
 
 def _commands() -> "type[Provider]":
@@ -57,14 +61,17 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
         self.rooms = [room for room in keys.ROOMS if _exists(room.name)]
         names = [room.name for room in self.rooms]
         wanted = screen or self.session.screen
-        # Textual reads both in its constructor; the first mode is the screen itself, so that nothing is drawn twice.
+        self._first = wanted if wanted in names else names[0]
+        # Textual reads both in its constructor. The frame is painted first, whatever the first screen needs to import.
         vars(self).update(
-            MODES={name: partial(self._make, name) for name in names},
-            DEFAULT_MODE=wanted if wanted in names else names[0],
+            MODES={_FRAME: partial(Frame, self._first), **{name: partial(self._make, name) for name in names}},
+            DEFAULT_MODE=_FRAME,
         )
         self._status = ""
         self._last_problem = ""
         self._recipe = recipe
+        self._begun = False
+        self.frame_drawn = False
         self.keeper = Keeper(self)
         super().__init__()
         self._filters = terminal.mended(self._filters)
@@ -86,6 +93,16 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
     def room(self) -> Screen[Any]:
         """The chosen screen, whatever dialog is above it."""
         return self.get_screen_stack(self.current_mode)[0]
+
+    @property
+    def ready(self) -> bool:
+        """The first screen has taken the place of the frame, and its widgets are there."""
+        return self.current_mode != _FRAME and isinstance(self.room, RoomScreen) and self.room.is_open
+
+    @property
+    def current_room(self) -> str:
+        """The name of the chosen screen."""
+        return self._first if self.current_mode == _FRAME else self.current_mode
 
     @property
     def status(self) -> str:
@@ -188,7 +205,17 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
 
     # Life
 
-    def on_mount(self) -> None:
+    def post_display_hook(self) -> None:
+        if not self._begun and self.frame_drawn and not self._batch_count:
+            self._begun = True
+            self.call_later(self._begin)
+
+    def _begin(self) -> None:
+        """The frame is on the screen: everything else."""
+        log.start()
+        if self.current_mode == _FRAME:
+            self.go(self._first)
+        self.remove_mode(_FRAME)
         if self._recipe:
             self.keeper.open(self._recipe)
         elif self.session.recipe_text:
@@ -199,7 +226,7 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
         self.keeper.select_run(self.session.run_id)
         for sentence in keys.faults(self.settings.keys) if self.settings.keys else ():
             self.problem(sentence)
-        self.call_after_refresh(_freeze)
+        self.room.call_after_refresh(_freeze)
 
     def _remember_layout(self, room: RoomScreen) -> None:
         self.session.layout[room.ROOM] = room.layout_state()
@@ -222,7 +249,7 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
             text = dumps(now.recipe)
         session.save(
             session.Session(
-                screen=self.current_mode,
+                screen=self.current_room,
                 recipe=now.source,
                 recipe_text=text,
                 recipe_path=str(now.path or ""),
@@ -365,6 +392,21 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
         self._last_problem = str(error)
         self.notify(self._last_problem, severity="error", timeout=8)
 
+    def _handle_exception(self, error: Exception) -> None:
+        """A bug of ours ends the workbench; its traceback goes to the log, not over the user's terminal."""
+        self._return_code = 1
+        if self._exception is None:
+            self._exception = error
+            self._exception_event.set()
+            with contextlib.suppress(Exception):
+                self.save_session()
+        self._close_messages_no_wait()
+
+    @property
+    def failure(self) -> Exception | None:
+        """The bug that ended the workbench."""
+        return self._exception
+
     def job_failed(self, error: TuiwbError) -> None:
         self.problem(error)
 
@@ -390,3 +432,5 @@ def run(screen: str | None = None, recipe: str | None = None, layout: dict[str, 
     bench.session.layout.update(layout or {})
     with terminal.stderr_to_log():
         bench.run(mouse=bench.settings.screen.mouse)
+    if bench.failure is not None:
+        raise bench.failure

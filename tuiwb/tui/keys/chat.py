@@ -11,7 +11,7 @@ KEYS = (
     Key("chat.side", "b", "Base beside", "Show the base model's answers beside the tuned one's, or hide them.", "Whom"),
     Key("chat.system", "s", "System", "Set the system prompt of the next question.", "How"),
     Key("chat.sampling", "t", "Sampling", "Change temperature, top_p and the other sampling settings.", "How"),
-    Key("chat.engine", "e", "Engine", "Start the engine, restart it when it died, or stop it to free its memory.", "Whom"),
+    Key("chat.engine", "e", "Engine", "Start the engine; restart it when it died; stop it to free its memory.", "Whom"),
     Key("chat.scroll_up", "pageup,k", "Up", "Scroll the conversation up.", "Talk", footer=False),
     Key("chat.scroll_down", "pagedown,j", "Down", "Scroll the conversation down.", "Talk", footer=False),
 )  # fmt: skip

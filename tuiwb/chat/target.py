@@ -1,0 +1,203 @@
+"""Whom to talk to: from what the user named to the lanes of an engine.
+
+A run gives its base and what it trained, each with the template that the run was trained with; a model gives itself;
+an adapter's folder gives its base and the adapter.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tuiwb import models, rundir, runs
+from tuiwb.base.errors import InputFault, UsageFault
+from tuiwb.base.tasks import Task
+from tuiwb.chat.protocol import Lane
+from tuiwb.models import ModelInfo
+
+Quantization = Literal["nf4", "nf4-double", "int8"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What can be talked to.
+
+    Attributes:
+        title: for people: the model's name, or the run's with its checkpoint.
+        lanes: the base first, then what was tuned.
+        run_id: the run it comes from, if any.
+    """
+
+    title: str
+    lanes: tuple[Lane, ...]
+    run_id: str | None = None
+
+    @property
+    def best(self) -> Lane:
+        """The lane that answers when only one is asked: what was tuned, else the model itself."""
+        return self.lanes[-1]
+
+
+def target_of(
+    ref: str, *, adapters: Sequence[str] = (), template: str | None = None, task: Task | None = None
+) -> Target:
+    """Find a run or a model and make its lanes.
+
+    Args:
+        ref: a run's id (or its unique beginning, or `last`), or a model as `models.open_model` takes it.
+        adapters: folders of further adapters to put on the base, a lane each.
+        template: name or source of a chat template for a model that has none.
+
+    Raises:
+        InputFault: neither a run nor a model; a run without a checkpoint; no chat template.
+    """
+    if run := _run_named(ref):
+        target = _of_run(run, task)
+    else:
+        info = models.open_model(ref, task=task)
+        target = _of_adapter(info, template, task) if info.adapter is not None else _of_model(info, template)
+    extra = tuple(_adapter_lane(target.lanes[0], Path(folder), used) for folder, used in _named(adapters, target.lanes))
+    return Target(title=target.title, lanes=(*target.lanes, *extra), run_id=target.run_id)
+
+
+def _run_named(ref: str) -> rundir.RunDir | None:
+    """The run that is meant, or None where a model is. A model's own name wins over runs that contain it.
+
+    Raises:
+        InputFault: several runs are meant, or nothing is.
+    """
+    if "/" in ref or Path(ref).exists() or models.find_entry(ref) or ref in {info.name for info in models.installed()}:
+        return None
+    try:
+        return runs.find(ref)
+    except UsageFault as error:
+        several = " fits " in error.message
+        raise InputFault(
+            error.message
+            if several
+            else f"`{ref}` is neither a run nor a model here; `tuiwb runs list` and "
+            "`tuiwb models list` show what there is"
+        ) from error
+
+
+def _of_run(run: rundir.RunDir, task: Task | None) -> Target:
+    checkpoint = rundir.newest_valid_checkpoint(run)
+    if checkpoint is None:
+        raise InputFault(
+            f"run {run.run_id} has no checkpoint yet: ask for one with `tuiwb runs save {run.run_id}`, or wait for it"
+        )
+    recipe: dict[str, Any] = rundir.read_job(run)["input"]
+    base = models.open_model(recipe["model_name_or_path"], task=task)
+    # The checkpoint carries the tokenizer and the template of the training.
+    template = models.load_tokenizer(checkpoint.path).chat_template
+    if template is None:
+        raise InputFault(f"checkpoint {checkpoint.path} carries no chat template: it was not written by tuiwb")
+    base_lane = _lane("base", base, template, quantization=_quantization(recipe))
+    if (checkpoint.path / "adapter_config.json").is_file():
+        tuned = _adapter_lane(base_lane, checkpoint.path, "tuned")
+    else:
+        tuned = _lane("tuned", models.open_model(str(checkpoint.path)), template)
+    title = f"{recipe.get('name') or run.run_id} · step {checkpoint.step:,}"
+    return Target(title=title, lanes=(base_lane, tuned), run_id=run.run_id)
+
+
+def _of_model(info: ModelInfo, template: str | None) -> Target:
+    return Target(title=info.name, lanes=(_lane(info.name, info, _template_of(info, template)),))
+
+
+def _of_adapter(info: ModelInfo, template: str | None, task: Task | None) -> Target:
+    assert info.adapter is not None
+    assert info.path is not None
+    if not info.adapter.base_model:
+        raise InputFault("this adapter does not name its base model: talk to the base with --adapter", file=info.path)
+    base = models.open_model(info.adapter.base_model, task=task)
+    source = models.load_tokenizer(info).chat_template if info.has_tokenizer else None
+    lane = _lane("base", base, source if template is None and source else _template_of(base, template))
+    return Target(title=info.name, lanes=(lane, _adapter_lane(lane, info.path, "tuned")))
+
+
+def _lane(name: str, info: ModelInfo, template: str, *, quantization: Quantization | None = None) -> Lane:
+    if info.path is None:
+        raise InputFault(f"{info.ref} is not on this machine: get it with `tuiwb models get {info.ref}`")
+    return Lane(
+        name=name,
+        model=str(info.path),
+        template=template,
+        stop_ids=_stop_ids(info.path, template, [info.path]),
+        context=info.context_length,
+        quantization=quantization,
+    )
+
+
+def _adapter_lane(base: Lane, folder: Path, name: str) -> Lane:
+    return Lane(
+        name=name,
+        model=base.model,
+        adapter=str(folder),
+        template=base.template,
+        stop_ids=_stop_ids(Path(base.model), base.template, [Path(base.model), folder]),
+        context=base.context,
+        quantization=base.quantization,
+    )
+
+
+def _named(adapters: Iterable[str], lanes: tuple[Lane, ...]) -> list[tuple[str, str]]:
+    """Each adapter with a name that no lane has yet: its folder's, numbered if need be."""
+    taken, named = {lane.name for lane in lanes}, []
+    for folder in adapters:
+        name = plain = Path(folder).name
+        number = 2
+        while name in taken:
+            name, number = f"{plain}-{number}", number + 1
+        taken.add(name)
+        named.append((folder, name))
+    return named
+
+
+def _template_of(info: ModelInfo, wanted: str | None) -> str:
+    tokenizer = models.load_tokenizer(info)
+    if wanted is None and tokenizer.chat_template is None:
+        raise InputFault(
+            "has no chat template, as base models have none: name one with --chat-template (chatml, llama-3, alpaca …)",
+            file=info.path,
+        )
+    return tokenizer.template(wanted).source
+
+
+def _stop_ids(base: Path, template: str, folders: list[Path]) -> tuple[int, ...]:
+    """Every token that ends an answer: those of the generation configs, the tokenizer's, and the template's end of
+    turn (a chat model that only stops at its end-of-text token talks on in both roles)."""
+    tokenizer = models.load_tokenizer(base)
+    ids: list[int] = []
+    for folder in folders:
+        ids += _generation_eos(folder)
+    if tokenizer.eos_token_id is not None:
+        ids.append(tokenizer.eos_token_id)
+    ids += _end_of_turn(tokenizer, template)
+    return tuple(dict.fromkeys(ids))
+
+
+def _generation_eos(folder: Path) -> list[int]:
+    try:
+        config = json.loads((folder / "generation_config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return []
+    eos = config.get("eos_token_id") if isinstance(config, dict) else None
+    return [eos] if isinstance(eos, int) else [each for each in eos or [] if isinstance(each, int)]
+
+
+def _end_of_turn(tokenizer: Any, template: str) -> list[int]:
+    """The special token that the template writes right after an answer."""
+    answer = "qzvx"
+    text = tokenizer.template(template).render(
+        [{"role": "user", "content": "hello"}, {"role": "assistant", "content": answer}]
+    )
+    after = tokenizer.encode(text[text.rindex(answer) + len(answer) :]) if answer in text else []
+    return [number for number in after[:1] if number in tokenizer.special_ids]
+
+
+def _quantization(recipe: dict[str, Any]) -> Quantization | None:
+    if recipe.get("load_in_4bit"):
+        return "nf4-double" if recipe.get("use_bnb_nested_quant") else "nf4"
+    return "int8" if recipe.get("load_in_8bit") else None

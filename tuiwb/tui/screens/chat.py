@@ -1,0 +1,377 @@
+"""The Chat screen: talk to a model, or to what a run trained with its base beside it."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import msgspec
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import TextArea
+
+from tuiwb.base.errors import TuiwbError
+from tuiwb.base.tasks import Task
+from tuiwb.base.text import gate_line
+from tuiwb.chat.protocol import Sampling
+from tuiwb.chat.session import Chat
+from tuiwb.chat.target import Target
+from tuiwb.tui.screen import RoomScreen
+from tuiwb.tui.widgets.chat_lane import LaneView
+from tuiwb.tui.widgets.frame import Empty, Pane
+from tuiwb.tui.workspace import Workspace
+
+REFRESH_S = 0.1
+"""Ten looks a second at what the engine said: smooth for reading, light on a slow link."""
+
+
+class Prompt(TextArea):
+    """Where the user writes: Enter sends, Ctrl+J or Shift+Enter begins a new line."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [("enter", "send"), ("ctrl+j,shift+enter", "new_line")]
+
+    class Sent(Message):
+        """The user wants this asked."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    async def _on_key(self, event: events.Key) -> None:
+        if event.key in ("enter", "ctrl+j", "shift+enter"):
+            event.prevent_default()
+            event.stop()
+            if event.key == "enter":
+                self.action_send()
+            else:
+                self.insert("\n")
+            return
+        await super()._on_key(event)
+
+    def action_send(self) -> None:
+        self.post_message(self.Sent(self.text))
+
+
+class ChatScreen(RoomScreen):
+    ROOM: ClassVar[str] = "chat"
+    AUTO_FOCUS = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chat: Chat | None = None
+        self._whom: dict[str, Any] = {}
+        self._side = True
+        self._sampling = Sampling()
+        self._system: str | None = None
+        self._showing = False
+
+    def compose_body(self) -> ComposeResult:
+        yield Empty("Nobody to talk to yet.", "o: choose a run or a model", id="nobody")
+        yield Horizontal(id="lanes")
+        prompt = Prompt(id="prompt", show_line_numbers=False, soft_wrap=True, compact=True)
+        prompt.cursor_blink = False
+        yield Pane(prompt, title="You", note="enter: send   ctrl+j: new line   esc: leave", id="ask")
+
+    def opened(self) -> None:
+        self.set_class(True, "-nobody")
+        self.every(REFRESH_S, self._look)
+
+    # Whom to talk to
+
+    def show_workspace(self, workspace: Workspace) -> None:
+        if self.chat is None and not self._whom and workspace.run_id:
+            self._find({"whom": workspace.run_id}, quiet=True)
+
+    def layout_state(self) -> dict[str, Any]:
+        return {
+            "side": self._side,
+            "system": self._system,
+            "sampling": msgspec.to_builtins(self._sampling),
+            **{key: value for key, value in self._whom.items() if key != "start"},
+        }
+
+    def restore_layout(self, state: dict[str, Any]) -> None:
+        self._side = bool(state.get("side", True))
+        self._system = state.get("system") or None
+        try:
+            self._sampling = msgspec.convert(state.get("sampling") or {}, Sampling)
+        except msgspec.ValidationError:
+            self._sampling = Sampling()
+        if state.get("whom"):
+            self._find(
+                {key: state[key] for key in ("whom", "template", "adapters", "start") if state.get(key)},
+                quiet=not state.get("start"),
+            )
+
+    def _find(self, whom: dict[str, Any], *, quiet: bool = False) -> None:
+        """Find out what can be talked to under a name. `quiet`: nobody asked for it now, so no toast when it fails."""
+
+        def work(task: Task) -> Target:
+            from tuiwb import chat
+
+            return chat.target_of(
+                whom["whom"], adapters=whom.get("adapters") or (), template=whom.get("template"), task=task
+            )
+
+        def found(target: Target) -> None:
+            self._whom = whom
+            self._meet(target)
+            if whom.get("start"):
+                self._safely(self._start)
+
+        def failed(error: TuiwbError) -> None:
+            if quiet:
+                self.query_one("#nobody", Empty).say(str(error), "o: choose a run or a model")
+            else:
+                self.problem(error)
+
+        self.start("whom", work, found, failed)
+
+    def _meet(self, target: Target) -> None:
+        if self.chat is not None:
+            self.chat.stop_engine()
+        self.chat = Chat(target)
+        self.chat.sampling = self._sampling
+        self.chat.set_system(self._system)
+        self.set_class(False, "-nobody")
+        self._arrange()
+        self.query_one("#prompt").focus()
+
+    def _arrange(self) -> None:
+        """One column for each lane that is asked."""
+        assert self.chat is not None
+        names = tuple(self.chat.lanes) if self._side else (self.chat.target.best.name,)
+        self.chat.asked = names
+        title = self.chat.target.title
+        lanes = self.query_one("#lanes", Horizontal)
+        lanes.remove_children()
+        lanes.mount(*(LaneView(name, title if len(names) == 1 else name) for name in names))
+        self.call_after_refresh(self._show)
+        self._say()
+
+    # Talking
+
+    def on_prompt_sent(self, event: Prompt.Sent) -> None:
+        if self.chat is None:
+            self.problem("Choose a run or a model first (Escape, then o).")
+        elif self.chat.answering:
+            self.app.notify("The answer is still coming; Escape stops it.", severity="warning")
+        elif event.text.strip():
+            text = event.text.strip()
+            self.query_one("#prompt", Prompt).text = ""
+            self._safely(lambda: self._chat.say(text))
+
+    @property
+    def _chat(self) -> Chat:
+        assert self.chat is not None
+        return self.chat
+
+    def _start(self) -> None:
+        self._chat.start()
+
+    def _safely(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except TuiwbError as error:
+            self.problem(error)
+        self._say()
+        self.call_later(self._show)
+
+    def _look(self) -> None:
+        if self.chat is not None and self.chat.drain():
+            self._say()
+            self.refresh_hints()
+            self.call_later(self._show)
+
+    async def _show(self) -> None:
+        """Draw the lanes as they are. Another call while one waits for the widgets would draw the same twice."""
+        if self.chat is None or self._showing:
+            return
+        self._showing = True
+        try:
+            for view in self.query(LaneView):
+                if view.is_mounted and view.lane in self.chat.lanes:
+                    await view.show(self.chat.lanes[view.lane])
+        finally:
+            self._showing = False
+
+    def _say(self) -> None:
+        """The line on the border of the text field: whom, and what the engine is doing."""
+        pane = self.query_one("#ask", Pane)
+        if self.chat is None:
+            pane.border_title = Content("You")
+            return
+        chat = self.chat
+        state = {
+            "off": "engine off, it starts with the first question",
+            "loading": f"{chat.doing} …",
+            "ready": chat.doing,
+            "answering": "answering …",
+            "dead": f"{chat.doing} — e: start it again",
+        }[chat.state]
+        colour = {"dead": "$text-error", "loading": "$text-warning", "ready": "$text-success"}.get(
+            chat.state, "$text-muted"
+        )
+        room = max(self.size.width - 12, 20)
+        title = gate_line(chat.target.title, room // 2)
+        pane.border_title = Content.assemble(
+            (f"You to {title}", "bold"), ("  ", ""), (gate_line(state, room - len(title) - 8), colour)
+        )
+
+    # Actions
+
+    def reason(self, action: str) -> str | None:
+        if action in ("whom", "write"):
+            return None
+        if self.chat is None:
+            return "There is nobody to talk to: choose a run or a model first (o)."
+        if action == "stop" and not self.chat.answering:
+            return "No answer is under way."
+        if action in ("again", "new") and self.chat.answering:
+            return "An answer is under way; x stops it."
+        if action == "again" and not next(iter(self.chat.lanes.values())).conversation.turns:
+            return "Nothing was asked yet."
+        if action == "side" and len(self.chat.lanes) < 2:
+            return "This model has no tuned partner: choose a run (o) to see base and tuned side by side."
+        if action == "side" and self.chat.answering:
+            return "An answer is under way; x stops it."
+        return None
+
+    def action_write(self) -> None:
+        self.query_one("#prompt").focus()
+
+    def action_release_focus(self) -> None:
+        if self.chat is not None and self.chat.answering:
+            self.chat.cancel()
+        else:
+            super().action_release_focus()
+
+    def action_stop(self) -> None:
+        self._chat.cancel()
+
+    def action_again(self) -> None:
+        self._safely(self._chat.again)
+
+    def action_new(self) -> None:
+        def clear() -> None:
+            self._safely(self._chat.clear)
+            self.query_one("#prompt").focus()
+
+        if any(lane.conversation.turns for lane in self._chat.lanes.values()):
+            self.confirm("Start a new conversation?", clear, detail="This one is not kept.", yes="New")
+        else:
+            clear()
+
+    def action_side(self) -> None:
+        self._side = not self._side
+        self._arrange()
+
+    def action_system(self) -> None:
+        def take(text: str) -> None:
+            self._system = text.strip() or None
+            self._chat.set_system(self._system)
+
+        self.ask(
+            "System prompt",
+            take,
+            value=self._system or "",
+            hint="Comes before the conversation from the next question on; empty leaves it to the template.",
+        )
+
+    def action_sampling(self) -> None:
+        from tuiwb.base.fielddocs import field_docs
+
+        docs = field_docs(Sampling)
+        names = list(Sampling.__struct_fields__)
+        shown = [(f"{name} = {_written(getattr(self._sampling, name))}", docs[name]) for name in names]
+        self.choose("Sampling", shown, lambda at: self._change_sampling(names[at], docs[names[at]]))
+
+    def _change_sampling(self, name: str, doc: str) -> None:
+        def take(text: str) -> None:
+            values = msgspec.to_builtins(self._sampling) | {name: text.strip() or None}
+            if name != "seed" and values[name] is None:
+                values[name] = getattr(Sampling(), name)
+            try:
+                sampling = msgspec.convert(values, Sampling, strict=False)
+            except msgspec.ValidationError:
+                self.problem(f"{name}: `{text}` is not a number")
+                return
+            if fault := sampling.problem():
+                self.problem(f"{fault[0]} {fault[1]}")
+                return
+            self._sampling = self._chat.sampling = sampling
+            self.app.notify(f"{name} = {_written(getattr(sampling, name))}")
+
+        self.ask(name, take, value=_written(getattr(self._sampling, name), ""), hint=doc)
+
+    def action_engine(self) -> None:
+        chat = self._chat
+        if chat.state in ("off", "dead"):
+            self._safely(self._start)
+        elif chat.answering:
+            self.confirm("Stop the engine?", lambda: self._safely(chat.stop_engine), detail="The answer is cut off.")
+        else:
+            self._safely(chat.stop_engine)
+
+    def action_scroll_up(self) -> None:
+        for view in self.query(LaneView):
+            view.scroller.scroll_page_up(animate=False)
+
+    def action_scroll_down(self) -> None:
+        for view in self.query(LaneView):
+            view.scroller.scroll_page_down(animate=False)
+
+    def action_whom(self) -> None:
+        self.start("choices", _choices, self._choose)
+
+    def _choose(self, choices: list[tuple[str, str, str]]) -> None:
+        """Let the user choose among (ref, name, what it is)."""
+        if not choices:
+            self.problem(
+                "There is no model and no finished run yet: `tuiwb models get smollm2-135m-instruct`, or press 5."
+            )
+            return
+        self.choose(
+            "Whom to talk to",
+            [(name, about) for _, name, about in choices],
+            lambda at: self._find({"whom": choices[at][0], "start": True}),
+        )
+
+    def copyable(self) -> str:
+        """The last answers."""
+        if self.chat is None:
+            return ""
+        answers = {
+            name: next((turn.content for turn in reversed(lane.conversation.turns) if turn.role == "assistant"), "")
+            for name, lane in self.chat.lanes.items()
+            if name in self.chat.asked
+        }
+        if len(answers) == 1:
+            return next(iter(answers.values()))
+        return "\n\n".join(f"{name}:\n{text}" for name, text in answers.items() if text)
+
+    def on_unmount(self) -> None:
+        if self.chat is not None:
+            self.chat.stop_engine()
+
+
+def _choices(task: Task) -> list[tuple[str, str, str]]:
+    """Runs with something to talk to, newest first, then the models that are here."""
+    from tuiwb import models, rundir, runs
+    from tuiwb.base.units import parameters
+
+    choices = []
+    for view in runs.scan():
+        task.step("looking at runs")
+        if view.kind == "train" and rundir.newest_valid_checkpoint(view.run) is not None:
+            choices.append((view.run_id, f"{view.name}", f"run, {view.state}, step {view.step or 0:,} ({view.run_id})"))
+    for info in models.installed():
+        size = parameters(info.parameters) if info.parameters else ""
+        choices.append((info.name, info.name, f"model {size} {info.architecture}".strip()))
+    return choices
+
+
+def _written(value: object, none: str = "drawn anew") -> str:
+    return none if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,155 @@
+"""One lane of the Chat screen: its turns, the answer that grows, and a line about it."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Markdown, Static
+from textual.widgets.markdown import MarkdownStream
+
+from tuiwb.base.text import gate, gate_line
+from tuiwb.base.units import count
+from tuiwb.chat.conversation import Turn
+from tuiwb.chat.protocol import Done
+from tuiwb.chat.session import LaneChat
+from tuiwb.tui.widgets.frame import Pane
+
+KEPT_TURNS = 60
+"""Turns that stay on screen: more make scrolling slow, and the conversation itself keeps all."""
+
+REASONS = {"stop": "", "length": "cut at max_new_tokens", "cancel": "stopped"}
+
+
+class Question(Static):
+    """What the user said."""
+
+
+class Answer(Markdown):
+    """What the model said; links are shown, never followed."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(gate(text), open_links=False)
+
+
+class LaneView(Pane):
+    """See the top of this file. `show` makes it look as the chat is; it is called as often as anything changed."""
+
+    DEFAULT_CSS = """
+    LaneView {
+        width: 1fr; padding: 0;
+        & VerticalScroll { scrollbar-size-vertical: 1; padding: 0 1; }
+        & Question { color: $text-accent; margin: 1 0 0 0; }
+        & Answer { margin: 0; padding: 0; background: transparent; height: auto; }
+        & Answer MarkdownParagraph { margin: 0 0 1 0; }
+        & Answer > *:last-child { margin-bottom: 0; }
+        & .about { height: 1; padding: 0 1; color: $text-muted; }
+        & .about.-problem { color: $text-error; height: auto; max-height: 3; }
+    }
+    """
+    ALLOW_SELECT: ClassVar[bool] = True
+
+    def __init__(self, name: str, title: str) -> None:
+        super().__init__(title=gate_line(title, 40))
+        self.lane = name
+        self._turns: tuple[Turn, ...] = ()
+        self._partial: str | None = None
+        self._growing: Answer | None = None
+        self._stream: MarkdownStream | None = None
+
+    def compose(self) -> ComposeResult:
+        yield VerticalScroll(can_focus=False)
+        yield Static(classes="about", markup=False)
+
+    @property
+    def scroller(self) -> VerticalScroll:
+        return self.query_one(VerticalScroll)
+
+    async def show(self, lane: LaneChat) -> None:
+        """Bring the view to the state of `lane`: append what is new, or begin again when the past changed."""
+        turns, partial = lane.conversation.turns, lane.partial
+        follow = self.scroller.max_scroll_y - self.scroller.scroll_y <= 2
+        if turns[: len(self._turns)] != self._turns:
+            await self._clear()
+        new = turns[len(self._turns) :]
+        for turn in new:
+            if turn.role == "assistant" and self._growing is not None:
+                await self._finish(turn.content)
+            else:
+                await self._add(turn)
+        self._turns = turns
+        if partial is None and self._growing is not None:
+            await self._finish(None)
+        elif partial is not None:
+            await self._grow(partial)
+        self._say(lane)
+        if new or (partial is not None and follow):
+            self.scroller.scroll_end(animate=False)
+
+    async def _add(self, turn: Turn) -> None:
+        widget: Widget = Question(gate(turn.content), markup=False) if turn.role == "user" else Answer(turn.content)
+        await self.scroller.mount(widget)
+        children = list(self.scroller.children)
+        if len(children) > KEPT_TURNS:
+            await self.scroller.remove_children(children[: len(children) - KEPT_TURNS])
+
+    async def _grow(self, partial: str) -> None:
+        if self._growing is None:
+            self._growing, self._partial = Answer(), ""
+            await self.scroller.mount(self._growing)
+            self._stream = Markdown.get_stream(self._growing)
+        assert self._partial is not None
+        assert self._stream is not None
+        if len(partial) > len(self._partial):
+            await self._stream.write(gate(partial[len(self._partial) :]))
+            self._partial = partial
+
+    async def _finish(self, text: str | None) -> None:
+        """The answer has ended with `text`; None: it was given up and what there is goes."""
+        assert self._growing is not None
+        assert self._stream is not None
+        await self._stream.stop()
+        if text is None:
+            await self._growing.remove()
+        elif text != self._partial:
+            await self._growing.update(gate(text))
+        self._growing = self._stream = self._partial = None
+
+    async def _clear(self) -> None:
+        if self._stream is not None:
+            await self._stream.stop()
+        self._growing = self._stream = self._partial = None
+        await self.scroller.remove_children()
+        self._turns = ()
+
+    def _say(self, lane: LaneChat) -> None:
+        about = self.query_one(".about", Static)
+        about.set_class(bool(lane.problem), "-problem")
+        last = next((turn.usage for turn in reversed(lane.conversation.turns) if turn.usage is not None), None)
+        if lane.problem:
+            text = gate_line(lane.problem)
+        elif lane.partial is not None:
+            text = "answering …" if lane.partial else "reading the prompt …"
+        else:
+            text = "" if last is None else usage(last, self.size.width - 4)
+        about.update(Content(text))
+
+
+def usage(done: Done, width: int) -> str:
+    """What an answer cost, as much of it as fits."""
+    pieces = [
+        REASONS[done.reason],
+        f"{count(done.completion_tokens)} tokens",
+        f"{done.tokens_per_s:.1f}/s",
+        f"first after {done.first_token_s:.2f} s",
+        "" if done.context_left is None else f"{count(max(done.context_left, 0))} left",
+        f"{count(done.cached_tokens)} of {count(done.prompt_tokens)} prompt tokens kept" if done.cached_tokens else "",
+    ]
+    text = ""
+    for piece in filter(None, pieces):
+        longer = f"{text} · {piece}" if text else piece
+        if len(longer) > width:
+            break
+        text = longer
+    return text
