@@ -3,6 +3,57 @@
 `open` is the only way in: `data.open("rows.jsonl")` gives a `View` whatever the file's size and format.
 """
 
-from tuiwb.data.example import Example, Message, Turns
+import importlib
+from typing import TYPE_CHECKING
 
-__all__ = ["Example", "Message", "Turns"]
+if TYPE_CHECKING:
+    from tuiwb.data.detect import Detection as Detection
+    from tuiwb.data.detect import detect as detect
+    from tuiwb.data.example import Example as Example
+    from tuiwb.data.example import Message as Message
+    from tuiwb.data.example import Turns as Turns
+    from tuiwb.data.problems import Problem as Problem
+    from tuiwb.data.rows import Row as Row
+    from tuiwb.data.translate import to_example as to_example
+    from tuiwb.data.turns import BadRow as BadRow
+    from tuiwb.data.verify import Verdict as Verdict
+    from tuiwb.data.view import View as View
+    from tuiwb.data.view import open_view as open  # noqa: A004
+
+# Looked up when first used: numpy and orjson are not loaded before somebody opens a dataset.
+_PLACES = {
+    "Detection": "detect",
+    "detect": "detect",
+    "Example": "example",
+    "Message": "example",
+    "Turns": "example",
+    "Problem": "problems",
+    "Row": "rows",
+    "to_example": "translate",
+    "BadRow": "turns",
+    "Verdict": "verify",
+    "View": "view",
+    "open": "view",
+}
+
+__all__ = [
+    "BadRow",
+    "Detection",
+    "Example",
+    "Message",
+    "Problem",
+    "Row",
+    "Turns",
+    "Verdict",
+    "View",
+    "detect",
+    "open",
+    "to_example",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_PLACES[name]}")
+    return getattr(module, "open_view" if name == "open" else name)

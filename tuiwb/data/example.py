@@ -1,4 +1,4 @@
-"""One row of a dataset in its canonical form: what rendering, preparing and measuring consume, whatever the file held."""
+"""One row of a dataset in its canonical form, whatever the file held: what rendering and preparing consume."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 Message = dict[str, Any]
 """A turn as OpenAI and transformers write it: `role` (system, user, assistant, tool, or a role that the row brought
-along), `content` (str, or None beside `tool_calls`), and, where the row has them, `tool_calls`
-(`[{"type": "function", "function": {"name": str, "arguments": dict}}]`), `name`, `tool_call_id`, `reasoning_content`.
-`train` (bool) says that this turn is, or is not, to be trained, whatever its role; it is absent where the row is silent."""
+along), `content` (str, empty where the row has none), and, where the row has them, `tool_calls`
+(`[{"type": "function", "function": {"name": str, "arguments": dict}}]`), `name`, `tool_call_id`,
+`reasoning_content`. `train` (bool) says whether this turn is trained, whatever its role; it is absent where the row
+is silent."""
 
 Turns = str | list[Message]
 """Plain text, to be used as it is, or turns, to be rendered by a chat template."""
@@ -50,6 +51,8 @@ class Example:
     labels: list[int] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     """The row's other columns, untouched: what reward functions compare with."""
+    notes: tuple[tuple[str, str], ...] = ()
+    """What the translation had to leave out or could not read, as (problem code, detail); see `problems.RULES`."""
 
     @property
     def kind(self) -> Kind:

@@ -1,0 +1,93 @@
+"""From the bytes of one row to its value, or to the reason why there is none."""
+
+import csv
+import io
+import re
+from collections.abc import Callable
+
+import orjson
+
+from tuiwb.base import units
+from tuiwb.data.rows import RowFault, Value
+
+Decoder = Callable[[bytes], Value | RowFault]
+
+LONGEST_ROW = 64 << 20
+"""Bytes; a longer row is not decoded, because its value would take many times that much memory."""
+
+_PLACE = re.compile(r": line \d+ column (\d+) \(char (\d+)\)$")
+_NOT_JSON = re.compile(rb"[:\[,\s](-?(?:NaN|Infinity))\s*[,}\]]")
+_TYPES = {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number", type(None): "null"}
+
+
+def json_row(raw: bytes) -> Value | RowFault:
+    """A row of JSON lines or of a JSON array (the comma behind it included)."""
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return _json_again(raw)
+    return value if type(value) is dict else _no_object(value)
+
+
+def array_row(raw: bytes) -> Value | RowFault:
+    return json_row(raw.strip().removesuffix(b","))
+
+
+def text_row(raw: bytes) -> Value | RowFault:
+    """A line of plain text, as `{"text": line}`."""
+    try:
+        return {"text": raw.rstrip(b"\r\n").decode()}
+    except UnicodeDecodeError as error:
+        return not_utf8(error)
+
+
+def csv_row(names: list[str], delimiter: str) -> Decoder:
+    """A decoder of CSV records with these column names; cells are text, an empty one is the empty text."""
+
+    def decode(raw: bytes) -> Value | RowFault:
+        cells = csv_cells(raw, delimiter)
+        if isinstance(cells, RowFault):
+            return cells
+        if len(cells) != len(names):
+            return RowFault("csv_columns", f"{len(cells)} fields where the header names {len(names)}")
+        return dict(zip(names, cells, strict=True))
+
+    return decode
+
+
+def csv_cells(raw: bytes, delimiter: str) -> list[str] | RowFault:
+    try:
+        text = raw.rstrip(b"\r\n").decode()
+        return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), [])
+    except UnicodeDecodeError as error:
+        return not_utf8(error)
+    except csv.Error as error:
+        return RowFault("broken_csv", str(error).split(" - ")[0])
+
+
+def not_utf8(error: UnicodeDecodeError) -> RowFault:
+    return RowFault("invalid_utf8", f"byte {error.start + 1} of the row, 0x{error.object[error.start]:02x}")
+
+
+def too_long(size: int) -> RowFault:
+    return RowFault("row_too_long", f"{units.size(size)}, more than the {units.size(LONGEST_ROW)} that are read")
+
+
+def _json_again(raw: bytes) -> Value | RowFault:
+    """Why the parser refused a row. White space that only the file's frame allows is forgiven."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError as error:
+        return not_utf8(error)
+    try:
+        value = orjson.loads(raw.strip())
+    except orjson.JSONDecodeError as error:
+        if literal := _NOT_JSON.search(raw):
+            return RowFault("broken_json", f"{literal[1].decode()} is no JSON value")
+        reason = _PLACE.sub("", str(error))
+        return RowFault("broken_json", f"{reason} at character {error.pos + 1}")
+    return value if type(value) is dict else _no_object(value)
+
+
+def _no_object(value: object) -> RowFault:
+    return RowFault("not_an_object", _TYPES.get(type(value), type(value).__name__))

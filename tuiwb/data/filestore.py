@@ -1,0 +1,249 @@
+"""Rows that are stretches of a text file: JSON lines, JSON arrays, CSV, plain text, compressed or not.
+
+The first rows can be read as soon as the file is open; the rest are found by `index`, usually in a thread. A row is
+then one `pread` and one parse, however large the file is.
+"""
+
+import contextlib
+import itertools
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tuiwb.base import paths, settings
+from tuiwb.base.errors import EnvironmentFault, reason_of
+from tuiwb.base.tasks import Task
+from tuiwb.data.decode import LONGEST_ROW, Decoder, too_long
+from tuiwb.data.offsets import Found, Offsets, cache_file
+from tuiwb.data.rows import Row, RowFault, Value
+from tuiwb.data.split import Splitter
+
+BLOCK = 8 << 20
+HEAD = 1 << 20
+"""Read when a file is opened: enough for a first page, and done in milliseconds."""
+
+CACHE_FROM = 64 << 20
+"""Smaller files are indexed faster than their index is found."""
+
+_SCAN = 4 << 20
+
+
+class FileStore:
+    """See `rows.RowStore`."""
+
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        splitter: Splitter,
+        decode: Decoder,
+        *,
+        compression: str | None = None,
+        columns: list[str] | None = None,
+        header_rows: int = 0,
+        how: str = "",
+    ) -> None:
+        """
+        Args:
+            compression: `gzip`, `zstd` or `bz2`; the file is unpacked beside the index, and gone when it is closed.
+            header_rows: records at the beginning that are no rows.
+            how: what else the index depends on, for the cache (delimiter).
+
+        Raises:
+            EnvironmentFault: the file cannot be opened.
+        """
+        self.path = path
+        self.kind = kind
+        self._splitter = splitter
+        self._decode = decode
+        self._columns = columns or []
+        self._header_rows = header_rows
+        self._offsets = Offsets()
+        self._at = 0
+        self._done = False
+        self._indexing = threading.Lock()
+        try:
+            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            status = os.fstat(self._file)
+        except OSError as error:
+            raise EnvironmentFault(f"cannot be opened ({reason_of(error)})", file=path) from error
+        self.nbytes = status.st_size
+        self._stream: Any = None
+        self._size: int | None = self.nbytes
+        if compression:
+            self._unpack(compression)
+        self._cache = cache_file(settings.cache_root() / "data-index", path, status, f"{kind} {how}")
+        if self._worth_caching() and self._offsets.load(self._cache):
+            self._at, self._done = self.nbytes, True
+        else:
+            self._head()
+
+    @property
+    def known(self) -> int:
+        return max(len(self._offsets) - self._header_rows, 0)
+
+    @property
+    def complete(self) -> bool:
+        return self._done
+
+    def index(self, task: Task | None = None) -> None:
+        with self._indexing:
+            while not self._done:
+                self._advance(BLOCK)
+                if task:
+                    task.step("indexing", self._progress(), self.nbytes, "bytes")
+        if task:
+            task.step("indexing", self.nbytes, self.nbytes, "bytes")
+
+    def row(self, number: int) -> Row:
+        return self.rows(number, 1)[0] if 0 <= number < self.known else self._no_row(number)
+
+    def rows(self, start: int, count: int) -> list[Row]:
+        count = min(count, self.known - start)
+        if count <= 0:
+            return []
+        bounds = self._offsets.starts(start + self._header_rows, count).tolist()
+        if bounds[-1] - bounds[0] > LONGEST_ROW and count > 1:
+            return [row for number in range(start, start + count) for row in self.rows(number, 1)]
+        page = self._read(bounds[0], min(bounds[-1], bounds[0] + LONGEST_ROW + 1))
+        return [
+            self._row(start + n, page[a - bounds[0] : b - bounds[0]], b - a)
+            for n, (a, b) in enumerate(itertools.pairwise(bounds))
+        ]
+
+    def raw(self, number: int, limit: int | None = None) -> bytes:
+        if not 0 <= number < self.known:
+            self._no_row(number)
+        start, end = self._offsets.span(number + self._header_rows)
+        raw = self._read(start, end if limit is None else min(end, start + limit)).strip()
+        return raw.removesuffix(b",").rstrip() if self.kind == "JSON array" else raw
+
+    def scan(self, task: Task | None = None) -> Iterator[Row]:
+        self.index(task)
+        total, start = self.known, 0
+        while start < total:
+            # As many rows as a block holds, judged by the rows before.
+            first, end = self._offsets.span(self._header_rows, start + self._header_rows) if start else (0, 0)
+            each = max((end - first) // start, 1) if start else 4096
+            count = max(1, min(_SCAN // each, total - start, 50_000))
+            yield from self.rows(start, count)
+            start += count
+            if task:
+                task.step("reading", start, total, "rows")
+
+    def columns(self) -> list[str]:
+        return self._columns
+
+    def faults(self) -> list[tuple[str, str, int | None]]:
+        return self._splitter.faults() if self._done else []
+
+    def close(self) -> None:
+        if self._file >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self._file)
+            self._file = -1
+
+    def _head(self) -> None:
+        """The first page. A first row longer than a page is left to `index`."""
+        with self._indexing:
+            self._advance(HEAD)
+            deadline = time.monotonic() + 0.05
+            while not self._done and not self.known and time.monotonic() < deadline:
+                self._advance(HEAD)
+
+    def _advance(self, size: int) -> None:
+        """Read and split one block."""
+        block = self._next_block(size)
+        if block:
+            found = self._splitter.feed(block, self._at)
+            self._at += len(block)
+            self._take(found)
+        if not block or self._at == self._size:
+            self._take(self._splitter.finish(self._at))
+            self._done = True
+            if self._worth_caching() and not self._splitter.faults():
+                self._offsets.save(self._cache)
+
+    def _take(self, found: Found) -> None:
+        expected = int(len(self._offsets) * self.nbytes / self._at * 1.1) if self._at and not self._stream else 0
+        self._offsets.append(found, capacity=expected)
+
+    def _next_block(self, size: int) -> bytes:
+        try:
+            if self._stream is None:
+                return os.pread(self._file, min(size, self.nbytes - self._at), self._at)
+            block: bytes = self._stream.read(size)
+            view = memoryview(block)
+            while view:
+                view = view[os.write(self._file, view) :]
+        except OSError as error:
+            raise EnvironmentFault(f"cannot be read ({reason_of(error)})", file=self.path) from error
+        return block
+
+    def _unpack(self, compression: str) -> None:
+        """Read through a decompressor, and keep what comes out in a file without a name."""
+        import pyarrow as pa
+
+        folder = paths.private_folder(settings.cache_root() / "unpacked")
+        self._stream = pa.CompressedInputStream(pa.OSFile(str(self.path)), compression)
+        os.close(self._file)
+        self._file, name = tempfile.mkstemp(dir=folder)
+        Path(name).unlink()
+        self._size = None
+
+    def _worth_caching(self) -> bool:
+        return self._stream is None and self.nbytes >= CACHE_FROM
+
+    def _progress(self) -> int:
+        return self._at if self._stream is None else min(self._at, self.nbytes)
+
+    def _read(self, start: int, end: int) -> bytes:
+        """The bytes; fewer when the file has become shorter."""
+        try:
+            return os.pread(self._file, end - start, start)
+        except OSError as error:
+            raise EnvironmentFault(f"cannot be read ({reason_of(error)})", file=self.path) from error
+
+    def _row(self, number: int, raw: bytes, size: int) -> Row:
+        line = self._offsets.line(number + self._header_rows)
+        if raw[:1] in b"\r\n \t":
+            # An element of an array begins behind white space.
+            line += raw[: len(raw) - len(raw.lstrip())].count(b"\n")
+        decoded: Value | RowFault
+        if size > LONGEST_ROW:
+            decoded = too_long(size)
+        elif len(raw) < size:
+            decoded = RowFault("file_changed", "the file has become shorter since it was opened")
+        else:
+            decoded = self._decode(raw)
+        if not isinstance(decoded, RowFault):
+            return Row(number, line, decoded)
+        if decoded.code == "broken_json" and self._torn(number, raw):
+            decoded = RowFault("half_written", decoded.message)
+        return Row(number, line, {}, decoded)
+
+    def _torn(self, number: int, raw: bytes) -> bool:
+        """Whether this is the last line of the file and was never finished."""
+        if not self._done or number != self.known - 1:
+            return False
+        return bool(self._splitter.faults()) if self.kind == "JSON array" else not raw.endswith(b"\n")
+
+    def _no_row(self, number: int) -> Row:
+        raise IndexError(f"row {number} of {self.known}")
+
+
+def changed(path: Path, since: os.stat_result) -> str | None:
+    """What happened to a file since it was opened: `grew`, `was replaced`, `shrank`, `vanished`, or None."""
+    try:
+        now = path.stat()
+    except OSError:
+        return "vanished"
+    if (now.st_ino, now.st_dev) != (since.st_ino, since.st_dev):
+        return "was replaced"
+    if now.st_size != since.st_size:
+        return "grew" if now.st_size > since.st_size else "shrank"
+    return "was changed" if now.st_mtime_ns != since.st_mtime_ns else None

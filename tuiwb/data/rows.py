@@ -1,0 +1,79 @@
+"""What a source of rows is, and what one row is, before anybody has asked for its format."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from tuiwb.base.tasks import Task
+
+Value = dict[str, Any]
+"""A row as its file has it: column name to value."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowFault:
+    """Why a row cannot be read. `code` is one of `problems.RULES`."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row. Unreadable ones are rows too, so that numbers and lines stay true; then `value` is empty."""
+
+    id: int
+    """Number of the row in its source, from 0."""
+    line: int | None
+    """Line of the file on which it starts, from 1; None where the source has no lines (parquet, arrow)."""
+    value: Value
+    fault: RowFault | None = None
+
+
+class RowStore(Protocol):
+    """Rows of one source by number. Reading is safe from several threads while one of them indexes."""
+
+    path: Path
+    kind: str
+    """What it is, for people: `JSON lines`, `JSON array`, `CSV`, `parquet` …"""
+    nbytes: int
+
+    @property
+    def known(self) -> int:
+        """Rows that can be reached now; all of them once `complete`."""
+
+    @property
+    def complete(self) -> bool: ...
+
+    def index(self, task: Task | None = None) -> None:
+        """Find every row; returns at once when that is done already, goes on where a cancelled call stopped.
+
+        Raises:
+            Cancelled: the task was cancelled; what was found stays usable.
+            EnvironmentFault: the file cannot be read any more.
+        """
+
+    def row(self, number: int) -> Row:
+        """A known row.
+
+        Raises:
+            IndexError: `number` is not below `known`.
+        """
+
+    def rows(self, start: int, count: int) -> list[Row]:
+        """Known rows from `start`; fewer at the end."""
+
+    def raw(self, number: int, limit: int | None = None) -> bytes:
+        """The row (its first `limit` bytes) as it stands in the file, or as a line of JSON where that is binary."""
+
+    def scan(self, task: Task | None = None) -> Iterator[Row]:
+        """Every row in order, read in large blocks. Indexes first."""
+
+    def columns(self) -> list[str]:
+        """Names that the file itself declares (header, schema); empty where each row brings its own."""
+
+    def faults(self) -> list[tuple[str, str, int | None]]:
+        """What is wrong with the file as a whole, as (problem code, detail, line); complete once indexed."""
+
+    def close(self) -> None: ...

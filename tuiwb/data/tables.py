@@ -1,0 +1,174 @@
+"""Rows of binary tables, which know their own rows: parquet, and arrow as datasets' `save_to_disk` writes it."""
+
+import bisect
+import itertools
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tuiwb.base.errors import EnvironmentFault, InputFault, reason_of
+from tuiwb.base.tasks import Task
+from tuiwb.data.rows import Row
+
+_KEPT = 3
+"""Decoded pieces that are kept for the next page."""
+
+_PIECE = 1000
+"""Rows that are decoded at a time within a large row group."""
+
+
+class TableStore:
+    """See `rows.RowStore`. A table is read in pieces, each some rows long."""
+
+    def __init__(self, path: Path, kind: str, lengths: list[int], names: list[str]) -> None:
+        self.path = path
+        self.kind = kind
+        self.nbytes = path.stat().st_size
+        self._names = names
+        self._ends = list(itertools.accumulate(lengths))
+        self._pieces: OrderedDict[int, list[dict[str, Any]]] = OrderedDict()
+        self._reading = threading.Lock()
+
+    @property
+    def known(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @property
+    def complete(self) -> bool:
+        return True
+
+    def index(self, task: Task | None = None) -> None:
+        if task:
+            task.step("indexing", self.known, self.known, "rows")
+
+    def row(self, number: int) -> Row:
+        if not 0 <= number < self.known:
+            raise IndexError(f"row {number} of {self.known}")
+        return self.rows(number, 1)[0]
+
+    def rows(self, start: int, count: int) -> list[Row]:
+        stop = min(start + count, self.known)
+        rows: list[Row] = []
+        while start < stop:
+            piece = bisect.bisect_right(self._ends, start)
+            first = self._ends[piece - 1] if piece else 0
+            values = self._piece(piece)[start - first : stop - first]
+            rows += [Row(start + n, None, value) for n, value in enumerate(values)]
+            start += len(values)
+        return rows
+
+    def raw(self, number: int, limit: int | None = None) -> bytes:
+        raw = orjson.dumps(self.row(number).value, default=str, option=orjson.OPT_NON_STR_KEYS)
+        return raw if limit is None else raw[:limit]
+
+    def scan(self, task: Task | None = None) -> Iterator[Row]:
+        for start in range(0, self.known, _PIECE):
+            yield from self.rows(start, _PIECE)
+            if task:
+                task.step("reading", min(start + _PIECE, self.known), self.known, "rows")
+
+    def columns(self) -> list[str]:
+        return self._names
+
+    def faults(self) -> list[tuple[str, str, int | None]]:
+        return []
+
+    def close(self) -> None:
+        self._pieces.clear()
+
+    def _piece(self, number: int) -> list[dict[str, Any]]:
+        """Rows of a piece, decoded or from the few that are kept."""
+        with self._reading:
+            if number in self._pieces:
+                self._pieces.move_to_end(number)
+                return self._pieces[number]
+            try:
+                values = self._decode(number)
+            except OSError as error:
+                raise EnvironmentFault(f"cannot be read ({reason_of(error)})", file=self.path) from error
+            except ValueError as error:  # what pyarrow raises for pages that do not decode
+                raise InputFault(f"a part of the file cannot be decoded ({error})", file=self.path) from error
+            self._pieces[number] = values
+            if len(self._pieces) > _KEPT:
+                self._pieces.popitem(last=False)
+            return values
+
+    def _decode(self, number: int) -> list[dict[str, Any]]:
+        raise NotImplementedError
+
+
+class ParquetStore(TableStore):
+    """A row group is decoded in pieces of some rows, front to back; going back in a group starts it again."""
+
+    def __init__(self, path: Path) -> None:
+        """
+        Raises:
+            InputFault: this is no readable parquet file.
+        """
+        import pyarrow.parquet as pq
+
+        try:
+            self._file = pq.ParquetFile(path, memory_map=True)
+        except (OSError, ValueError) as error:
+            raise InputFault(f"this parquet file cannot be read ({_first_line(error)})", file=path) from error
+        metadata = self._file.metadata
+        lengths: list[int] = []
+        self._place: list[tuple[int, int]] = []  # piece -> (row group, piece within it)
+        for group in range(metadata.num_row_groups):
+            rows = metadata.row_group(group).num_rows
+            parts = [min(_PIECE, rows - at) for at in range(0, rows, _PIECE)]
+            lengths += parts
+            self._place += [(group, part) for part in range(len(parts))]
+        self._batches: tuple[int, int, Iterator[Any]] | None = None
+        super().__init__(path, "parquet", lengths, list(self._file.schema_arrow.names))
+
+    def close(self) -> None:
+        super().close()
+        self._file.close()
+
+    def _decode(self, number: int) -> list[dict[str, Any]]:
+        group, part = self._place[number]
+        if self._batches is None or self._batches[0] != group or self._batches[1] > part:
+            batches = self._file.iter_batches(batch_size=_PIECE, row_groups=[group], use_threads=False)
+            self._batches = (group, 0, batches)
+        _, at, batches = self._batches
+        for _ in range(part - at):
+            next(batches)
+        batch = next(batches)
+        self._batches = (group, part + 1, batches)
+        rows: list[dict[str, Any]] = batch.to_pylist()
+        return rows
+
+
+class ArrowStore(TableStore):
+    """Arrow IPC, the file format and the stream format; memory-mapped, so that opening costs nothing."""
+
+    def __init__(self, path: Path) -> None:
+        """
+        Raises:
+            InputFault: this is no readable arrow file.
+        """
+        import pyarrow as pa
+
+        try:
+            source = pa.memory_map(str(path))
+            with path.open("rb") as file:
+                framed = file.read(6) == b"ARROW1"
+            self._table = pa.ipc.open_file(source).read_all() if framed else pa.ipc.open_stream(source).read_all()
+        except (OSError, ValueError) as error:
+            raise InputFault(f"this arrow file cannot be read ({_first_line(error)})", file=path) from error
+        rows = self._table.num_rows
+        lengths = [min(_PIECE, rows - at) for at in range(0, rows, _PIECE)]
+        super().__init__(path, "arrow", lengths, list(self._table.schema.names))
+
+    def _decode(self, number: int) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._table.slice(number * _PIECE, _PIECE).to_pylist()
+        return rows
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
