@@ -4,6 +4,7 @@ What it does is told by the job's input; see `Plan`. Its losses follow from its 
 be compared with one that was never stopped.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -65,12 +66,10 @@ class Worker:
         try:
             return self._train()
         except Exception as error:
-            try:
+            with contextlib.suppress(OSError):  # the disk is full: the wrapper finds out by itself
                 rundir.write_result(
                     self.run, self.part, "failed", message=str(error), error=type(error).__name__, step=self.step
                 )
-            except OSError:
-                pass  # the disk is full: the wrapper finds out by itself
             raise
 
     def _train(self) -> int:

@@ -18,6 +18,7 @@ whose result is `finished` are skipped. Beats, metrics and events never raise; `
 from tuiwb.rundir.checkpoint import (
     CheckpointVerdict,
     checkpoints,
+    folder_bytes,
     newest_valid_checkpoint,
     quarantine,
     quarantine_broken,
@@ -45,7 +46,16 @@ from tuiwb.rundir.documents import (
     write_state,
 )
 from tuiwb.rundir.identity import Identity, boot_id, host_name, machine_id, process_status
-from tuiwb.rundir.jsonl import JsonlTail, MetricsWriter, append_line, last_line, last_lines, offset_of_last, read_all
+from tuiwb.rundir.jsonl import (
+    JsonlTail,
+    MetricsWriter,
+    append_line,
+    last_line,
+    last_lines,
+    offset_of_last,
+    read_all,
+    strict,
+)
 from tuiwb.rundir.layout import ATTEMPT, MARK, PartDir, RunDir, new_run_id
 
 __all__ = [
@@ -70,6 +80,7 @@ __all__ = [
     "checkpoints",
     "current_attempt",
     "ended",
+    "folder_bytes",
     "host_name",
     "last_line",
     "last_lines",
@@ -90,6 +101,7 @@ __all__ = [
     "read_state",
     "request",
     "resume_point",
+    "strict",
     "verify_checkpoint",
     "write_beat",
     "write_exit",

@@ -156,6 +156,11 @@ def quarantine_broken(run: RunDir) -> list[tuple[Path, str]]:
     return moved
 
 
+def folder_bytes(folder: Path) -> int:
+    """Size of all files in and below a folder."""
+    return sum(_sizes(folder).values())
+
+
 def _sizes(folder: Path) -> dict[str, int]:
     """Sizes of all files by their path below the folder."""
     sizes = {}

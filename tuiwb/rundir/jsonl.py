@@ -21,7 +21,7 @@ def encode(value: Mapping[str, Any]) -> bytes:
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
     except ValueError:
-        text = json.dumps(_finite(value), ensure_ascii=False, default=_plain)
+        text = json.dumps(strict(value), ensure_ascii=False, default=_plain)
     return text.encode("utf-8", "replace") + b"\n"
 
 
@@ -36,6 +36,17 @@ def decode(line: bytes) -> dict[str, Any] | None:
     for key, item in value.items():
         if type(item) is str and item in _NOT_FINITE:
             value[key] = _NOT_FINITE[item]
+    return value
+
+
+def strict(value: Any) -> Any:
+    """`value` with every number that JSON lacks as its name."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {key: strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(item) for item in value]
     return value
 
 
@@ -239,15 +250,5 @@ def _torn(handle: int) -> bool:
 def _plain(value: Any) -> Any:
     if hasattr(value, "item"):
         number = value.item()
-        return _finite(number) if isinstance(number, float) else number
+        return strict(number) if isinstance(number, float) else number
     return str(value)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

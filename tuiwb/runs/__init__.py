@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuiwb.runs.actions import Verb, answer, ask, clone, delete, purge, restore, resume
-    from tuiwb.runs.follow import Record, tail
+    from tuiwb.runs.follow import Record, tail, tail_log
     from tuiwb.runs.job import Job
     from tuiwb.runs.launching import launch
     from tuiwb.runs.listing import find, run_dirs, scan, show, view
@@ -41,6 +41,7 @@ _HOMES = {
     "view": "listing",
     "Record": "follow",
     "tail": "follow",
+    "tail_log": "follow",
     "CheckpointView": "views",
     "RunView": "views",
     "worker_argv": "worker",
@@ -67,6 +68,7 @@ __all__ = [
     "show",
     "standing",
     "tail",
+    "tail_log",
     "view",
     "worker_argv",
     "worker_environment",

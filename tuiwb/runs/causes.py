@@ -29,7 +29,7 @@ _KNOWN = (
         "out of host memory",
         re.compile(r"DefaultCPUAllocator: can't allocate memory|Cannot allocate memory|^MemoryError\b", re.M),
     ),
-    ("import", "", re.compile(r"^(?:ModuleNotFoundError|ImportError): .+", re.M)),
+    ("import", "", re.compile(r"^(?:ModuleNotFoundError|ImportError): .+|No module named .+", re.M)),
     ("cuda", "", re.compile(r"^.*(?:CUDA|HIP) error: .+", re.M)),
     ("nccl", "", re.compile(r"^.*(?:NCCL (?:error|WARN)|ncclUnhandledCudaError|Watchdog caught collective).*", re.M)),
     ("signal", "", re.compile(r"SignalException: Process \d+ got signal: (?:1|2|15)\b")),

@@ -63,3 +63,27 @@ def tail(run: RunDir, *, last: int | None = None, follow: bool = True, every_s: 
         if at_rest:
             return
         time.sleep(every_s)
+
+
+def tail_log(run: RunDir, *, last: int | None = None, follow: bool = True, every_s: float = 0.2) -> Iterator[str]:
+    """The worker's output, whole lines at a time. A progress bar's carriage returns end a line too.
+
+    Args:
+        last, follow, every_s: as in `tail`.
+    """
+    offset = 0 if last is None else rundir.offset_of_last(run.output_file, last)
+    while True:
+        at_rest = not follow or standing(run).state.get("state") in rundir.RESTING
+        try:
+            with run.output_file.open("rb") as file:
+                file.seek(offset)
+                raw = file.read()
+        except OSError:
+            raw = b""
+        end = len(raw) if at_rest else raw.rfind(b"\n") + 1
+        offset += end
+        for line in raw[:end].replace(b"\r\n", b"\n").replace(b"\r", b"\n").splitlines():
+            yield line.decode("utf-8", "replace")
+        if at_rest:
+            return
+        time.sleep(every_s)

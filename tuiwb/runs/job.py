@@ -95,6 +95,7 @@ def from_document(document: Mapping[str, Any]) -> Job:
         processes=int(document.get("processes") or 1),
         gpus=None if gpus is None else tuple(gpus),
         folder=Path(document.get("folder") or Path.cwd()),
+        environment=document.get("environment") or {},
         tags=tuple(document.get("tags") or ()),
         notes=str(document.get("notes") or ""),
     )

@@ -13,13 +13,22 @@ EARLY_GRACE_S = 5.0
 TERM_GRACE_S = 15.0
 """Between SIGTERM and SIGKILL."""
 
+LEAVING_S = 3.0
+"""How long processes that outlive the worker may take to end by themselves (uploads, worker pools)."""
+
+
+def patience(grace_s: float) -> dict[str, float]:
+    """The waits of a run, as job.yaml holds them. A user who waits less for a stop waits less for all of it."""
+    return {"grace_s": grace_s, "term_s": min(TERM_GRACE_S, grace_s), "leaving_s": min(LEAVING_S, grace_s)}
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long the worker takes, from its beats. `phase_s`: seconds since its phase began."""
+    """How long the worker takes, from its beats. `still_s`: seconds since its phase began or, in a save, since the
+    checkpoint last grew."""
 
     phase: str = ""
-    phase_s: float = 0.0
+    still_s: float = 0.0
     longest_step_s: float = 0.0
     last_save_s: float = 0.0
 
@@ -32,7 +41,7 @@ class Ladder:
         term_s: time from SIGTERM until SIGKILL.
     """
 
-    def __init__(self, *, grace_s: float, term_s: float = TERM_GRACE_S) -> None:
+    def __init__(self, *, grace_s: float, term_s: float) -> None:
         self.grace_s = grace_s
         self.term_s = term_s
         self.verb: str | None = None
@@ -83,6 +92,6 @@ class Ladder:
             return self._asked
         since = self._asked if self._acknowledged is None else self._acknowledged
         if pace.phase == "save":
-            # A save that has begun is what the stop is for: it gets the whole grace, counted from its own start.
-            since = max(since, now - pace.phase_s)
+            # A save is what the stop is for: as long as it makes progress, it is left alone.
+            since = max(since, now - pace.still_s)
         return since + self.grace(pace)

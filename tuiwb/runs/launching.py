@@ -12,7 +12,7 @@ from tuiwb import rundir
 from tuiwb.base import atomic, paths, settings
 from tuiwb.base.errors import EnvironmentFault, RunFault, reason_of
 from tuiwb.rundir import RunDir
-from tuiwb.runs import ballast, lock, worker
+from tuiwb.runs import ballast, ladder, lock, worker
 from tuiwb.runs.job import Job, to_document
 
 BUILDING = ".new-"
@@ -39,8 +39,7 @@ def launch(job: Job, *, wait_s: float = 15.0) -> RunDir:
     _sweep_incomplete(root)
     argv = worker.worker_argv(job.module, run.path, processes=job.processes, chosen=chosen)
     environment = {**worker.worker_environment(chosen=chosen), **job.environment}
-    stop = {"grace_s": chosen.worker.stop_grace_s}
-    document = to_document(job, run.run_id, argv, environment, stop)
+    document = to_document(job, run.run_id, argv, environment, ladder.patience(chosen.worker.stop_grace_s))
     held = None
     try:
         building.path.mkdir(mode=0o700)

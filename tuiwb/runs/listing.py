@@ -110,7 +110,7 @@ def _view(run: RunDir, stands: Standing, **details: Any) -> RunView:
         supervised=stands.supervised,
         attempt=int(state.get("attempt", 1)),
         host=str(machine.get("host", "")),
-        step=beat.get("step"),
+        step=_step(beat, metrics),
         total_steps=beat.get("total_steps") or job.get("total_steps"),
         part=part.path.name if part else "",
         phase=str(beat.get("phase", "")) if ours else "",
@@ -122,6 +122,12 @@ def _view(run: RunDir, stands: Standing, **details: Any) -> RunView:
         metrics={key: value for key, value in (metrics or {}).items() if key not in _NOT_METRICS},
         **details,
     )
+
+
+def _step(beat: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> int | None:
+    """Beats are not written for each step, metrics not for each; whichever is further tells it."""
+    known = [value for value in (beat.get("step"), (metrics or {}).get("current_steps")) if isinstance(value, int)]
+    return max(known, default=None)
 
 
 def _part_of(run: RunDir, beat: Mapping[str, Any]) -> rundir.PartDir | None:

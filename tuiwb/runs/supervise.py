@@ -14,7 +14,7 @@ from typing import Any, Literal
 from tuiwb import rundir
 from tuiwb.rundir import ATTEMPT, MARK, Identity, RunDir
 from tuiwb.runs import ballast, oom, processes
-from tuiwb.runs.ladder import TERM_GRACE_S, Ladder, Pace
+from tuiwb.runs.ladder import Ladder, Pace, patience
 from tuiwb.runs.samples import HostSampler
 from tuiwb.runs.verdict import Evidence, Verdict, gather, judge
 
@@ -26,9 +26,6 @@ SAMPLE_S = 5.0
 
 SILENT_START_S = 30.0
 """A worker that has lived so long without a beat counts as running."""
-
-LEAVING_S = 3.0
-"""How long processes that outlive the worker may take to end by themselves (uploads, worker pools)."""
 
 WRITE_PATIENCE_S = 60.0
 """How long the end of a run is tried to be written."""
@@ -47,8 +44,9 @@ class Supervisor:
         self.job = rundir.read_job(run)
         self.state = rundir.read_state(run) or {"state": "starting", "attempt": 1}
         self.attempt = int(self.state.get("attempt", 1))
-        stop = self.job.get("stop") or {}
-        self.ladder = Ladder(grace_s=float(stop.get("grace_s", 60.0)), term_s=float(stop.get("term_s", TERM_GRACE_S)))
+        waits = {**patience(60.0), **(self.job.get("stop") or {})}
+        self.leaving_s = waits["leaving_s"]
+        self.ladder = Ladder(grace_s=waits["grace_s"], term_s=waits["term_s"])
         self.sampler = HostSampler(run)
         self.launcher: Identity | None = None
         self.adopted = False
@@ -62,6 +60,7 @@ class Supervisor:
         self._oom_kills = oom.kills()
         self._terminated_from_outside = False
         self._trace = ""
+        self._size_seen, self._grew = -1, 0.0
 
     # The life of an attempt
 
@@ -214,10 +213,18 @@ class Supervisor:
     def _pace(self, now: float) -> Pace:
         return Pace(
             phase=str(self._beat.get("phase", "")),
-            phase_s=now - self._phase_since,
+            still_s=now - max(self._phase_since, self._grown(now)),
             longest_step_s=float(self._beat.get("longest_step_s") or 0),
             last_save_s=float(self._beat.get("last_save_s") or 0),
         )
+
+    def _grown(self, now: float) -> float:
+        """When the newest checkpoint was last seen growing; only looked at while a stop waits for a save."""
+        if self.ladder.verb is not None and self._beat.get("phase") == "save":
+            size = _newest_checkpoint_size(self.run)
+            if size != self._size_seen:
+                self._size_seen, self._grew = size, now
+        return self._grew
 
     def _show_state(self) -> None:
         if self.ladder.verb is not None:
@@ -264,7 +271,7 @@ class Supervisor:
     # The end
 
     def _end(self, verdict: Verdict | None) -> Verdict:
-        patience = 0.0 if "kill" in self.ladder.signals or self.ladder.verb == "cancel" else LEAVING_S
+        patience = 0.0 if "kill" in self.ladder.signals or self.ladder.verb == "cancel" else self.leaving_s
         swept, unkillable = processes.sweep(self._members, patience_s=patience, reap=self._reap)
         if swept:
             rundir.append_event(self.run, "swept", by="wrapper", processes=swept)
@@ -339,6 +346,11 @@ def _ending(verb: str) -> Literal["stop", "pause", "cancel"]:
 
 def _me() -> Identity:
     return Identity.of(os.getpid())
+
+
+def _newest_checkpoint_size(run: RunDir) -> int:
+    found = [path for part in run.parts() for path in rundir.checkpoints(part)]
+    return rundir.folder_bytes(found[-1]) if found else 0
 
 
 def _size(path: Path) -> int:

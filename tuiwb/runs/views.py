@@ -64,3 +64,42 @@ class RunView:
     def active(self) -> bool:
         """Whether it has, or should have, a wrapper."""
         return self.state in ("queued", "starting", "running", "saving", "stopping")
+
+    def to_json(self) -> dict[str, Any]:
+        """As `tuiwb runs show --json` prints it."""
+        checkpoints = [
+            {
+                "part": found.part,
+                "step": found.step,
+                "path": found.path,
+                "valid": found.valid,
+                "resumable": found.resumable,
+                "bytes": found.bytes,
+                "problem": found.problem,
+            }
+            for found in self.checkpoints
+        ]
+        return {
+            "run_id": self.run_id,
+            "run_dir": str(self.run.path),
+            "kind": self.kind,
+            "name": self.name,
+            "state": self.state,
+            "reason": self.reason,
+            "supervised": self.supervised,
+            "attempt": self.attempt,
+            "host": self.host,
+            "part": self.part,
+            "phase": self.phase,
+            "step": self.step,
+            "total_steps": self.total_steps,
+            "beat_age_s": self.beat_age_s,
+            "created": self.created,
+            "updated": self.updated,
+            "tags": list(self.tags),
+            "notes": self.notes,
+            "metrics": self.metrics,
+            "checkpoints": checkpoints,
+            "alarms": list(self.alarms),
+            "pids": self.pids,
+        }

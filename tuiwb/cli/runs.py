@@ -1,0 +1,231 @@
+"""`tuiwb runs …`: list, watch, save, stop, resume and delete runs."""
+
+import argparse
+import time
+from typing import TYPE_CHECKING, Any
+
+from tuiwb import rundir, runs
+from tuiwb.base import units
+from tuiwb.base.errors import RunFault
+from tuiwb.cli import output
+
+if TYPE_CHECKING:
+    from tuiwb.runs import RunView
+
+_ASKED = {
+    "save": "save a checkpoint now and go on",
+    "stop": "save a checkpoint and end",
+    "pause": "save a checkpoint and end for now; `resume` goes on",
+    "cancel": "end at once, without saving",
+}
+_BAD_ENDS = ("failed", "interrupted", "lost")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    listing = _action(actions, "list", "all runs, newest first", _list, run=False)
+    listing.add_argument("--state", action="append", metavar="STATE", help="only runs in this state (may be repeated)")
+    listing.add_argument("-n", "--limit", type=int, metavar="N", help="only the newest N")
+
+    _action(actions, "show", "how one run is doing: progress, checkpoints, processes", _show)
+
+    tail = _action(actions, "tail", "metrics and events of a run", _tail)
+    tail.add_argument("--until-end", action="store_true", help="follow, from the first line, until the run ends")
+    tail.add_argument(
+        "-n", "--lines", type=int, metavar="N", help="begin N lines before the end (20 when not following)"
+    )
+    tail.add_argument("--log", action="store_true", help="the raw output of the worker instead")
+
+    for verb, what in _ASKED.items():
+        asked = _action(actions, verb, what, _ask)
+        asked.add_argument("--wait", type=float, metavar="S", help="wait up to S seconds for what comes of it")
+
+    _action(actions, "resume", "go on with a run from its newest whole checkpoint", _resume)
+    _action(actions, "clone", "launch the same run again as a new one", _clone)
+    delete = _action(actions, "delete", "put a run into the trash", _delete)
+    delete.add_argument("--purge", action="store_true", help="remove a run for good that is in the trash already")
+    _action(actions, "restore", "bring a run back from the trash", _restore)
+
+
+def run(args: argparse.Namespace) -> int:
+    raise AssertionError("an action is required")
+
+
+def _action(actions: Any, name: str, what: str, function: Any, *, run: bool = True) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".")
+    if run:
+        argument = parser.add_argument("id", metavar="ID", help="an id, a unique part of one, or `last`")
+        argument.completer = _complete  # type: ignore[attr-defined]
+    output.add_json(parser)
+    parser.set_defaults(run=function)
+    return parser
+
+
+def _complete(prefix: str, **_: Any) -> list[str]:
+    return [found.run_id for found in runs.run_dirs() if found.run_id.startswith(prefix)]
+
+
+def _list(args: argparse.Namespace) -> int:
+    found = [view for view in runs.scan() if not args.state or view.state in args.state][: args.limit]
+    if args.json:
+        output.print_json([view.to_json() for view in found])
+        return 0
+    if not found:
+        output.say("no runs yet; `tuiwb train RECIPE` starts one" if not args.state else "no run is in that state")
+        return 0
+    rows = [
+        (view.run_id, view.kind, view.state, _progress(view), _loss(view), _age(view), view.reason) for view in found
+    ]
+    output.print_table(["run", "kind", "state", "step", "loss", "age", "reason"], rows, right=[3, 4, 5])
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    view = runs.show(args.id)
+    if args.json:
+        output.print_json(view.to_json())
+        return 0
+    supervised = {True: "by a wrapper", False: "no", None: f"on {view.host}"}[view.supervised]
+    rows: list[tuple[Any, ...]] = [
+        ("run", view.run_id),
+        ("state", f"{view.state}: {view.reason}" if view.reason else view.state),
+        ("phase", view.phase),
+        ("step", _progress(view)),
+        ("attempt", view.attempt),
+        ("supervised", supervised if view.active else ""),
+        ("last heard of", "" if view.beat_age_s is None else f"{units.duration(view.beat_age_s)} ago"),
+        ("folder", view.run.path),
+        *((name, _number(value)) for name, value in view.metrics.items()),
+        *((f"process, {name}", pids) for name, pids in view.pids.items() if pids),
+    ]
+    output.print_table(["", ""], [row for row in rows if row[1] not in ("", None)])
+    if view.checkpoints:
+        marks = [
+            (_checkpoint_step(c.step), units.size(c.bytes), c.problem or "whole", c.path) for c in view.checkpoints
+        ]
+        output.print_table(["checkpoint", "size", "", "path"], marks, right=[0, 1])
+    for alarm in view.alarms:
+        output.write(f"alarm: {alarm.get('message') or alarm.get('rule')}")
+    return 0
+
+
+def _tail(args: argparse.Namespace) -> int:
+    run = runs.find(args.id)
+    last = args.lines if args.lines is not None else None if args.until_end else 20
+    try:
+        if args.log:
+            for text in runs.tail_log(run, last=last, follow=args.until_end):
+                output.write(text)
+        else:
+            for record in runs.tail(run, last=last, follow=args.until_end):
+                _print_record(record, as_json=args.json)
+    except KeyboardInterrupt:
+        return 130
+    return _end(run) if args.until_end else 0
+
+
+def follow(run: "rundir.RunDir", *, as_json: bool) -> int:
+    """Print a run's metrics and events from the first line until it ends.
+
+    Returns:
+        the exit code that says how it ended.
+    """
+    try:
+        for record in runs.tail(run):
+            _print_record(record, as_json=as_json)
+    except KeyboardInterrupt:
+        output.say(f"{run.run_id} goes on; `tuiwb runs tail {run.run_id} --until-end` watches it")
+        return 130
+    return _end(run)
+
+
+def _end(run: "rundir.RunDir") -> int:
+    view = runs.view(run)
+    output.say(f"{view.run_id} {view.state}" + (f": {view.reason}" if view.reason else ""))
+    return RunFault.exit_code if view.state in _BAD_ENDS else 0
+
+
+def _print_record(record: runs.Record, *, as_json: bool) -> None:
+    if as_json:
+        named = {"part": record.part} if record.part else {}
+        output.print_json({"type": record.source, **named, **rundir.strict(record.value)})
+        return
+    value = dict(record.value)
+    at = time.strftime("%H:%M:%S", time.localtime(float(value.pop("time", 0) or 0)))
+    words = [f"{name}={_number(item)}" for name, item in value.items() if name != "event"]
+    output.write(f"{at}  {value.get('event') or record.part}  {' '.join(words)}")
+
+
+def _ask(args: argparse.Namespace) -> int:
+    asked = runs.ask(args.id, args.action)
+    run = runs.find(args.id)
+    came = runs.answer(run, asked, wait_s=args.wait) if args.wait else None
+    if args.json:
+        output.print_json({"run_id": run.run_id, "request": asked.id, "verb": asked.verb, "answer": came})
+    elif came is None:
+        output.say(f"{run.run_id} was asked to {asked.verb}" + (", and has not answered yet" if args.wait else ""))
+    else:
+        words = [str(came.get(name)) for name in ("state", "reason", "checkpoint", "problem") if came.get(name)]
+        output.write(f"{run.run_id} {'; '.join(words)}")
+    failed = args.wait and (came is None or came.get("problem") or came.get("state") in _BAD_ENDS)
+    return RunFault.exit_code if failed else 0
+
+
+def _resume(args: argparse.Namespace) -> int:
+    return _launched(runs.resume(args.id), args)
+
+
+def _clone(args: argparse.Namespace) -> int:
+    return _launched(runs.clone(args.id), args)
+
+
+def _launched(run: Any, args: argparse.Namespace) -> int:
+    if args.json:
+        output.print_json({"run_id": run.run_id, "run_dir": str(run.path)})
+    else:
+        output.write(run.run_id)
+        output.say(f"it lives on without this terminal; `tuiwb runs tail {run.run_id} --until-end` watches it")
+    return 0
+
+
+def _delete(args: argparse.Namespace) -> int:
+    run = runs.purge(args.id) if args.purge else runs.delete(args.id)
+    words = (
+        "was removed for good" if args.purge else f"is in the trash; `tuiwb runs restore {run.run_id}` brings it back"
+    )
+    return _moved(run, words, args)
+
+
+def _restore(args: argparse.Namespace) -> int:
+    return _moved(runs.restore(args.id), "is back", args)
+
+
+def _moved(run: Any, words: str, args: argparse.Namespace) -> int:
+    if args.json:
+        output.print_json({"run_id": run.run_id, "run_dir": str(run.path)})
+    else:
+        output.say(f"{run.run_id} {words}")
+    return 0
+
+
+def _progress(view: "RunView") -> str:
+    if view.step is None:
+        return ""
+    return f"{view.step:,}" if view.total_steps is None else f"{view.step:,}/{view.total_steps:,}"
+
+
+def _loss(view: "RunView") -> str:
+    return _number(view.metrics["loss"]) if "loss" in view.metrics else ""
+
+
+def _age(view: "RunView") -> str:
+    return units.duration(max(0.0, time.time() - view.created)) if view.created else ""
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _checkpoint_step(step: int | None) -> str:
+    return "" if step is None else f"{step:,}"
