@@ -8,85 +8,19 @@ padding never has to be recognised by its id.
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuiwb.base.errors import InputFault
 from tuiwb.data.example import Example, Turns
+from tuiwb.data.layout import Encoded, Layout, Rendered, Segment, Truncation, cut, encode, reassemble, runs
 from tuiwb.data.spans import Message, Turn, TurnFinder
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from tuiwb.models import ChatTemplate, Tokenizer
 
 _MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 TrainOnEos = Literal["turn", "last", "all", "none"]
-Truncation = Literal["keep_start", "keep_end"]
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A piece of the text, in characters, with one author and one fate. `role` is empty for what the template writes
-    by itself: headers, a default system prompt."""
-
-    start: int
-    end: int
-    role: str
-    trained: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """One rendered example.
-
-    Attributes:
-        ids: token ids, at most `max_length`.
-        mask: for each id, whether it is trained. Never the first: nothing predicts it.
-        text: the whole text, also what was cut off.
-        segments: the text in pieces, without gaps; what was cut off is not trained.
-        kept: the characters `[start, end)` of the text that the ids cover.
-        truncated: tokens that were cut off.
-        truncated_trained: how many of those would have been trained.
-    """
-
-    ids: list[int]
-    mask: list[bool]
-    text: str
-    segments: tuple[Segment, ...]
-    kept: tuple[int, int]
-    truncated: int = 0
-    truncated_trained: int = 0
-
-    @property
-    def trained(self) -> int:
-        """Trained tokens."""
-        return sum(self.mask)
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """A text before it is encoded: who wrote which part of it (`(end, role)` in order), which spans are trained, and
-    the roles of the messages that the template left out."""
-
-    text: str
-    authors: tuple[tuple[int, str], ...]
-    trained: tuple[tuple[int, int], ...]
-    unseen: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """The tokens of a layout: `ids` int32 `(n,)`, `mask` bool `(n,)`, `ends` int64 `(n,)`, the character that each
-    token's part of the text ends before, and what truncation took."""
-
-    ids: "np.ndarray[Any, Any]"
-    mask: "np.ndarray[Any, Any]"
-    ends: "np.ndarray[Any, Any]"
-    first: int = 0
-    truncated: int = 0
-    truncated_trained: int = 0
 
 
 def render(
@@ -152,7 +86,7 @@ class Renderer:
             return self._tokenized(example)
         layout = self.layout(example)
         (encoded,) = self.encode([layout])
-        return _rendered(layout, encoded)
+        return reassemble(layout, encoded)
 
     def layout(self, example: Example) -> Layout:
         """The text of an example and what of it is trained.
@@ -176,11 +110,30 @@ class Renderer:
         after = [{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion
         return self._conversation([*before, *after], len(before), tools)
 
+    def prompt(self, example: Example) -> Layout:
+        """The layout of what asks for an answer, nothing of it trained.
+
+        Raises:
+            InputFault: as `render`.
+        """
+        prompt = example.messages if example.prompt is None else example.prompt
+        if isinstance(prompt, str):
+            text = prompt if prompt.startswith(self._bos) else self._bos + prompt
+            return Layout(text, ((len(text), "user"),), ())
+        if not prompt:
+            raise InputFault(f"rows of the kind {example.kind} hold no prompt", key="datasets")
+        if self.template is None:
+            raise _no_template()
+        if prompt[-1]["role"] == "assistant":
+            prompt = prompt[:-1]
+        text = self.template.render(_bare(prompt), tools=example.tools, add_generation_prompt=True)
+        return Layout(text, ((len(text), ""),), ())
+
     def encode(self, layouts: Sequence[Layout]) -> list[Encoded]:
         """Token ids and masks, all in one call of the tokenizer, cut to `max_length`."""
         encodings = self.tokenizer.backend.encode_batch([layout.text for layout in layouts], add_special_tokens=False)
         return [
-            self._cut(_masked(encoding.ids, encoding.offsets, layout))
+            cut(encode(encoding.ids, encoding.offsets, layout), self.max_length, self.truncation)
             for encoding, layout in zip(encodings, layouts, strict=True)
         ]
 
@@ -191,15 +144,12 @@ class Renderer:
         ids = np.asarray(example.input_ids, dtype=np.int32)
         mask = np.ones(len(ids), dtype=bool) if example.labels is None else np.asarray(example.labels) != -100
         mask[:1] = False
-        return self._cut(Encoded(ids, mask, np.arange(1, len(ids) + 1)))
+        return cut(Encoded(ids, mask, np.arange(1, len(ids) + 1)), self.max_length, self.truncation)
 
     def _conversation(self, messages: Sequence[Message], prompt: int, tools: list[dict[str, Any]] | None) -> Layout:
         if self.template is None:
-            raise InputFault(
-                "the rows are conversations, but the model has no chat template; name one (chatml, llama-3, alpaca …)",
-                key="chat_template",
-            )
-        bare = [{key: value for key, value in message.items() if key != "train"} for message in messages]
+            raise _no_template()
+        bare = _bare(messages)
         text, turns = self._finder(tools).find(bare)
         wanted = [number >= prompt and self._wants(message) for number, message in enumerate(messages)]
         if self.train_roles is None and not prompt:
@@ -267,10 +217,7 @@ class Renderer:
 
     def _text(self, prompt: str, answer: str) -> Layout:
         eos = self.tokenizer.eos_token or ""
-        start = "" if prompt.startswith(self._bos) and prompt else self._bos
-        if not prompt and self._bos and answer.startswith(self._bos):
-            start = ""
-        before = start + prompt
+        before = prompt if (prompt + answer).startswith(self._bos) else self._bos + prompt
         text = before + answer
         if eos and self.train_on_eos != "none" and not text.endswith(eos):
             text += eos
@@ -290,22 +237,11 @@ class Renderer:
         assert template is not None
         return lambda messages, asking: template.render(messages, tools=tools, add_generation_prompt=asking)
 
-    def _cut(self, encoded: Encoded) -> Encoded:
-        length, most = len(encoded.ids), self.max_length
-        if most is None or length <= most:
-            return encoded
-        keep = slice(0, most) if self.truncation == "keep_start" else slice(length - most, length)
-        mask = encoded.mask[keep].copy()
-        mask[:1] = False
-        first = 0 if keep.start == 0 else int(encoded.ends[keep.start - 1])
-        lost = int(encoded.mask.sum()) - int(mask.sum())
-        return Encoded(encoded.ids[keep], mask, encoded.ends[keep], first, length - most, lost)
-
     def _tokenized(self, example: Example) -> Rendered:
         encoded = self.from_tokens(example)
         ids, mask = encoded.ids.tolist(), encoded.mask.tolist()
         text, segments = "", []
-        for start, end in _runs(mask):
+        for start, end in runs(mask):
             piece = self.tokenizer.decode(ids[start:end])
             if piece:
                 segments.append(Segment(len(text), len(text) + len(piece), "", mask[start]))
@@ -321,6 +257,18 @@ class Renderer:
         )
 
 
+def _bare(messages: Sequence[Message]) -> list[Message]:
+    """Messages without our own key, which a template might print."""
+    return [{key: value for key, value in message.items() if key != "train"} for message in messages]
+
+
+def _no_template() -> InputFault:
+    return InputFault(
+        "the rows are conversations, but the model has no chat template; name one (chatml, llama-3, alpaca …)",
+        key="chat_template",
+    )
+
+
 def _own_bos(tokenizer: "Tokenizer") -> str:
     """The token that this tokenizer puts before plain text by itself (Llama does, SmolLM2 does not)."""
     if tokenizer.bos_token is None or tokenizer.bos_token_id is None:
@@ -332,64 +280,6 @@ def _own_bos(tokenizer: "Tokenizer") -> str:
 def _authors(turns: Iterable[Turn]) -> tuple[tuple[int, str], ...]:
     shown = sorted((turn for turn in turns if turn.close), key=lambda turn: turn.start)
     return tuple(piece for turn in shown for piece in ((turn.start, ""), (turn.close, turn.role)))
-
-
-def _masked(ids: list[int], offsets: list[tuple[int, int]], layout: Layout) -> Encoded:
-    import numpy as np
-
-    count = len(ids)
-    places = np.asarray(offsets, dtype=np.int64).reshape(count, 2)
-    # Some tokenizers leave the space before a word out of its offsets, and a character of several bytes may be
-    # several tokens of one place: a token covers everything since the one before it, and at least its own place.
-    ends = np.maximum.accumulate(places[:, 1]) if count else places[:, 1]
-    starts = np.minimum(places[:, 0], np.concatenate([[0], ends[:-1]])) if count else places[:, 0]
-    mask = np.zeros(count, dtype=bool)
-    for begin, end in layout.trained:
-        mask |= (starts < end) & (ends > begin)
-    mask[:1] = False
-    return Encoded(np.asarray(ids, dtype=np.int32), mask, ends)
-
-
-def _rendered(layout: Layout, encoded: Encoded) -> Rendered:
-    mask = encoded.mask.tolist()
-    ends = encoded.ends.tolist()
-    kept = (encoded.first, ends[-1] if ends else encoded.first)
-    if not encoded.truncated:
-        kept = (0, len(layout.text))
-    trained = [(encoded.first, False)] if encoded.first else []
-    trained += [(ends[end - 1], mask[start]) for start, end in _runs(mask)]
-    if not trained or trained[-1][0] < len(layout.text):
-        trained.append((len(layout.text), False))
-    return Rendered(
-        encoded.ids.tolist(),
-        mask,
-        layout.text,
-        tuple(_segments(len(layout.text), layout.authors, trained)),
-        kept,
-        encoded.truncated,
-        encoded.truncated_trained,
-    )
-
-
-def _segments(
-    length: int, authors: Sequence[tuple[int, str]], trained: Sequence[tuple[int, bool]]
-) -> Iterator[Segment]:
-    """Both divisions of the text, each given by where its pieces end, at once."""
-    at = 0
-    for end in sorted({end for end, _ in authors} | {end for end, _ in trained}):
-        if at < end <= length:
-            role = next((role for close, role in authors if close >= end), "")
-            yield Segment(at, end, role, next((flag for close, flag in trained if close >= end), False))
-            at = end
-
-
-def _runs(flags: Sequence[bool]) -> Iterator[tuple[int, int]]:
-    """`[start, end)` of each longest run of one value."""
-    start = 0
-    for at in range(1, len(flags) + 1):
-        if at == len(flags) or flags[at] != flags[start]:
-            yield start, at
-            start = at
 
 
 __all__ = ["Encoded", "Layout", "Rendered", "Renderer", "Segment", "render"]
