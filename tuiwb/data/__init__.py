@@ -7,8 +7,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tuiwb.data.detect import Detection as Detection
-    from tuiwb.data.detect import detect as detect
+    from tuiwb.data.detection import Detection as Detection
+    from tuiwb.data.detection import detect as detect
     from tuiwb.data.example import Example as Example
     from tuiwb.data.example import Message as Message
     from tuiwb.data.example import Turns as Turns
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 # Looked up when first used: numpy and orjson are not loaded before somebody opens a dataset.
 _PLACES = {
-    "Detection": "detect",
-    "detect": "detect",
+    "Detection": "detection",
+    "detect": "detection",
     "Example": "example",
     "Message": "example",
     "Turns": "example",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tuiwb.data.example import Example, Message, Turns
-from tuiwb.data.formats import FormatName
+from tuiwb.data.formats import FORMATS, FormatName
 from tuiwb.data.rows import Row
 from tuiwb.data.turns import BadRow, Notes, from_json, messages, tools, type_name, with_system
 
@@ -17,11 +17,25 @@ _HH_TURN = re.compile(r"\n\n(Human|Assistant):")
 class _Cells:
     """The cells of a row by part."""
 
-    def __init__(self, row: Row, columns: Mapping[str, str]) -> None:
+    def __init__(self, row: Row, name: FormatName, columns: Mapping[str, str]) -> None:
         self.id = row.id
         self.notes: Notes = []
         self._value = row.value
         self._columns = columns
+        if len(row.value) > len(columns):
+            self._columns = self._with_late_columns(name)
+
+    def _with_late_columns(self, name: FormatName) -> Mapping[str, str]:
+        """A column that no sampled row had, such as `tools`, plays its part all the same."""
+        found: dict[str, str] = {}
+        used = set(self._columns.values())
+        for part, aliases in FORMATS[name].optional.items():
+            if part not in self._columns:
+                column = next((alias for alias in aliases if alias in self._value and alias not in used), None)
+                if column is not None:
+                    found[part] = column
+                    used.add(column)
+        return {**self._columns, **found} if found else self._columns
 
     def has(self, part: str) -> bool:
         return self.get(part) is not None
@@ -88,7 +102,7 @@ def to_example(row: Row, name: FormatName, columns: Mapping[str, str]) -> Exampl
     """
     if row.fault:
         raise BadRow(row.fault.code, row.fault.message)
-    return _TRANSLATORS[name](_Cells(row, columns))
+    return _TRANSLATORS[name](_Cells(row, name, columns))
 
 
 def _alpaca(cells: _Cells) -> Example:

@@ -9,7 +9,7 @@ import numpy as np
 from tuiwb.base.tasks import Task
 from tuiwb.base.units import count
 from tuiwb.data.checks import findings
-from tuiwb.data.detect import Detection
+from tuiwb.data.detection import Detection
 from tuiwb.data.example import Example, Turns
 from tuiwb.data.problems import Problem, Tally
 from tuiwb.data.rows import Row, RowStore

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from tuiwb.base.errors import EnvironmentFault, InputFault, reason_of
 from tuiwb.base.tasks import Task
 from tuiwb.data.checks import findings
-from tuiwb.data.detect import Detection, detect, sample
+from tuiwb.data.detection import Detection, detect, sample
 from tuiwb.data.example import Example
 from tuiwb.data.filestore import changed
 from tuiwb.data.formats import FormatName

@@ -106,8 +106,10 @@ def _named(name: str, given: dict[str, str], union: Value, rows: Sequence[Row]) 
 
 def _voted(rows: Sequence[Row], given: dict[str, str], union: Value) -> Detection:
     """The format that most rows have. Columns the user named go by the name of their part while the rows vote."""
-    guesses = [guess(_renamed(row.value, given)) for row in rows]
+    guesses = [_guess(row.value, given) for row in rows]
     votes = Counter(found.name for found in guesses if found)
+    if not votes and given:
+        raise InputFault("with these columns the rows fit no format: name the format as well", key="columns")
     if not votes:
         shown = ", ".join(list(union)[:12])
         return Detection(
@@ -135,6 +137,15 @@ def _voted(rows: Sequence[Row], given: dict[str, str], union: Value) -> Detectio
     why = Counter(found.why for found in winners).most_common(1)[0][0]
     reason = f"{counted}: {why}" + (f"; {', '.join(rest)}" if rest else "")
     return Detection(name, share, reason, {part: given.get(column, column) for part, column in columns.items()})
+
+
+def _guess(value: Value, given: Mapping[str, str]) -> Guess | None:
+    """The format of a row; the columns that the user named decide alone if they can."""
+    if given:
+        alone = guess({part: value[column] for part, column in given.items() if column in value})
+        if alone and not alone.doubt:
+            return alone
+    return guess(_renamed(value, given))
 
 
 def _columns(winners: Sequence[Guess], union: Value) -> dict[str, str]:
