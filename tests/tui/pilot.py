@@ -87,5 +87,5 @@ async def bench(
     app = Workbench(screen, recipe, settings)
     async with app.run_test(size=size, message_hook=messages.append) as pilot:
         driven = BenchPilot(app, pilot, messages)
-        await driven.until(lambda: app.room.is_open)
+        await driven.until(lambda: app.ready)
         yield driven

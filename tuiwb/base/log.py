@@ -2,7 +2,6 @@
 
 import logging
 import traceback
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from tuiwb.base import paths
@@ -19,6 +18,8 @@ def start() -> None:
     root = logging.getLogger("tuiwb")
     if root.handlers:
         return
+    from logging.handlers import RotatingFileHandler  # not worth 2 ms of every start
+
     try:
         paths.private_folder(paths.log_file().parent)
         handler: logging.Handler = RotatingFileHandler(paths.log_file(), maxBytes=1_000_000, backupCount=1)

@@ -5,7 +5,6 @@ The docstring under a field is its help on the settings screen and in `tuiwb con
 """
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,15 +81,20 @@ def load(path: Path | None = None, environ: dict[str, str] | None = None) -> Set
     file = path or paths.config_file()
     values: dict[str, Any] = {}
     try:
-        values = tomllib.loads(file.read_text("utf-8"))
+        text = file.read_text("utf-8")
     except FileNotFoundError:
-        pass
-    except tomllib.TOMLDecodeError as error:
-        raise InputFault(f"not valid TOML: {error}", file=file) from error
+        text = ""
     except UnicodeDecodeError as error:
         raise InputFault(f"not valid UTF-8 at byte {error.start}", file=file) from error
     except OSError as error:
         raise EnvironmentFault(f"cannot be read ({reason_of(error)})", file=file) from error
+    if text:
+        import tomllib
+
+        try:
+            values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise InputFault(f"not valid TOML: {error}", file=file) from error
     _check_names(values, file)
     merged = _with_environment(values, os.environ if environ is None else environ)
     try:

@@ -4,7 +4,6 @@ A screen is imported at its first visit (its module is `tui/screens/<name>.py`);
 stack of screens, so that a dialog of one does not stand over another.
 """
 
-import contextlib
 import gc
 import importlib
 import importlib.util
@@ -68,14 +67,12 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
             DEFAULT_MODE=_FRAME,
         )
         self._status = ""
-        self._last_problem = ""
+        self.last_problem = ""
         self._recipe = recipe
         self._begun = False
-        self.frame_drawn = False
         self.keeper = Keeper(self)
         super().__init__()
         self._filters = terminal.mended(self._filters)
-        self.animation_level = "full" if self.settings.screen.animation else "none"
         self.apply_settings()
 
     # Shared state
@@ -104,6 +101,10 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
         """The name of the chosen screen."""
         return self._first if self.current_mode == _FRAME else self.current_mode
 
+    def open_screens(self) -> list[RoomScreen]:
+        """The screens that were visited."""
+        return [each for stack in self._screen_stacks.values() for each in stack if isinstance(each, RoomScreen)]
+
     @property
     def status(self) -> str:
         """What runs now, for the right of the header."""
@@ -121,23 +122,16 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
     def apply_settings(self) -> None:
         """Make the settings in force visible: theme, keys."""
         wanted = self.settings.screen.theme
-        known = wanted in self.available_themes
-        self.theme = wanted if known else "textual-dark"
-        if not known:
-            self.call_later(self.problem, f"screen.theme: there is no theme `{wanted}`; textual-dark is used")
+        self.theme = wanted if wanted in self.available_themes else "textual-dark"
+        self.animation_level = "full" if self.settings.screen.animation else "none"
         self._bindings = type(self)._merge_bindings()
         for row in keys.GLOBAL:
             for key in self.keys_of(row.id):
-                action = (
-                    f"go('{row.action}')"
-                    if row.group == "Screens" and row.action in self.MODES
-                    else f"do('{row.action}')"
-                )
-                self._bindings.bind(normal(key), action, row.label, show=False, priority=key == "ctrl+q")
-        for stack in self._screen_stacks.values():
-            for each in stack:
-                if isinstance(each, RoomScreen):
-                    each.bind_keys()
+                self._bindings.bind(normal(key), f"do('{row.action}')", show=False, priority=key == "ctrl+q")
+        for screen in self.open_screens():
+            screen.bind_keys()
+            if screen.is_open:
+                screen.settings_changed()
 
     def keys_of(self, id_: str) -> tuple[str, ...]:
         """The keys of an action in force."""
@@ -148,7 +142,11 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
         """Write one setting and put it in force; a fault becomes a toast."""
 
         def saved(settings: settings_module.Settings) -> None:
-            self.settings = settings
+            before, self.settings = self.settings, settings
+            if settings.screen.mouse != before.screen.mouse:
+                from tuiwb.tui import actions
+
+                actions.set_mouse(self, settings.screen.mouse)
             self.apply_settings()
 
         def write(_: object) -> settings_module.Settings:
@@ -190,28 +188,21 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
         """Run a global action of the table."""
         if action in self.MODES:
             self.go(action)
-        else:
-            await self.run_action(action, self)
+        elif action not in [room.name for room in keys.ROOMS]:
+            from tuiwb.tui import actions
 
-    def action_previous_screen(self) -> None:
-        self._step(-1)
+            actions.run(self, action)
 
-    def action_next_screen(self) -> None:
-        self._step(1)
-
-    def _step(self, by: int) -> None:
-        names = [room.name for room in self.rooms]
-        self.go(names[(names.index(self.current_mode) + by) % len(names)])
+    async def action_quit(self) -> None:
+        await self.action_do("quit")
 
     # Life
 
-    def post_display_hook(self) -> None:
-        if not self._begun and self.frame_drawn and not self._batch_count:
-            self._begun = True
-            self.call_later(self._begin)
-
-    def _begin(self) -> None:
-        """The frame is on the screen: everything else."""
+    def begin(self) -> None:
+        """The frame is on the screen: now everything else, once."""
+        if self._begun:
+            return
+        self._begun = True
         log.start()
         if self.current_mode == _FRAME:
             self.go(self._first)
@@ -224,12 +215,15 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
         elif self.session.recipe:
             self.keeper.open(self.session.recipe)
         self.keeper.select_run(self.session.run_id)
+        if self.theme != (wanted := self.settings.screen.theme):
+            self.problem(f"screen.theme: there is no theme `{wanted}`; {self.theme} is used")
         for sentence in keys.faults(self.settings.keys) if self.settings.keys else ():
             self.problem(sentence)
         self.room.call_after_refresh(_freeze)
 
     def _remember_layout(self, room: RoomScreen) -> None:
-        self.session.layout[room.ROOM] = room.layout_state()
+        if room.is_open and not isinstance(room, Frame):
+            self.session.layout[room.ROOM] = room.layout_state()
 
     def restore_layout(self, room: RoomScreen) -> None:
         """Give a screen that opens what the session remembers of it."""
@@ -258,107 +252,12 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
             )
         )
 
-    async def action_quit(self) -> None:
-        """Leave; ask only when something would be lost."""
-        hosts: list[JobHost] = [
-            self,
-            *(each for stack in self._screen_stacks.values() for each in stack if isinstance(each, RoomScreen)),
-        ]
-        under_way = [name for host in hosts for name in host.kept_jobs()]
-        if under_way:
-            self._confirm_quit(f"{', '.join(under_way)}: this would be stopped. Runs go on.")
-        elif self.workspace.changed and not self.settings.screen.restore_session:
-            self._confirm_quit("The open recipe has changes that no file holds. Runs go on.")
-        else:
-            self._leave()
-
-    def _confirm_quit(self, detail: str) -> None:
-        from tuiwb.tui.dialogs import Confirm
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self._leave()
-
-        self.push_screen(Confirm("Leave the workbench?", detail, "Leave"), answered)
-
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """End the workbench; what runs in threads is told to stop."""
         self.save_session()
-        for stack in self._screen_stacks.values():
-            for each in stack:
-                if isinstance(each, RoomScreen):
-                    each.cancel_jobs(kept=True)
-        self.cancel_jobs(kept=True)
+        for host in (self, *self.open_screens()):
+            host.cancel_jobs(kept=True)
         self.exit()
-
-    # Global actions
-
-    def action_help(self) -> None:
-        from tuiwb.tui.help import open_help
-
-        open_help(self)
-
-    def action_palette(self) -> None:
-        from textual.command import CommandPalette
-
-        self.push_screen(CommandPalette(placeholder="Search every action…"))
-
-    def action_theme(self) -> None:
-        self.search_themes()
-
-    def action_problem(self) -> None:
-        from tuiwb.tui.dialogs import Reader
-
-        if self._last_problem:
-            self.push_screen(Reader("Last problem", self._last_problem))
-        else:
-            self.notify("There was no problem so far.")
-
-    def action_zoom(self) -> None:
-        from tuiwb.tui.widgets.frame import Pane
-
-        if self.screen.maximized is not None:
-            self.screen.minimize()
-        elif self.focused is not None:
-            pane = next((node for node in self.focused.ancestors_with_self if isinstance(node, Pane)), None)
-            if pane is not None:
-                self.screen.maximize(pane)
-
-    def action_mouse(self) -> None:
-        wanted = not self.settings.screen.mouse
-        self.set_mouse(wanted)
-        self.save_setting("screen.mouse", wanted)
-        self.notify("mouse on" if wanted else "mouse off: select and copy with the terminal")
-
-    def set_mouse(self, wanted: bool) -> None:
-        """Take mouse events, or leave them to the terminal. Textual has no public way after the start."""
-        driver = self._driver
-        for name in ("_mouse", "_enable_mouse_support", "_disable_mouse_support"):
-            if not hasattr(driver, name):
-                return
-        if wanted:
-            driver._mouse = True  # type: ignore[union-attr]
-            driver._enable_mouse_support()  # type: ignore[union-attr]
-        else:
-            driver._disable_mouse_support()  # type: ignore[union-attr]
-            driver._mouse = False  # type: ignore[union-attr]
-
-    def action_copy(self) -> None:
-        selected = self.screen.get_selected_text()
-        text = selected or (self.room.copyable() if isinstance(self.room, RoomScreen) else "")
-        if text:
-            self.copy_to_clipboard(text)
-        else:
-            self.notify("There is nothing to copy here.", severity="warning")
-
-    def action_open_recipe(self) -> None:
-        from tuiwb.tui.recipes import open_dialog
-
-        open_dialog(self)
-
-    def action_save_recipe(self) -> None:
-        from tuiwb.tui.recipes import save_dialog
-
-        save_dialog(self)
 
     # What Textual asks for
 
@@ -389,8 +288,8 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
 
     def problem(self, error: TuiwbError | str) -> None:
         """An error for the user: a toast, kept for the `problem` action."""
-        self._last_problem = str(error)
-        self.notify(self._last_problem, severity="error", timeout=8)
+        self.last_problem = str(error)
+        self.notify(self.last_problem, severity="error", timeout=8)
 
     def _handle_exception(self, error: Exception) -> None:
         """A bug of ours ends the workbench; its traceback goes to the log, not over the user's terminal."""
@@ -398,8 +297,6 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
         if self._exception is None:
             self._exception = error
             self._exception_event.set()
-            with contextlib.suppress(Exception):
-                self.save_session()
         self._close_messages_no_wait()
 
     @property

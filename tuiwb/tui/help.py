@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def open_help(bench: "Workbench") -> None:
-    room = next(room for room in bench.rooms if room.name == bench.current_mode)
+    room = next(room for room in bench.rooms if room.name == bench.current_room)
     bench.push_screen(Reader(f"{room.title} — {room.about}", help_text(bench, room.name)))
 
 

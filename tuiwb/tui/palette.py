@@ -20,7 +20,7 @@ class Actions(Provider):
         return cast("Workbench", self.app)
 
     def _rows(self) -> list[keys.Key]:
-        here = self.bench.current_mode
+        here = self.bench.current_room
         there = [room.name for room in self.bench.rooms if room.name != here]
         rows = [*keys.rows(here), *keys.GLOBAL, *(row for name in there for row in keys.rows(name))]
         # A tab whose screen does not exist cannot be gone to.

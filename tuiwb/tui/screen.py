@@ -11,7 +11,7 @@
        def action_<action>(self) -> None            # one for each row of the table
        def reason(self, action) -> str | None       # why it cannot be done now: the key is dim, pressing it says this
        def show_workspace(self, workspace) -> None  # the shared state changed (also called at the first show)
-       def opened(self) -> None                     # once, when the body's widgets are there (instead of on_mount)
+       def opened(self) -> None                     # once, when the widgets are there (instead of on_mount)
        def shown(self) / def left(self) -> None     # another screen was left for this one / this one was left
        def copyable(self) -> str                    # what `y` copies
        def layout_state(self) / restore_layout(state)   # what of the layout the session remembers (JSON values)
@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.containers import Container
+from textual.geometry import Size
 from textual.screen import Screen
 from textual.timer import Timer
 
@@ -52,8 +53,8 @@ from tuiwb.tui.workspace import Workspace
 if TYPE_CHECKING:
     from tuiwb.tui.app import Workbench
 
-_WIDTHS = [(0, "-tiny-w"), (MINIMUM[0], "-narrow"), (100, "-normal"), (150, "-wide")]
-_HEIGHTS = [(0, "-tiny-h"), (MINIMUM[1], "-short"), (34, "-tall")]
+_WIDTHS = ((0, "-tiny"), (MINIMUM[0], "-narrow"), (100, "-normal"), (150, "-wide"))
+_HEIGHTS = ((0, "-low"), (MINIMUM[1], "-short"), (34, "-tall"))
 
 
 class RoomScreen(JobHost, Screen[None]):
@@ -61,8 +62,6 @@ class RoomScreen(JobHost, Screen[None]):
 
     ROOM: ClassVar[str]
     AUTO_FOCUS = "*"
-    HORIZONTAL_BREAKPOINTS = _WIDTHS
-    VERTICAL_BREAKPOINTS = _HEIGHTS
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         import inspect
@@ -70,7 +69,8 @@ class RoomScreen(JobHost, Screen[None]):
         style = Path(inspect.getfile(cls)).with_suffix(".tcss")
         if "CSS_PATH" not in cls.__dict__ and style.is_file():
             cls.CSS_PATH = str(style)
-        assert "on_mount" not in cls.__dict__, "the body comes after on_mount: use opened()"
+        # Textual calls on_mount of every class, the most derived first: what follows from it would come too early.
+        assert "on_mount" not in cls.__dict__, "use opened()"
         super().__init_subclass__(**kwargs)
 
     def __init__(self) -> None:
@@ -100,6 +100,9 @@ class RoomScreen(JobHost, Screen[None]):
 
     def left(self) -> None:
         """The user went to another screen."""
+
+    def settings_changed(self) -> None:
+        """The user changed a setting or a key: `self.bench.settings` is new."""
 
     def copyable(self) -> str:
         """What `y` copies when no text is selected; empty when there is nothing."""
@@ -171,7 +174,7 @@ class RoomScreen(JobHost, Screen[None]):
     @property
     def is_shown(self) -> bool:
         """This screen is the chosen one (a dialog may be above it)."""
-        return self.bench.current_mode == self.ROOM
+        return self.bench.room is self
 
     @property
     def is_open(self) -> bool:
@@ -187,6 +190,8 @@ class RoomScreen(JobHost, Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Header()
+        with Container(id="body"):
+            yield from self.compose_body()
         yield Hints()
         yield TooSmall()
 
@@ -196,7 +201,8 @@ class RoomScreen(JobHost, Screen[None]):
         self._bindings = type(self)._merge_bindings()
         for row, bound in keys_in_force.items():
             for key in bound:
-                self._bindings.bind(normal(key), f"do('{row.action}')", row.label, show=False)
+                self._bindings.bind(normal(key), f"do('{row.action}')", show=False)
+        self._bindings.bind("escape", "release_focus", show=False)
 
     async def action_do(self, action: str) -> None:
         """Run an action of the table, or say why it cannot be."""
@@ -215,20 +221,9 @@ class RoomScreen(JobHost, Screen[None]):
             self.set_focus(None)
 
     def on_mount(self) -> None:
-        self._bindings.bind("escape", "release_focus", show=False)
-        # The frame is on the screen first; the body, which may be large, follows at once.
-        self.call_after_refresh(self._open)
-
-    async def _open(self) -> None:
-        await self.mount(Body(), before=self.query_one(Hints))
         self._is_open = True
         self.bench.restore_layout(self)
         self.opened()
-        if self.focused is None and self.AUTO_FOCUS:
-            for widget in self.query(self.AUTO_FOCUS):
-                if widget.focusable:
-                    self.set_focus(widget)
-                    break
         self.enter()
 
     def sync_workspace(self) -> None:
@@ -256,15 +251,50 @@ class RoomScreen(JobHost, Screen[None]):
         if self._is_open:
             self.left()
 
+    def _screen_resized(self, size: Size) -> None:
+        # Textual's own breakpoints change the classes after the layout, which draws everything twice, and not at all
+        # when a screen of another mode comes back after a resize. All three ways go through here.
+        self.update_classes(size_classes(size), update=self.is_attached, animate=False)
+        super()._screen_resized(size)
+
+    def _compositor_refresh(self) -> None:
+        # Textual renders during a batch too, throws the result away and forgets what was dirty.
+        if self.app._batch_count:
+            self._repaint_required = True
+        else:
+            super()._compositor_refresh()
+
     def job_failed(self, error: TuiwbError) -> None:
         self.problem(error)
 
 
-class Body(Container):
-    """What is between header and footer."""
+class Frame(RoomScreen):
+    """What is painted first, before a screen is even imported: the frame around it.
 
-    def compose(self) -> ComposeResult:
-        yield from cast(RoomScreen, self.screen).compose_body()
+    Args:
+        room: the name of the screen that takes its place at once.
+    """
+
+    def __init__(self, room: str) -> None:
+        super().__init__()
+        self.ROOM = room  # type: ignore[misc]
+
+    def compose_body(self) -> ComposeResult:
+        yield from ()
+
+    def _compositor_refresh(self) -> None:
+        super()._compositor_refresh()
+        if not self.app._batch_count:
+            self.app.call_later(self.bench.begin)
+
+
+def size_classes(size: Size) -> dict[str, bool]:
+    """Which of the classes for layout (see the top of this file) hold on a terminal of this size."""
+    classes: dict[str, bool] = {}
+    for cells, steps in ((size.width, _WIDTHS), (size.height, _HEIGHTS)):
+        chosen = max(least for least, _ in steps if cells >= least)
+        classes |= {name: least == chosen for least, name in steps}
+    return classes
 
 
 def normal(key: str) -> str:

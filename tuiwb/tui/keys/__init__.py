@@ -6,9 +6,7 @@ file `<screen>.py` of this package holds `KEYS`, the rows of that screen; this f
 them. Nothing here imports textual, so that the command line can list the table too.
 """
 
-import difflib
 import importlib
-import pkgutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -106,6 +104,8 @@ def rows(where: str) -> tuple[Key, ...]:
 
 def table() -> tuple[Key, ...]:
     """Every row: the global ones, then each screen's in the order of the tabs, then those of other modules here."""
+    import pkgutil
+
     order = [room.name for room in ROOMS]
     others = sorted(name for _, name, _ in pkgutil.iter_modules(__path__) if name not in order)
     return (*GLOBAL, *(row for where in [*order, *others] for row in rows(where)))
@@ -119,6 +119,8 @@ def keys_of(row: Key, own: Mapping[str, str]) -> tuple[str, ...]:
 
 def faults(own: Mapping[str, str]) -> Iterator[str]:
     """What is wrong with the user's own keys, a sentence each: no such action, a key that two actions share."""
+    import difflib
+
     everything = table()
     known = {row.id for row in everything}
     for id_ in own:

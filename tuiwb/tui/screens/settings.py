@@ -39,8 +39,7 @@ class SettingsScreen(RoomScreen):
     def shown(self) -> None:
         self._list()
 
-    def refresh_settings(self) -> None:
-        """The settings in force changed."""
+    def settings_changed(self) -> None:
         self._list()
 
     def _list(self) -> None:

@@ -1,7 +1,6 @@
 """What every screen has around its body: the line of tabs above, the line of hints below, and a sentence instead of
 both when the terminal is too small."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from textual import events
@@ -55,13 +54,8 @@ class Empty(Widget):
         return Content("\n").join(lines)
 
 
-@dataclass(frozen=True, slots=True)
-class _Spot:
-    """Columns of a line that can be clicked, and the action that this runs."""
-
-    start: int
-    end: int
-    action: str
+_Spot = tuple[int, int, str]
+"""Columns of a line that can be clicked, from and to, and the action that this runs."""
 
 
 class _Line(Widget):
@@ -76,9 +70,9 @@ class _Line(Widget):
         return cast("Workbench", self.app)
 
     async def on_click(self, event: events.Click) -> None:
-        for spot in self._spots:
-            if spot.start <= event.x < spot.end:
-                await self.run_action(spot.action)
+        for start, end, action in self._spots:
+            if start <= event.x < end:
+                await self.run_action(action)
                 return
 
 
@@ -92,7 +86,7 @@ class Header(_Line):
         self._spots = []
         at = len(parts[0][0])
         for room in bench.rooms:
-            current = room.name == bench.current_mode
+            current = room.name == bench.current_room
             number = keys.shown((bench.keys_of(f"app.{room.name}") or [""])[0])
             text = f" {number} {room.title} " if not tight else f"{number} {room.title} "
             if current:
@@ -103,7 +97,7 @@ class Header(_Line):
                     (text[: text.index(number)] + number, "dim"),
                     (text[text.index(number) + len(number) :], "$foreground"),
                 ]
-            self._spots.append(_Spot(at, at + len(text), f"app.go('{room.name}')"))
+            self._spots.append((at, at + len(text), f"app.go('{room.name}')"))
             at += len(text)
         room_left = width - at - 2
         status = gate_line(bench.status, max(min(room_left, 28), 0)) if room_left > 3 else ""
@@ -128,7 +122,7 @@ class Hints(_Line):
         left, left_spots, _ = self._pieces(own, width - right_width - 1, screen)
         gap = max(width - left.cell_length - right_width, 0)
         shift = left.cell_length + gap
-        self._spots = left_spots + [_Spot(s.start + shift, s.end + shift, s.action) for s in right_spots]
+        self._spots = left_spots + [(start + shift, end + shift, action) for start, end, action in right_spots]
         del bench
         return Content.assemble(left, " " * gap, right)
 
@@ -151,9 +145,8 @@ class Hints(_Line):
             off = screen is not None and screen.reason(row.action) is not None
             parts.append((f" {key}", "dim" if off else "bold $accent"))
             parts.append((label, "dim" if off else "$foreground"))
-            spots.append(
-                _Spot(at, at + len(piece), f"{'app' if row.where == keys.APP else 'screen'}.do('{row.action}')")
-            )
+            target = "app" if row.where == keys.APP else "screen"
+            spots.append((at, at + len(piece), f"{target}.do('{row.action}')"))
             at += len(piece)
         return Content.assemble(*parts), spots, at
 
