@@ -25,7 +25,7 @@ from tuiwb.rundir.checkpoint import (
     resume_point,
     verify_checkpoint,
 )
-from tuiwb.rundir.control import VERBS, Request, acknowledge, acknowledgement, pending_requests, request
+from tuiwb.rundir.control import VERBS, Request, acknowledge, acknowledgement, all_requests, pending_requests, request
 from tuiwb.rundir.documents import (
     ACTIVE,
     RESTING,
@@ -74,6 +74,7 @@ __all__ = [
     "RunDir",
     "acknowledge",
     "acknowledgement",
+    "all_requests",
     "append_event",
     "append_line",
     "boot_id",

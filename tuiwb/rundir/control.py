@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tuiwb.base import atomic
+from tuiwb.rundir.documents import current_attempt
 from tuiwb.rundir.layout import RunDir
 
 VERBS = ("save", "stop", "pause", "cancel")
@@ -22,11 +23,13 @@ _REQUEST = re.compile(r"(\d{6})\.json")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `id` is its number, as the file's name has it; `fields`: what else the asker said (`by`, `why`)."""
+    """One request. `id` is its number, as the file's name has it; `attempt`: of the run, when it was asked; `fields`:
+    what else the asker said (`by`, `why`)."""
 
     id: str
     verb: str
     time: float
+    attempt: int
     fields: dict[str, Any] = field(default_factory=dict)
 
 
@@ -42,9 +45,9 @@ def request(run: RunDir, verb: str, **fields: Any) -> Request:
     if verb not in VERBS:
         raise ValueError(verb)
     run.control.mkdir(mode=0o700, exist_ok=True)
-    asked = time.time()
+    asked, attempt = time.time(), current_attempt(run)
     temporary = run.control / f".{os.getpid()}.{time.monotonic_ns()}"
-    atomic.write_json(temporary, {"verb": verb, "time": asked, **fields})
+    atomic.write_json(temporary, {"verb": verb, "time": asked, "attempt": attempt, **fields})
     try:
         number = max((int(name[:6]) for name in _names(run) if _REQUEST.fullmatch(name)), default=0)
         while True:
@@ -53,7 +56,7 @@ def request(run: RunDir, verb: str, **fields: Any) -> Request:
                 os.link(temporary, run.control / f"{number:06d}.json")
             except FileExistsError:
                 continue
-            return Request(f"{number:06d}", verb, asked, fields)
+            return Request(f"{number:06d}", verb, asked, attempt, fields)
     finally:
         temporary.unlink()
 
@@ -61,15 +64,13 @@ def request(run: RunDir, verb: str, **fields: Any) -> Request:
 def pending_requests(run: RunDir) -> list[Request]:
     """Requests without an acknowledgement, oldest first. Cheap enough for every step: one listing of the folder."""
     names = _names(run)
-    if not names:
-        return []
-    pending = []
-    for name in sorted(names):
-        number = name.removesuffix(".json")
-        if _REQUEST.fullmatch(name) and f"{number}.ack.json" not in names and (found := _load(run.control / name)):
-            verb, asked = str(found.pop("verb", "")), float(found.pop("time", 0.0))
-            pending.append(Request(number, verb, asked, found))
-    return pending
+    pending = (name for name in sorted(names) if f"{name.removesuffix('.json')}.ack.json" not in names)
+    return [found for name in pending if (found := _request(run, name))]
+
+
+def all_requests(run: RunDir) -> list[Request]:
+    """Every request that was ever made, oldest first."""
+    return [found for name in sorted(_names(run)) if (found := _request(run, name))]
 
 
 def acknowledge(run: RunDir, done: Request, *, checkpoint: Path | None = None, **fields: Any) -> None:
@@ -96,6 +97,14 @@ def acknowledgement(run: RunDir, asked: Request | str) -> dict[str, Any] | None:
     """
     number = asked if isinstance(asked, str) else asked.id
     return _load(run.control / f"{number}.ack.json")
+
+
+def _request(run: RunDir, name: str) -> Request | None:
+    found = _load(run.control / name) if _REQUEST.fullmatch(name) else None
+    if found is None:
+        return None
+    verb, asked, attempt = (found.pop(key, 0) for key in ("verb", "time", "attempt"))
+    return Request(name.removesuffix(".json"), str(verb), float(asked), int(attempt), found)
 
 
 def _names(run: RunDir) -> set[str]:

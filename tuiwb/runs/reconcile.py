@@ -99,9 +99,9 @@ def _unheld(run: RunDir, state: Mapping[str, Any]) -> tuple[Standing, Verdict | 
 def _write_end(run: RunDir, state: Mapping[str, Any], verdict: Verdict) -> None:
     ballast.drop(run)
     attempt = state.get("attempt", 1)
+    rundir.append_event(run, "ended", by="reconcile", attempt=attempt, state=verdict.state, reason=verdict.reason)
     rundir.write_exit(run, attempt=attempt, state=verdict.state, reason=verdict.reason, cause=verdict.cause)
     rundir.write_state(run, verdict.state, reason=verdict.reason or None, cause=verdict.cause or None)
-    rundir.append_event(run, "ended", by="reconcile", attempt=attempt, state=verdict.state, reason=verdict.reason)
 
 
 def _foreign(state: Mapping[str, Any]) -> bool:

@@ -1,6 +1,5 @@
 """What a wrapper does between the start of the worker and the end of the run."""
 
-import errno
 import os
 import select
 import signal
@@ -168,8 +167,8 @@ class Supervisor:
         if self._terminated_from_outside:
             self._terminated_from_outside = False
             rundir.request(self.run, "stop", by="SIGTERM")
-        for asked in rundir.pending_requests(self.run):
-            if asked.id in self._asked:
+        for asked in rundir.all_requests(self.run):  # one may be acknowledged before we first see it
+            if asked.id in self._asked or asked.attempt != self.attempt:
                 continue
             self._asked[asked.id] = asked.verb
             rundir.append_event(
@@ -287,7 +286,6 @@ class Supervisor:
 
     def _evidence(self) -> Evidence:
         return Evidence(
-            asked=self.ladder.verb,
             helped=tuple(self.ladder.signals),
             returncode=self.returncode,
             host_memory=oom.kills() > self._oom_kills,
@@ -295,7 +293,8 @@ class Supervisor:
         )
 
     def _write_end(self, verdict: Verdict, unkillable: list[int]) -> None:
-        """exit.json first, then the state; the ballast gives way if the disk is full."""
+        """Events and answers first, then exit.json, then the state: whoever sees the run at rest finds all of it. The
+        ballast goes before, so that there is room on a full disk."""
         ending = {
             "attempt": self.attempt,
             "state": verdict.state,
@@ -305,22 +304,20 @@ class Supervisor:
             "signals": self.ladder.signals,
             "unkillable": unkillable,
         }
+        ballast.drop(self.run)
+        rundir.append_event(self.run, "ended", by="wrapper", **{k: ending[k] for k in ("attempt", "state", "reason")})
+        for left in rundir.pending_requests(self.run):
+            _answer_for_the_dead(self.run, left)
         deadline = time.monotonic() + WRITE_PATIENCE_S
         while True:
             try:
                 rundir.write_exit(self.run, **ending)
                 break
-            except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    ballast.drop(self.run)
+            except OSError:
                 if time.monotonic() > deadline or not self.run.path.exists():
                     break
                 time.sleep(0.1)
-        ballast.drop(self.run)
         self._set(verdict.state, reason=verdict.reason or None, cause=verdict.cause or None, adopted=None)
-        rundir.append_event(self.run, "ended", by="wrapper", **{k: ending[k] for k in ("attempt", "state", "reason")})
-        for left in rundir.pending_requests(self.run):
-            _answer_for_the_dead(self.run, left)
 
     def _set(self, state: str, **fields: Any) -> None:
         """Write the state. What the disk does not take now is tried again at the next tick."""

@@ -87,6 +87,7 @@ def gather(run: RunDir, state: Mapping[str, Any]) -> dict[str, Any]:
     beat = rundir.read_beat(run) or {}
     ours = beat.get("attempt") == attempt
     return {
+        "asked": _asked(run, attempt),
         "finished": done >= set(range(1, len(expected) + 1)),
         "result": result,
         "named": _named(run, result) if result.get("checkpoint") else None,
@@ -94,6 +95,13 @@ def gather(run: RunDir, state: Mapping[str, Any]) -> dict[str, Any]:
         "began": ours and int(beat.get("step") or 0) > int(resume.get("step") or 0),
         "cause": causes.of_output(run.output_file, int(state.get("output_from") or 0)) or _disk(run),
     }
+
+
+def _asked(run: RunDir, attempt: int) -> str | None:
+    """What the attempt was asked to come to: a cancel counts more than a stop, the later of the others more than the
+    earlier."""
+    ends = [asked.verb for asked in rundir.all_requests(run) if asked.attempt == attempt and asked.verb != "save"]
+    return "cancel" if "cancel" in ends else ends[-1] if ends else None
 
 
 def _named(run: RunDir, result: Mapping[str, Any]) -> CheckpointVerdict:
