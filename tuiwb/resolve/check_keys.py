@@ -1,0 +1,61 @@
+"""Checks of the recipe against itself: what has no effect, and what cannot work on any machine."""
+
+from collections.abc import Iterator
+
+from tuiwb.recipe import Recipe
+from tuiwb.resolve.check import Check, error, note
+from tuiwb.resolve.trainable import refusals
+
+_LORA = (
+    "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_target_parameters", "lora_modules_to_save",
+)  # fmt: skip
+_FOUR_BITS = ("bnb_4bit_quant_type", "use_bnb_nested_quant", "bnb_4bit_quant_storage")
+_SOFT = ("num_virtual_tokens", "prefix_projection", "prompt_tuning_init_text")
+_OTHER_STAGES = (
+    "beta", "num_generations", "max_completion_length", "ref_model_name_or_path", "reward_model_name_or_path",
+    "reward_funcs",
+)  # fmt: skip
+SFT_LOSSES = ("nll", "dft")
+
+
+def check_keys(recipe: Recipe, stated: Recipe) -> Iterator[Check]:
+    """Errors of a complete recipe, and notes on stated keys that nothing reads."""
+    for key, message, fix in refusals(recipe):
+        yield error(key, message, fix)
+    losses = (recipe.loss_type,) if isinstance(recipe.loss_type, str) else recipe.loss_type or ()
+    if recipe.stage == "sft" and (len(losses) > 1 or any(loss not in SFT_LOSSES for loss in losses)):
+        yield error("loss_type", f"stage sft knows {' and '.join(SFT_LOSSES)}, one at a time", "loss_type: nll")
+    if recipe.eval_strategy != "no" and not (recipe.eval_datasets or recipe.eval_fraction):
+        yield error("eval_strategy", "there is nothing to measure on", "eval_fraction: 0.05, or eval_strategy: no")
+    if recipe.stage == "sft" and recipe.train_roles == ():
+        yield error("train_roles", "nobody's turns are learned, so nothing is", "train_roles: [assistant]")
+    yield from _without_effect(recipe, stated)
+
+
+def _without_effect(recipe: Recipe, stated: Recipe) -> Iterator[Check]:
+    idle: list[tuple[tuple[str, ...], str]] = []
+    if recipe.method not in ("lora", "qlora", "dora"):
+        idle.append((_LORA, f"method is {recipe.method}"))
+    if not recipe.load_in_4bit:
+        idle.append((_FOUR_BITS, "the base is not in 4 bits"))
+    if recipe.method not in ("prefix", "prompt"):
+        idle.append(
+            (("num_virtual_tokens", "prefix_projection", "prompt_tuning_init_text"), f"method is {recipe.method}")
+        )
+    if recipe.method != "freeze":
+        idle.append((("freeze_layers",), f"method is {recipe.method}"))
+    if recipe.stage == "sft":
+        idle.append((_OTHER_STAGES, "stage is sft"))
+    if recipe.eval_strategy != "steps":
+        idle.append((("eval_steps",), f"eval_strategy is {recipe.eval_strategy}"))
+    if recipe.save_strategy != "steps":
+        idle.append((("save_steps",), f"save_strategy is {recipe.save_strategy}"))
+    if not recipe.packing:
+        idle.append((("packing_strategy",), "packing is false"))
+    if (recipe.max_steps or -1) > 0:
+        idle.append((("num_train_epochs",), f"max_steps is {recipe.max_steps}"))
+    for keys, why in idle:
+        found = [key for key in keys if getattr(stated, key) is not None]
+        if found:
+            verb = "has" if len(found) == 1 else "have"
+            yield note(found[0], f"{', '.join(found)} {verb} no effect: {why}")

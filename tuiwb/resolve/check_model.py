@@ -1,0 +1,128 @@
+"""Checks of the base model and of what is put onto it."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuiwb.base.errors import TuiwbError
+from tuiwb.base.units import count
+from tuiwb.recipe import Recipe
+from tuiwb.resolve.check import Check, error, note, warning
+
+if TYPE_CHECKING:
+    from tuiwb.models import ModelInfo
+
+# Layers that PEFT leaves out of all-linear, and whose weights the input shares where they are tied.
+_OUTPUT = ("lm_head", "embed_out", "output_layer")
+
+
+def check_model(recipe: Recipe, model: "ModelInfo | None", problem: str) -> Iterator[Check]:
+    """Whether there is a model that this recipe can train.
+
+    Args:
+        problem: why it cannot be opened, where `model` is None.
+    """
+    key = "model_name_or_path"
+    if recipe.model_name_or_path is None:
+        yield error(key, "no model is named", "a folder, a .gguf file, a name under your models or a hub id")
+        return
+    if model is None:
+        yield error(key, problem or "the model cannot be opened")
+        return
+    if model.adapter is not None:
+        base = model.adapter.base_model or "its base model"
+        yield error(
+            key, f"{model.name} is an adapter, not a model", f"{key}: {base}, adapter_name_or_path: {model.ref}"
+        )
+        return
+    if not model.tensors:
+        yield error(key, f"only the configuration of {model.name} is here, not its weights", _get(model))
+    if not model.has_tokenizer:
+        yield error(key, f"{model.name} has no tokenizer", "put its tokenizer.json into the folder")
+    if model.quantization and recipe.method in ("full", "freeze"):
+        message = f"{model.name} is quantized ({model.quantization}), so its weights cannot be trained whole"
+        yield error("method", message, "method: lora")
+    length, context = recipe.max_length, model.context_length
+    if length and context and length > context:
+        message = f"{count(length)} tokens are more than the {count(context)} that {model.name} was made for"
+        yield warning("max_length", message, f"max_length: {context}")
+    yield from _layers(recipe, model)
+
+
+def check_template(recipe: Recipe, model: "ModelInfo | None") -> Iterator[Check]:
+    """Whether a stated chat template can be read; whether one is needed depends on the data."""
+    if recipe.chat_template is None:
+        return
+    from tuiwb import models
+
+    try:
+        if Path(recipe.chat_template).is_file():
+            source = Path(recipe.chat_template).read_text("utf-8")
+        else:
+            source = models.named_template(recipe.chat_template)
+        models.check_template(source)
+    except TuiwbError as fault:
+        yield error("chat_template", fault.message)
+    except (OSError, UnicodeDecodeError):
+        yield error("chat_template", f"{recipe.chat_template} cannot be read as text")
+
+
+def linear_layers(model: "ModelInfo") -> tuple[str, ...]:
+    """The last names of the layers with a matrix, such as q_proj; empty when the weights are not known."""
+    if model.kind == "gguf":
+        return ()  # its tensors have other names than the layers they become
+    names = dict.fromkeys(
+        tensor.name.removesuffix(".weight").rpartition(".")[2]
+        for tensor in model.tensors
+        if tensor.name.endswith(".weight") and len(tensor.shape) == 2 and "embed" not in tensor.name
+    )
+    return tuple(name for name in names if name not in _OUTPUT)
+
+
+def _layers(recipe: Recipe, model: "ModelInfo") -> Iterator[Check]:
+    targets = recipe.lora_target_modules
+    if recipe.method not in ("lora", "qlora", "dora") or targets is None or targets == "all-linear":
+        return
+    modules = _modules(model)
+    names = (targets,) if isinstance(targets, str) else targets
+    for name in names:
+        if any(part in name for part in _OUTPUT):
+            tied = model.config.get("tie_word_embeddings")
+            why = (
+                "its weights are also those of the embeddings, so merging would change both"
+                if tied
+                else "the trainer's fused loss does not go through an adapter there"
+            )
+            yield error("lora_target_modules", f"{name} cannot have an adapter: {why}", f"leave {name} out")
+        elif modules and not any(_matches(module, name, pattern=isinstance(targets, str)) for module in modules):
+            there = ", ".join(linear_layers(model))
+            yield error("lora_target_modules", f"{model.name} has no layer {name}; it has {there}", "all-linear")
+    for name in recipe.lora_modules_to_save or ():
+        known = [*modules, *_OUTPUT] if modules else []
+        if known and not any(_matches(module, name, pattern=False) for module in known):
+            yield error("lora_modules_to_save", f"{model.name} has no layer {name}")
+    if recipe.lora_modules_to_save and model.config.get("tie_word_embeddings"):
+        tied_names = [name for name in recipe.lora_modules_to_save if name in _OUTPUT or "embed" in name]
+        if tied_names:
+            yield note("lora_modules_to_save", f"{tied_names[0]} shares its weights with the other end of the model")
+
+
+def _modules(model: "ModelInfo") -> Sequence[str]:
+    if model.kind == "gguf":
+        return ()
+    return [tensor.name.removesuffix(".weight") for tensor in model.tensors if tensor.name.endswith(".weight")]
+
+
+def _matches(module: str, name: str, *, pattern: bool) -> bool:
+    """PEFT's rule: a text is a pattern for the whole path, a list names the end of it."""
+    if not pattern:
+        return module == name or module.endswith(f".{name}")
+    try:
+        return re.fullmatch(name, module) is not None
+    except re.error:
+        return False
+
+
+def _get(model: "ModelInfo") -> str:
+    return f"tuiwb models get {model.hub_id or model.ref}" if model.kind == "hub" else "put its weights beside it"

@@ -1,0 +1,84 @@
+"""From a recipe that was assessed to a training run."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from tuiwb import recipe as recipes
+from tuiwb.recipe import Recipe
+from tuiwb.resolve import Assessment
+from tuiwb.rundir import RunDir
+from tuiwb.runs.job import Job
+from tuiwb.runs.launching import launch
+
+WORKER = "tuiwb.workers.train"
+
+
+def train(assessment: Assessment) -> RunDir:
+    """Launch the training.
+
+    Raises:
+        InputFault: a check found an error; there is no run then.
+        EnvironmentFault, RunFault: as `launch`.
+    """
+    return launch(job_of(assessment))
+
+
+def job_of(assessment: Assessment) -> Job:
+    """The job of a training, for `launch`.
+
+    Raises:
+        InputFault: a check found an error.
+    """
+    if not assessment.ok:
+        raise assessment.fault()
+    recipe = assessment.resolved.recipe
+    return Job(
+        kind="train",
+        name=recipe.name or _name(assessment),
+        module=WORKER,
+        input=recipes.to_plain(recipe),
+        source=recipes.to_plain(assessment.resolved.stated),
+        reasons=assessment.resolved.reasons,
+        fingerprints=_fingerprints(assessment),
+        plan=assessment.plan.to_json() if assessment.plan else None,
+        parts=(recipe.stage or "sft",),
+        total_steps=recipe.max_steps if (recipe.max_steps or -1) > 0 else None,
+        gpus=recipe.launch.gpus if recipe.launch and isinstance(recipe.launch.gpus, tuple) else None,
+        tags=recipe.tags or (),
+        notes=recipe.notes or "",
+    )
+
+
+def _name(assessment: Assessment) -> str:
+    recipe, model = assessment.resolved.recipe, assessment.model
+    return "-".join([*([model.name] if model else []), str(recipe.stage), str(recipe.method)])
+
+
+def _fingerprints(assessment: Assessment) -> dict[str, str]:
+    """What the run was made of, so that a change is noticed later. Weights and data are told by names, shapes, sizes
+    and times, because reading all of them could take minutes; the prepared data have a fingerprint of their own."""
+    found = {"recipe": _digest(recipes.to_plain(assessment.resolved.recipe))}
+    model = assessment.model
+    if model is not None:
+        tensors = [(tensor.name, tensor.shape, tensor.dtype) for tensor in model.tensors]
+        found["model"] = _digest([dict(model.config), tensors, model.bytes_on_disk])
+        if model.chat_template:
+            found["chat_template"] = _digest(model.chat_template)
+    for path in _files(assessment.resolved.recipe):
+        try:
+            stat = Path(path).stat()
+        except OSError:
+            continue  # a dataset of the hub has its revision in the recipe
+        found[path] = f"{stat.st_size} bytes, {stat.st_mtime_ns} ns"
+    return found
+
+
+def _files(recipe: Recipe) -> list[str]:
+    entries = [*(recipe.datasets or ()), *(recipe.eval_datasets or ())]
+    return [path for entry in entries for path in (entry.path, entry.journal) if path]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
