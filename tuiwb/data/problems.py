@@ -84,6 +84,7 @@ RULES: dict[str, Rule] = {
     "no_answer_turn": Rule("error", "the last turn is {detail} and not the assistant's", "delete that turn"),
     "no_prompt": Rule("error", "nothing says what the two answers reply to", "name the column: {{prompt: COLUMN}}"),
     "different_prompts": Rule("error", "chosen and rejected begin with different prompts", "delete the row"),
+    "cannot_convert": Rule("error", "{detail}", "choose another format"),
     # An example that should not be trained on
     "no_assistant": Rule("error", "no assistant turn, nothing would be trained", "delete the row"),
     "nothing_trained": Rule("error", "every turn is switched off, nothing would be trained", "delete the row"),
