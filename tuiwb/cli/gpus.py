@@ -1,0 +1,68 @@
+"""`tuiwb gpus`: the GPUs and the host as they are now."""
+
+import argparse
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from tuiwb.base.units import gib
+from tuiwb.cli import output
+
+if TYPE_CHECKING:
+    from tuiwb.hardware import Gpu
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    output.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from tuiwb import hardware
+
+    status, ours = hardware.gpu_status(), hardware.host()
+    if args.json:
+        output.print_json(
+            {
+                "gpus": [asdict(gpu) for gpu in status.gpus],
+                "problem": status.problem or None,
+                "driver": status.driver,
+                "cuda": status.cuda,
+                "host": asdict(ours),
+            }
+        )
+        return 0
+    if status.gpus:
+        output.print_table(
+            ["GPU", "name", "memory used", "of", "busy", "power", "limit", "temp.", "processes"],
+            (_row(gpu) for gpu in status.gpus),
+            right=(0, 2, 3, 4, 5, 6, 7, 8),
+        )
+        output.say(f"driver {status.driver or 'unknown'}, CUDA {status.cuda or 'unknown'}")
+    if status.problem:
+        output.say(f"{'note' if status.gpus else 'no GPU'}: {status.problem}")
+    formats = "bfloat16 and float32" if ours.bf16_units else "float32 (no units for bfloat16)"
+    output.print_table(
+        ["host", ""],
+        [
+            ("processor", f"{ours.cpu_name}, {ours.cpus} usable"),
+            ("computes fast in", formats),
+            ("memory available", f"{gib(ours.memory_available)} of {gib(ours.memory_total)}"),
+        ],
+    )
+    return 0
+
+
+def _row(gpu: "Gpu") -> tuple[object, ...]:
+    def known(value: float | None, unit: str) -> str:
+        return "–" if value is None else f"{value:.0f}{unit}"
+
+    return (
+        gpu.index,
+        gpu.name + ("" if gpu.visible else " (hidden by CUDA_VISIBLE_DEVICES)") + (" (MIG)" if gpu.mig else ""),
+        gib(gpu.memory_used),
+        gib(gpu.memory_total) + (" of the host" if gpu.shares_memory else ""),
+        known(gpu.utilisation, " %"),
+        known(gpu.power_w, " W"),
+        known(gpu.power_limit_w, " W"),
+        known(gpu.temperature_c, " °C"),
+        len(gpu.processes),
+    )
