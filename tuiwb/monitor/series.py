@@ -14,10 +14,12 @@ from tuiwb.rundir import JsonlTail, PartDir, RunDir
 Axis = Literal["step", "tokens", "time"]
 AXES: tuple[Axis, ...] = ("step", "tokens", "time")
 
-_NOT_CURVES = frozenset(
-    "time current_steps total_steps percentage elapsed_time remaining_time total_tokens trained_tokens epoch "
-    "throughput".split()
-)
+# fmt: off
+_NOT_CURVES = frozenset((
+    "time", "current_steps", "total_steps", "percentage", "elapsed_time", "remaining_time", "total_tokens",
+    "trained_tokens", "epoch", "throughput",
+))
+# fmt: on
 
 
 @dataclass(slots=True)
