@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tuiwb.models.templates import named_template
     from tuiwb.models.templates import names as template_names
     from tuiwb.models.tokenizer import Tokenizer, load_tokenizer
-    from tuiwb.models.well_known import CatalogueEntry, catalogue, find_entry
+    from tuiwb.models.well_known import CatalogueEntry, catalogue, find_entry, matching
 
 _PLACES = {
     "AdapterInfo": "info",
@@ -39,6 +39,7 @@ _PLACES = {
     "get": "fetch",
     "installed": "store",
     "load_tokenizer": "tokenizer",
+    "matching": "well_known",
     "named_template": "templates",
     "open_model": "opening",
     "search": "hub",
@@ -60,6 +61,7 @@ __all__ = [
     "get",
     "installed",
     "load_tokenizer",
+    "matching",
     "named_template",
     "open_model",
     "search",

@@ -130,7 +130,7 @@ class _Opened:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(self.buffer, mmap.mmap):
             self.buffer.close()
-        if isinstance(error, struct.error | _Short):
+        if isinstance(error, struct.error | OverflowError | _Short):
             raise InputFault("is cut short inside its header; copy or download it again", file=self.path) from error
 
     def header(self) -> GgufHeader:

@@ -7,6 +7,7 @@ HF_ENDPOINT, HF_HOME, HF_TOKEN and the rest are that package's own; the offline 
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,11 @@ WANTED = re.compile(
     r"|README\.md|LICENSE\S*)"
 )
 _PICKLE = re.compile(r"\.(bin|pt|pth|ckpt|pkl)$")
+
+
+# An answer proves for so long that the hub can be reached.
+_REACHED_FOR_S = 60.0
+_reached = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +226,7 @@ def _ask(question: Callable[[Any], T], *, what: str, task: Task | None) -> T:
 
     def run() -> None:
         try:
-            from huggingface_hub import HfApi
-
-            answer.append(question(HfApi()))
+            answer.append(question(_api(limit)))
         except BaseException as error:
             failure.append(error)
 
@@ -239,6 +243,23 @@ def _ask(question: Callable[[Any], T], *, what: str, task: Task | None) -> T:
     if failure:
         raise _fault(failure[0], what) from failure[0]
     raise EnvironmentFault(f"the hub did not answer within {limit:g} s (setting hub.timeout_s)")
+
+
+def _api(timeout: float) -> Any:
+    """huggingface_hub's client, once the hub has answered at all: its own questions retry a dead host for 23 s.
+
+    Raises:
+        Exception: as the HTTP library has it.
+    """
+    global _reached
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.utils import get_session, logging
+
+    logging.set_verbosity_error()  # its warnings would be written across the screen
+    if time.monotonic() - _reached > _REACHED_FOR_S:
+        get_session().head(constants.ENDPOINT, timeout=timeout)
+        _reached = time.monotonic()
+    return HfApi()
 
 
 def _fault(error: BaseException, what: str) -> TuiwbError:

@@ -90,7 +90,7 @@ def _tensor(name: str, entry: Any, path: Path | str) -> tuple[TensorInfo, int, i
         dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
     except (TypeError, KeyError, ValueError) as error:
         raise InputFault(f"the header's entry for `{name}` is broken", file=path) from error
-    if dtype not in BITS:
+    if not isinstance(dtype, str) or dtype not in BITS:
         raise InputFault(f"`{name}` has the type {dtype!r}, which this version does not know", file=path)
     if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
         raise InputFault(f"the header's entry for `{name}` is broken", file=path)

@@ -64,6 +64,19 @@ class CatalogueEntry:
         width = {"float32": 4, "float8_e4m3fn": 1}.get(dtype_of(self.config) or "", 2)
         return self.parameters * width
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "hub_id": self.hub_id,
+            "architecture": self.architecture,
+            "parameters": self.parameters,
+            "context_length": self.context_length,
+            "license": self.license,
+            "chat": self.chat,
+            "gated": self.gated,
+            "source": self.source,
+        }
+
     def info(self, ref: str) -> ModelInfo:
         """The model as far as the catalogue knows it: no file of it is on this machine."""
         return ModelInfo(
@@ -97,3 +110,11 @@ def find_entry(ref: str) -> CatalogueEntry | None:
     """The entry with this name or hub id, capitals aside."""
     wanted = ref.casefold()
     return next((entry for entry in catalogue() if wanted in (entry.name, entry.hub_id.casefold())), None)
+
+
+def matching(query: str) -> tuple[CatalogueEntry, ...]:
+    """The entries whose name or hub id has every word of the query."""
+    words = query.casefold().split()
+    return tuple(
+        entry for entry in catalogue() if all(word in f"{entry.name} {entry.hub_id}".casefold() for word in words)
+    )
