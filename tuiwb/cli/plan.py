@@ -1,0 +1,209 @@
+"""`tuiwb plan RECIPE`: how much memory it needs, phase by phase, whether it fits, and what to change."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from tuiwb.base.errors import UsageFault
+from tuiwb.base.units import GIB, gib, parameters
+from tuiwb.cli import output
+from tuiwb.cli.recipe import add_recipe, read_recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tuiwb.hardware import Gpu
+    from tuiwb.hardware.catalogue import GpuSpec
+    from tuiwb.memory import Plan
+
+_SHOWN_REMEDIES = 6
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_recipe(parser)
+    where = parser.add_mutually_exclusive_group()
+    gpu: Any = where.add_argument("--gpu", metavar="NAME", help="a GPU by name, such as A100-80GB, RTX-4090 or T4")
+    gpu.completer = _gpu_names
+    where.add_argument("--gpu-memory", type=float, metavar="GIB", help="a GPU with so many GiB that can be used")
+    parser.add_argument(
+        "--assume",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="answer a question that no recipe answers, such as loss=full_logits; the plan shows all that it assumed",
+    )
+    parser.add_argument("--explain", action="store_true", help="print the formula and source of every component too")
+    form = parser.add_mutually_exclusive_group()
+    output.add_json(form)  # type: ignore[arg-type]
+    form.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
+
+
+def run(args: argparse.Namespace) -> int:
+    plan = make_plan(args)
+    if args.json:
+        output.print_json(plan.to_json())
+    elif args.markdown:
+        output.write(_markdown(plan))
+    else:
+        _print(plan, explain=args.explain)
+    return 0
+
+
+def make_plan(args: argparse.Namespace) -> "Plan":
+    """The plan that the arguments ask for.
+
+    Raises:
+        UsageFault, InputFault: an argument, the recipe or the model is at fault.
+    """
+    from tuiwb import memory, models
+    from tuiwb.base.errors import InputFault
+
+    recipe = read_recipe(args)
+    if recipe.model_name_or_path is None:
+        raise InputFault("say which model, such as --set model_name_or_path=FOLDER", key="model_name_or_path")
+    assume = {}
+    for text in args.assume:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageFault(f"{text!r} is not NAME=VALUE", key="--assume")
+        assume[name.strip()] = value.strip()
+    spec = _spec(args)
+    model = models.open_model(recipe.model_name_or_path, config_only=True)
+    live, gpu = _devices(spec)
+    recipe = _resolved(recipe, model, live)
+    return memory.plan(recipe, model, gpu=gpu, assume=assume)
+
+
+def _spec(args: argparse.Namespace) -> "GpuSpec | None":
+    from tuiwb.hardware.catalogue import GpuSpec, gpu_named
+
+    if args.gpu is not None:
+        return gpu_named(args.gpu)
+    if args.gpu_memory is None:
+        return None
+    if not 0 < args.gpu_memory < 100_000:
+        raise UsageFault(f"{args.gpu_memory:g} GiB is not a possible size", key="--gpu-memory")
+    return GpuSpec(f"GPU with {args.gpu_memory:g} GiB", int(args.gpu_memory * GIB))
+
+
+def _devices(spec: "GpuSpec | None") -> "tuple[list[Gpu], Any]":
+    """The GPUs that the recipe is completed for, and the one that the plan is held against."""
+    from tuiwb import hardware
+
+    if spec is not None:
+        return [as_live(spec)], spec
+    live = hardware.gpus()
+    return live, max(live, key=lambda gpu: gpu.memory_free) if live else None
+
+
+def as_live(spec: "GpuSpec") -> "Gpu":
+    """A GPU that is planned for, as if it were here and idle."""
+    from tuiwb.hardware import Gpu
+
+    return Gpu(
+        index=0,
+        uuid="",
+        name=spec.name,
+        memory_total=spec.memory_total,
+        memory_free=spec.memory_total,
+        compute_capability=spec.capability,
+    )
+
+
+def _resolved(recipe: Any, model: Any, live: "Sequence[Gpu]") -> Any:
+    from tuiwb import hardware, resolve
+
+    resolved = resolve.resolve(recipe, model=model, host=hardware.host(), gpus=live).recipe
+    if recipe.use_cpu is None and resolved.use_cpu:
+        # Only because this machine has no GPU: the plan is asked for one that is elsewhere.
+        import msgspec
+
+        resolved = msgspec.structs.replace(resolved, use_cpu=None)
+    return resolved
+
+
+def _gpu_names(prefix: str, **_: object) -> list[str]:
+    from tuiwb.hardware.catalogue import GPU_CATALOGUE
+
+    return [gpu.name for gpu in GPU_CATALOGUE if gpu.name.lower().startswith(prefix.lower())]
+
+
+# --------------------------------------------------------------------------------------------------------- for people
+
+
+def _verdict(plan: "Plan") -> str:
+    fits = plan.fits
+    if fits is None:
+        return "no GPU named: --gpu NAME or --gpu-memory GIB says whether it fits"
+    if fits.ok:
+        return f"fits {fits.gpu} ({gib(fits.memory_bytes)}) with {gib(fits.margin_bytes)} to spare"
+    return f"does not fit {fits.gpu} ({gib(fits.memory_bytes)}): {gib(-fits.margin_bytes)} too much"
+
+
+def _number(value: float) -> str:
+    return f"{value / GIB:.3f}" if value else ""
+
+
+def _tables(plan: "Plan", *, explain: bool) -> "list[tuple[str, list[str], list[list[str]], list[int]]]":
+    """Title, headers, rows, and the columns that are aligned to the right."""
+    low, high = plan.device_bytes
+    figures = [
+        ["steady", gib(plan.steady_bytes), "allocated between two steps"],
+        ["peak", gib(plan.peak_bytes), f"allocated at most, in: {plan.binding.name}"],
+        ["on the device", f"{gib(low)} to {gib(high)}", "what nvidia-smi shows, with context and cache"],
+    ]
+    headers = ["GiB", *(phase.name for phase in plan.phases)]
+    columns = list(range(1, len(headers)))
+    phases = [
+        [one.name, *(_number(phase.parts.get(one.name, 0.0)) for phase in plan.phases)] for one in plan.components
+    ]
+    phases.append(["sum", *(_number(phase.bytes) for phase in plan.phases)])
+    tables = [("Figures", ["", "", ""], figures, [1]), ("Phases", headers, phases, columns)]
+    if explain:
+        parts = [[one.name, gib(one.bytes), one.formula, one.source] for one in plan.components]
+        tables.append(("Components", ["component", "at most", "formula", "source"], parts, [1]))
+    found = plan.search
+    if plan.fits is not None:
+        rows = [
+            ["largest batch", _or_none(found.max_batch)],
+            ["longest sequence", _or_none(found.max_length)],
+            ["fewest GPUs (FSDP)", _or_none(found.min_gpus)],
+        ]
+        tables.append(("What fits", ["", ""], rows, [1]))
+    if plan.remedies:
+        rows = [[one.change, gib(one.saves_bytes), one.cost] for one in plan.remedies[:_SHOWN_REMEDIES]]
+        tables.append(("What would help", ["change", "saves", "costs"], rows, [1]))
+    assumed = [[one.name, one.value, one.reason] for one in plan.assumptions]
+    tables.append(("Assumed", ["what", "value", "why"], assumed, []))
+    return tables
+
+
+def _or_none(value: int | None) -> str:
+    return "none" if value is None else f"{value:,}"
+
+
+def _head(plan: "Plan") -> str:
+    inputs = plan.inputs
+    what = f"{inputs.stage} {inputs.method}, batch {inputs.batch} × {inputs.length} tokens"
+    gpus = f", {inputs.ranks} GPUs ({inputs.sharding})" if inputs.ranks > 1 else ""
+    share = plan.trainable / plan.parameters
+    return (
+        f"{plan.model.name}: {parameters(plan.parameters)} parameters, {parameters(plan.trainable)} trained "
+        f"({share:.2%})\n{what}{gpus}"
+    )
+
+
+def _print(plan: "Plan", *, explain: bool) -> None:
+    output.write(_head(plan))
+    output.write(_verdict(plan))
+    for title, headers, rows, right in _tables(plan, explain=explain):
+        output.write(f"\n{title}")
+        output.print_table(headers, rows, right=right)
+
+
+def _markdown(plan: "Plan") -> str:
+    lines = [_head(plan).replace("\n", "  \n"), "", f"**{_verdict(plan)}**"]
+    for title, headers, rows, right in _tables(plan, explain=True):
+        lines += ["", f"### {title}", "", "| " + " | ".join(headers) + " |"]
+        lines.append("|" + "|".join("---:" if number in right else "---" for number in range(len(headers))) + "|")
+        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines)

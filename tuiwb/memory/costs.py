@@ -1,0 +1,59 @@
+"""What a plan costs besides memory: disk and time."""
+
+from tuiwb.memory import states
+from tuiwb.memory.device import HasMemory
+from tuiwb.memory.inputs import Inputs
+from tuiwb.recipe import Recipe
+
+# Share of a GPU's dense peak that training reaches: from small batches on one card to a well-fed one.
+UTILISATION = (0.25, 0.55)
+
+
+def disk_bytes(inputs: Inputs, trainable: int) -> int:
+    """Checkpoints that are kept (weights, and optimizer unless left out), and the final model or adapter."""
+    width = states.trained_width(inputs)
+    weights = trainable * width
+    optimizer = 0 if inputs.save_only_model else trainable * states.optimizer_cost(inputs).state
+    checkpoint = weights + optimizer
+    merged = inputs.architecture.parameters * inputs.compute if inputs.adapter else weights
+    return round(inputs.checkpoints_kept * checkpoint + merged)
+
+
+def step_flops(inputs: Inputs) -> float:
+    """Floating-point operations of one optimizer step on one GPU.
+
+    Two a weight and token forward, two for the gradient of the input, two for that of a trained weight, and the forward
+    again with checkpointing (Kaplan et al. 2020); attention's scores add 4·L·h·length a token and pass.
+    """
+    shapes = inputs.architecture
+    passes = 2 + (1 if inputs.trains_base else 0) + (1 if inputs.checkpointing else 0)
+    used = active_parameters(inputs)
+    scores = 2 * len(shapes.layers) * shapes.hidden * inputs.length
+    return 2.0 * passes * (used + scores) * inputs.tokens * inputs.accumulation
+
+
+def active_parameters(inputs: Inputs) -> int:
+    """Parameters that one token meets: of the experts only those it is sent to."""
+    from tuiwb.memory.architecture import Experts
+
+    shapes = inputs.architecture
+    total = shapes.parameters - (0 if shapes.tied else shapes.embedding)
+    for layer, count in shapes.kinds:
+        block = layer.feed_forward
+        if isinstance(block, Experts):
+            total -= count * block.weight * (block.count - block.active) // block.count
+    return total
+
+
+def time_band(recipe: Recipe, inputs: Inputs, gpu: HasMemory | None) -> tuple[float, float] | None:
+    """Seconds of the whole run, where the recipe states its number of steps, else of one optimizer step.
+
+    None where the GPU's speed is not known.
+    """
+    speed = getattr(gpu, "tflops", None)
+    if not speed:
+        return None
+    steps = recipe.max_steps if recipe.max_steps and recipe.max_steps > 0 else 1
+    work = step_flops(inputs) * steps
+    low, high = UTILISATION
+    return work / (speed * 1e12 * high), work / (speed * 1e12 * low)

@@ -1,0 +1,91 @@
+"""Where every byte comes from: a formula and a source for each component."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tuiwb.base.units import count
+from tuiwb.memory import states
+from tuiwb.memory.inputs import Inputs
+from tuiwb.memory.phases import Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One component: the most that it takes in any phase, and why."""
+
+    name: str
+    bytes: int
+    formula: str
+    source: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "bytes": self.bytes, "formula": self.formula, "source": self.source}
+
+
+def components(inputs: Inputs, phases: Sequence[Phase], steady: Mapping[str, float]) -> tuple[Component, ...]:
+    """Every component of any phase, in order of first appearance, at its highest."""
+    highest: dict[str, float] = dict(steady)
+    for phase in phases:
+        for name, value in phase.parts.items():
+            highest[name] = max(highest.get(name, 0.0), value)
+    texts = _texts(inputs)
+    return tuple(
+        Component(name, round(value), *texts.get(name, ("traced operation by operation", "tuiwb/memory/blocks.py")))
+        for name, value in highest.items()
+        if value >= 0.5
+    )
+
+
+def _texts(inputs: Inputs) -> dict[str, tuple[str, str]]:
+    shapes = inputs.architecture
+    hidden, layers, vocab = shapes.hidden, len(shapes.layers), shapes.vocab
+    tokens = f"{inputs.batch} × {inputs.length}"
+    trained = count(states.trainable(inputs))
+    width = states.trained_width(inputs)
+    over = f" / {inputs.ranks}" if inputs.ranks > 1 and inputs.sharding not in ("ddp", "none") else ""
+    cost = states.optimizer_cost(inputs)
+    trace = "tuiwb/memory/blocks.py, after transformers modeling code and PEFT lora/layer.py"
+    loss = "tuiwb/memory/losses.py, after transformers loss_utils.py and trl kernels/chunked_logprob.py"
+    rank = inputs.adapter.rank if inputs.adapter else 0
+    return {
+        "weights": (_weights_formula(inputs) + over, "config.json, shapes of every matrix"),
+        "adapters": (f"{trained} × {width} B{over}: r·(in + out) of each target, r = {rank}", "PEFT tuners/lora"),
+        "gradients": (f"{trained} × {width} B{over}", "one for each trained parameter"),
+        "optimizer": (f"{trained} × ({cost.formula}){over}", cost.source),
+        "optimizer's copy": (f"{trained} × {width} B{over}: foreach computes √v of all at once", cost.source),
+        "workspace": ("2 × 8,519,680 B, forward and backward thread", "torch aten/src/ATen/cuda/CublasHandlePool.cpp"),
+        "batch": (f"{tokens} × 24 B: ids, labels, mask", "transformers data collators"),
+        "layer inputs": (
+            f"{layers} layers × {tokens} × {hidden} × {inputs.embedding_width} B",
+            "torch.utils.checkpoint saves each layer's input",
+        ),
+        "saved activations": (f"what {layers} layers save for {tokens} tokens", trace),
+        "activations of one layer": (f"what one layer saves while it is computed, {tokens} tokens", trace),
+        "activation gradients": (f"gradients inside one layer, {tokens} tokens", trace),
+        "logits": (f"{tokens} × {vocab} × {inputs.compute} B", loss),
+        "loss": (f"float32 copies of {tokens} × {vocab} logits: path {inputs.loss.path}", loss),
+        "final norm and loss": (f"{tokens} × {hidden}, by the loss path {inputs.loss.path}", loss),
+        "unpacked weights": ("the largest quantized matrix, unpacked to compute with", "bitsandbytes autograd"),
+        "autocast copies": ("weights in the compute type for one layer", "torch autocast weight cache"),
+        "gathered weights": ("root unit and the layer that computes, whole", "torch FSDP _unshard"),
+        "kept by FSDP's hooks": (
+            f"2 × ({layers} - 1) × {tokens} × {hidden}: layer inputs and their gradients, in a reference cycle",
+            "torch/distributed/fsdp/_runtime_utils.py _register_post_backward_reshard_only_hook",
+        ),
+        "second gradient of the embedding": (f"{vocab} × {hidden} × {width} B", "tied weights, torch autograd"),
+    }
+
+
+def _weights_formula(inputs: Inputs) -> str:
+    shapes = inputs.architecture
+    plain = count(shapes.parameters)
+    match inputs.quantization:
+        case "nf4":
+            bits = "½ + 1/64 + 4/16384" if inputs.nested else "½ + 4/64"
+            return f"{count(shapes.linear_weights)} × ({bits}) B, the rest of {plain} unquantized"
+        case "int8":
+            return f"{count(shapes.linear_weights)} × 1 B and a scale a row, the rest of {plain} unquantized"
+        case "gptq" | "awq":
+            return f"{count(shapes.linear_weights)} × (½ + 2.5/{inputs.group}) B, the rest of {plain} unquantized"
+    return f"{plain} × {4 if inputs.sharded_master else inputs.weights} B"

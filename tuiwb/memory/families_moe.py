@@ -1,0 +1,175 @@
+"""Mixtures of experts, and multi-head latent attention, which so far comes with them."""
+
+from dataclasses import replace
+from typing import Any
+
+from tuiwb.memory.architecture import Architecture, Attention, Experts, FeedForward, Layer, Linear, Norm
+from tuiwb.memory.families import Builder, Config, llama_like
+
+
+def _dense(hidden: int, width: int, names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj")) -> FeedForward:
+    gate, up, down = names
+    return FeedForward(Linear(gate, hidden, width), Linear(up, hidden, width), Linear(down, width, hidden), "silu")
+
+
+def _experts(config: Config, **more: Any) -> Experts:
+    hidden = config.integer("hidden_size")
+    count = config.integer("num_experts", "num_local_experts", "n_routed_experts")
+    options: dict[str, Any] = {
+        "router": Linear("gate", hidden, count),
+        "count": count,
+        "active": config.integer("num_experts_per_tok"),
+        "width": config.integer("moe_intermediate_size", "intermediate_size"),
+        "hidden": hidden,
+        "gated": True,
+        "activation": "silu",
+    }
+    return Experts(**(options | more))
+
+
+def _mixtral(config: Config) -> Architecture:
+    return llama_like(
+        config,
+        qkv_bias=False,
+        output_bias=False,
+        windows=[bool(config.get("sliding_window"))] * config.integer("num_hidden_layers"),
+        experts=lambda c, _: _experts(c, names=("w1", "w3", "w2")),
+    )
+
+
+def _is_sparse(config: Config, index: int) -> bool:
+    step = int(config.get("decoder_sparse_step", 1))
+    only_dense = config.get("mlp_only_layers") or []
+    experts = config.integer("num_experts", "num_local_experts")
+    return index not in only_dense and experts > 0 and (index + 1) % step == 0
+
+
+def _qwen2_moe(config: Config) -> Architecture:
+    hidden = config.integer("hidden_size")
+
+    def block(c: Config, index: int) -> FeedForward | Experts:
+        if not _is_sparse(c, index):
+            return _dense(hidden, c.integer("intermediate_size"))
+        shared = _dense(hidden, c.integer("shared_expert_intermediate_size"))
+        return _experts(c, shared=shared, shared_gate=Linear("shared_expert_gate", hidden, 1))
+
+    return llama_like(config, qkv_bias=config.flag("qkv_bias", True), output_bias=False, experts=block)
+
+
+def _qwen3_moe(config: Config) -> Architecture:
+    def block(c: Config, index: int) -> FeedForward | Experts:
+        if not _is_sparse(c, index):
+            return _dense(c.integer("hidden_size"), c.integer("intermediate_size"))
+        return _experts(c)
+
+    return llama_like(config, query_norm="head", experts=block)
+
+
+def _olmoe(config: Config) -> Architecture:
+    return llama_like(config, query_norm="full", experts=lambda c, _: _experts(c))
+
+
+def _granitemoe(config: Config) -> Architecture:
+    def block(c: Config, _: int) -> FeedForward | Experts:
+        shared_width = int(c.get("shared_intermediate_size", 0))
+        hidden = c.integer("hidden_size")
+        shared = None
+        if shared_width and c.get("model_type") == "granitemoeshared":
+            up = Linear("input_linear", hidden, 2 * shared_width)
+            shared = FeedForward(None, up, Linear("output_linear", shared_width, hidden), "silu", fused=True)
+        return _experts(c, shared=shared)
+
+    return llama_like(config, scaled_embedding=True, scaled_logits=1, experts=block)
+
+
+def _gpt_oss(config: Config) -> Architecture:
+    def block(c: Config, _: int) -> Experts:
+        hidden = c.integer("hidden_size")
+        count = c.integer("num_local_experts")
+        return _experts(c, bias=True, router=Linear("router", hidden, count, bias=True))
+
+    count = config.integer("num_hidden_layers")
+    windows = config.pattern(count) if config.get("layer_types") else [index % 2 == 0 for index in range(count)]
+    bias = config.flag("attention_bias", True)
+    return llama_like(config, qkv_bias=bias, output_bias=bias, sinks=True, windows=windows, experts=block)
+
+
+def _deepseek(config: Config, *, default_first_dense: int = 0, correction: bool = False) -> Architecture:
+    """Multi-head latent attention: keys and values come out of one narrow latent, and that is what is cached."""
+    hidden = config.integer("hidden_size")
+    heads = config.integer("num_attention_heads")
+    rope = config.integer("qk_rope_head_dim")
+    nope = config.integer("qk_nope_head_dim")
+    value = config.integer("v_head_dim")
+    latent = config.integer("kv_lora_rank")
+    bias = config.flag("attention_bias")
+    norms: list[Norm] = []
+    projections: list[Linear] = []
+    if config.has("q_lora_rank"):
+        rank = config.integer("q_lora_rank")
+        projections += [
+            Linear("q_a_proj", hidden, rank, bias),
+            Linear("q_b_proj", rank, heads * (nope + rope)),
+        ]
+        norms.append(Norm("q_a_layernorm", rank))
+    else:
+        projections.append(Linear("q_proj", hidden, heads * (nope + rope)))
+    projections += [
+        Linear("kv_a_proj_with_mqa", hidden, latent + rope, bias),
+        Linear("kv_b_proj", latent, heads * (nope + value)),
+        Linear("o_proj", heads * value, hidden, bias),
+    ]
+    norms.append(Norm("kv_a_layernorm", latent))
+    mixer = Attention(
+        tuple(projections), heads, heads, nope + rope, value, latent_norms=tuple(norms), latent=latent + rope
+    )
+    width = config.integer("moe_intermediate_size")
+    shared_count = int(config.get("n_shared_experts") or 0)
+    shared = _dense(hidden, width * shared_count) if shared_count else None
+    routed = config.integer("n_routed_experts", "num_local_experts")
+    sparse = _experts(config, shared=shared, router_bias=routed if correction else 0)
+    sparse = replace(sparse, router_bias=0)  # e_score_correction_bias is a buffer, not a parameter
+    first = int(config.get("first_k_dense_replace", default_first_dense))
+    plain = _dense(hidden, config.integer("intermediate_size"))
+    pair = (Norm("input_layernorm", hidden), Norm("post_attention_layernorm", hidden))
+    layers = tuple(
+        Layer(mixer, plain if index < first else sparse, pair) for index in range(config.integer("num_hidden_layers"))
+    )
+    return Architecture(
+        model_type=str(config.get("model_type")),
+        name=str((config.get("architectures") or [config.get("model_type")])[0]),
+        hidden=hidden,
+        vocab=config.integer("vocab_size"),
+        layers=layers,
+        final_norm=Norm("norm", hidden),
+        tied=config.flag("tie_word_embeddings"),
+        context=config.get("max_position_embeddings"),
+    )
+
+
+def _glm4_moe(config: Config) -> Architecture:
+    first = int(config.get("first_k_dense_replace", 1))
+    hidden = config.integer("hidden_size")
+    width = config.integer("moe_intermediate_size")
+
+    def block(c: Config, index: int) -> FeedForward | Experts:
+        if index < first:
+            return _dense(hidden, c.integer("intermediate_size"))
+        return _experts(c, shared=_dense(hidden, width * int(c.get("n_shared_experts", 1))))
+
+    return llama_like(config, output_bias=False, query_norm="head" if config.flag("use_qk_norm") else "", experts=block)
+
+
+FAMILIES: dict[str, Builder] = {
+    "mixtral": _mixtral,
+    "qwen2_moe": _qwen2_moe,
+    "qwen3_moe": _qwen3_moe,
+    "olmoe": _olmoe,
+    "granitemoe": _granitemoe,
+    "granitemoeshared": _granitemoe,
+    "gpt_oss": _gpt_oss,
+    "deepseek_v2": _deepseek,
+    "deepseek_v3": lambda config: _deepseek(config, default_first_dense=3),
+    "glm4_moe_lite": lambda config: _deepseek(config, default_first_dense=1),
+    "glm4_moe": _glm4_moe,
+}

@@ -1,0 +1,276 @@
+"""Architectures outside the Llama line: GPT-2 and its children, with learned positions, fused matrices, layer norms."""
+
+from dataclasses import dataclass
+
+from tuiwb.memory.architecture import Architecture, Attention, FeedForward, Layer, Linear, Norm
+from tuiwb.memory.families import Builder, Config
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """How a family names its modules."""
+
+    qkv: tuple[str, ...]
+    out: str
+    up: str
+    down: str
+    norms: tuple[str, ...]
+    final: str = "ln_f"
+
+
+def _classic(
+    config: Config,
+    names: _Names,
+    *,
+    hidden: int,
+    layers: int,
+    heads: int,
+    kv_heads: int | None = None,
+    width: int,
+    qkv_bias: bool = True,
+    out_bias: bool = True,
+    mlp_bias: bool = True,
+    norm_bias: bool = True,
+    parallel: bool = False,
+    rotary: bool = False,
+    positions: int = 0,
+    tied: bool = True,
+    head_bias: bool = False,
+    embedding_norm: bool = False,
+    embedding_width: int = 0,
+    final_norm: bool = True,
+    dropout: bool = False,
+    head_dim: int | None = None,
+    activation: str = "gelu",
+    other: tuple[tuple[str, int], ...] = (),
+) -> Architecture:
+    head_dim = head_dim or hidden // heads
+    kv_heads = kv_heads or heads
+    total = heads * head_dim + 2 * kv_heads * head_dim
+    if len(names.qkv) == 1:
+        into = (Linear(names.qkv[0], hidden, total, qkv_bias),)
+    else:
+        sizes = (heads, kv_heads, kv_heads)
+        into = tuple(  # type: ignore[assignment]
+            Linear(name, hidden, count * head_dim, qkv_bias) for name, count in zip(names.qkv, sizes, strict=True)
+        )
+    mixer = Attention(
+        (*into, Linear(names.out, heads * head_dim, hidden, out_bias)),
+        heads,
+        kv_heads,
+        head_dim,
+        head_dim,
+        fused=len(names.qkv) == 1,
+        rotary=rotary,
+        residual_dropout=dropout,
+    )
+    block = FeedForward(
+        None,
+        Linear(names.up, hidden, width, mlp_bias),
+        Linear(names.down, width, hidden, mlp_bias),
+        activation,
+        residual_dropout=dropout,
+    )
+    layer = Layer(mixer, block, tuple(Norm(name, hidden, "layer", bias=norm_bias) for name in names.norms), parallel)
+    return Architecture(
+        model_type=str(config.get("model_type")),
+        name=str((config.get("architectures") or [config.get("model_type")])[0]),
+        hidden=hidden,
+        vocab=config.integer("vocab_size"),
+        layers=(layer,) * layers,
+        final_norm=Norm(names.final, hidden, "layer", bias=norm_bias) if final_norm else None,
+        tied=config.flag("tie_word_embeddings", tied),
+        context=config.get("max_position_embeddings") or config.get("n_positions"),
+        positions=positions,
+        embedding_width=embedding_width,
+        head_bias=head_bias,
+        embedding_norm=Norm("word_embeddings_layernorm", hidden, "layer", bias=norm_bias) if embedding_norm else None,
+        embedding_dropout=dropout,
+        other=other,
+    )
+
+
+def _gpt2(config: Config) -> Architecture:
+    hidden = config.integer("n_embd", "hidden_size")
+    multi_query = config.get("model_type") == "gpt_bigcode" and config.flag("multi_query", True)
+    return _classic(
+        config,
+        _Names(("c_attn",), "c_proj", "c_fc", "c_proj", ("ln_1", "ln_2")),
+        hidden=hidden,
+        layers=config.integer("n_layer", "num_hidden_layers"),
+        heads=config.integer("n_head", "num_attention_heads"),
+        kv_heads=1 if multi_query else None,
+        width=config.integer("n_inner", default=4 * hidden),
+        positions=config.integer("n_positions", "max_position_embeddings"),
+        dropout=True,
+    )
+
+
+def _gpt_neox(config: Config) -> Architecture:
+    bias = config.flag("attention_bias", True)
+    return _classic(
+        config,
+        _Names(
+            ("query_key_value",),
+            "dense",
+            "dense_h_to_4h",
+            "dense_4h_to_h",
+            ("input_layernorm", "post_attention_layernorm"),
+            "final_layer_norm",
+        ),
+        hidden=config.integer("hidden_size"),
+        layers=config.integer("num_hidden_layers"),
+        heads=config.integer("num_attention_heads"),
+        width=config.integer("intermediate_size"),
+        qkv_bias=bias,
+        out_bias=bias,
+        parallel=config.flag("use_parallel_residual", True),
+        rotary=True,
+        tied=False,
+    )
+
+
+def _gptj(config: Config) -> Architecture:
+    hidden = config.integer("n_embd", "hidden_size")
+    return _classic(
+        config,
+        _Names(("q_proj", "k_proj", "v_proj"), "out_proj", "fc_in", "fc_out", ("ln_1",)),
+        hidden=hidden,
+        layers=config.integer("n_layer", "num_hidden_layers"),
+        heads=config.integer("n_head", "num_attention_heads"),
+        width=config.integer("n_inner", default=4 * hidden),
+        qkv_bias=False,
+        out_bias=False,
+        parallel=True,
+        rotary=True,
+        tied=False,
+        head_bias=True,
+    )
+
+
+def _phi(config: Config) -> Architecture:
+    return _classic(
+        config,
+        _Names(("q_proj", "k_proj", "v_proj"), "dense", "fc1", "fc2", ("input_layernorm",), "final_layernorm"),
+        hidden=config.integer("hidden_size"),
+        layers=config.integer("num_hidden_layers"),
+        heads=config.integer("num_attention_heads"),
+        kv_heads=config.integer("num_key_value_heads", default=config.integer("num_attention_heads")),
+        width=config.integer("intermediate_size"),
+        parallel=True,
+        rotary=True,
+        tied=False,
+        head_bias=True,
+    )
+
+
+def _opt(config: Config) -> Architecture:
+    hidden = config.integer("hidden_size")
+    embedding = config.integer("word_embed_proj_dim", default=hidden)
+    bias = config.flag("enable_bias", True)
+    final = config.flag("do_layer_norm_before", True) and not config.flag("_remove_final_layer_norm")
+    projected = embedding != hidden
+    return _classic(
+        config,
+        _Names(
+            ("q_proj", "k_proj", "v_proj"),
+            "out_proj",
+            "fc1",
+            "fc2",
+            ("self_attn_layer_norm", "final_layer_norm"),
+            "final_layer_norm",
+        ),
+        hidden=hidden,
+        layers=config.integer("num_hidden_layers"),
+        heads=config.integer("num_attention_heads"),
+        width=config.integer("ffn_dim"),
+        qkv_bias=bias,
+        out_bias=bias,
+        mlp_bias=bias,
+        positions=config.integer("max_position_embeddings") + 2,
+        embedding_width=embedding if projected else 0,
+        final_norm=final,
+        dropout=True,
+        activation="relu",
+        other=(("project_in", hidden * embedding), ("project_out", hidden * embedding)) if projected else (),
+    )
+
+
+def _bloom(config: Config) -> Architecture:
+    hidden = config.integer("hidden_size", "n_embed")
+    return _classic(
+        config,
+        _Names(
+            ("query_key_value",),
+            "dense",
+            "dense_h_to_4h",
+            "dense_4h_to_h",
+            ("input_layernorm", "post_attention_layernorm"),
+        ),
+        hidden=hidden,
+        layers=config.integer("n_layer", "num_hidden_layers"),
+        heads=config.integer("n_head", "num_attention_heads"),
+        width=4 * hidden,
+        embedding_norm=True,
+        dropout=True,
+    )
+
+
+def _falcon(config: Config) -> Architecture:
+    hidden = config.integer("hidden_size")
+    heads = config.integer("num_attention_heads", "n_head")
+    new = config.flag("new_decoder_architecture")
+    multi_query = config.flag("multi_query", True)
+    kv_heads = config.integer("num_kv_heads", default=heads) if new or not multi_query else 1
+    parallel = config.flag("parallel_attn", True) or new
+    two_norms = new and int(config.get("num_ln_in_parallel_attn") or 2) == 2
+    norms: tuple[str, ...] = ("ln_attn", "ln_mlp") if two_norms else ("input_layernorm",)
+    if not parallel:
+        norms = ("input_layernorm", "post_attention_layernorm")
+    bias = config.flag("bias")
+    return _classic(
+        config,
+        _Names(("query_key_value",), "dense", "dense_h_to_4h", "dense_4h_to_h", norms),
+        hidden=hidden,
+        layers=config.integer("num_hidden_layers", "n_layer"),
+        heads=heads,
+        kv_heads=kv_heads,
+        width=config.integer("ffn_hidden_size", default=4 * hidden),
+        qkv_bias=bias,
+        out_bias=bias,
+        mlp_bias=bias,
+        parallel=parallel,
+        rotary=not config.flag("alibi"),
+        dropout=True,
+    )
+
+
+def _mpt(config: Config) -> Architecture:
+    hidden = config.integer("d_model", "hidden_size")
+    bias = not config.flag("no_bias", True)
+    return _classic(
+        config,
+        _Names(("Wqkv",), "out_proj", "up_proj", "down_proj", ("norm_1", "norm_2"), "norm_f"),
+        hidden=hidden,
+        layers=config.integer("n_layers", "num_hidden_layers"),
+        heads=config.integer("n_heads", "num_attention_heads"),
+        width=int(config.get("expansion_ratio", 4)) * hidden,
+        qkv_bias=bias,
+        out_bias=bias,
+        mlp_bias=bias,
+        norm_bias=False,
+        dropout=True,
+    )
+
+
+FAMILIES: dict[str, Builder] = {
+    "gpt2": _gpt2,
+    "gpt_bigcode": _gpt2,
+    "gpt_neox": _gpt_neox,
+    "gptj": _gptj,
+    "phi": _phi,
+    "opt": _opt,
+    "bloom": _bloom,
+    "falcon": _falcon,
+    "mpt": _mpt,
+}

@@ -1,0 +1,347 @@
+"""What a plan needs to know, in plain numbers: derived from a recipe, a model and the assumptions, and nothing else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from tuiwb.base.errors import InputFault
+from tuiwb.memory.architecture import Architecture, AttentionKernel, Experts
+from tuiwb.memory.assumptions import Assumptions
+from tuiwb.memory.blocks import Path
+from tuiwb.memory.families import architecture
+from tuiwb.memory.losses import LossCode, LossPath
+from tuiwb.models import ModelInfo
+from tuiwb.recipe import Launch, Recipe
+
+Quantization = Literal["", "nf4", "int8", "gptq", "awq"]
+WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
+ADAPTERS = ("lora", "qlora", "dora")
+PLANNED_STAGES = ("pretrain", "sft", "reward", "dpo", "orpo", "kto", "ppo", "grpo", "rloo")
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA adapter: its rank, the names of the matrices that carry it, bytes of its type."""
+
+    rank: int
+    targets: frozenset[str]
+    width: int
+    dropout: bool
+    dora: bool
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that the memory of one GPU depends on.
+
+    Attributes:
+        batch: sequences that a device computes at once; for preference stages pairs.
+        length: tokens of the longest sequence.
+        weights: bytes of an unquantized weight of the base model as loaded.
+        compute: bytes of the type that matrices are multiplied in.
+        trained_from: layers before this one are frozen (method freeze); None where the base is frozen altogether.
+        ranks: GPUs; sharding says what they split.
+    """
+
+    architecture: Architecture
+    stage: str
+    method: str
+    batch: int
+    length: int
+    accumulation: int
+    checkpointing: bool
+    weights: int
+    compute: int
+    autocast: bool
+    quantization: Quantization
+    nested: bool
+    group: int
+    quantized_head: bool
+    upcast: str
+    adapter: Adapter | None
+    optimizer: str
+    foreach: bool
+    attention: AttentionKernel
+    kernels: str
+    transformers: str
+    reentrant: bool
+    loss: LossCode
+    sharding: str
+    ranks: int
+    fsdp: str
+    offload: str
+    trained_from: int | None
+    eval_batch: int
+    evaluates: bool
+    device: str
+    reference: bool
+    completion: int
+    generations: int
+    checkpoints_kept: int
+    save_only_model: bool
+
+    @property
+    def tokens(self) -> int:
+        return self.batch * self.length
+
+    @property
+    def trains_base(self) -> bool:
+        return self.trained_from is not None
+
+    @cached_property
+    def sharded_master(self) -> bool:
+        """FSDP keeps float32 weights where it trains them under mixed precision, whatever type they were loaded in."""
+        return self.sharding in ("fsdp", "zero1", "zero2", "zero3") and self.trains_base and self.autocast
+
+    @cached_property
+    def path(self) -> Path:
+        """The code path of a layer whose base weights are frozen, or trained, as this training does."""
+        adapter = self.adapter
+        weights = self.compute if self.sharded_master else self.weights
+        norm_weights = 4 if self.quantization and self.upcast in ("norms", "true") else weights
+        model = self.architecture.model_type
+        unsloth, liger = self.kernels == "unsloth", self.kernels == "liger"
+        repeats = self.transformers == "4.44" and model in ("mistral", "mixtral", "qwen2", "qwen2_moe", "phi3")
+        return Path(
+            compute=self.compute,
+            weights=weights,
+            norm_weights=norm_weights,
+            autocast=self.autocast,
+            trained=self.trains_base,
+            quantized="gptq" if self.quantization == "awq" else self.quantization,
+            adapted=adapter.targets if adapter else frozenset(),
+            rank=adapter.rank if adapter else 0,
+            adapter=adapter.width if adapter else 4,
+            dora=adapter.dora if adapter else False,
+            dropout=adapter.dropout if adapter else False,
+            attention=self.attention,
+            repeats_heads=repeats,
+            grouped_experts=self.transformers == "5",
+            fused_adapter=unsloth and bool(self.quantization),
+            fused_norm=unsloth or liger,
+            fused_rope=unsloth or liger,
+            fused_mlp=liger,
+        )
+
+    @cached_property
+    def embedding_width(self) -> int:
+        """Bytes an element of what the embedding gives."""
+        if self.quantization and self.upcast == "true":
+            return 4
+        return self.compute if self.sharded_master else self.weights
+
+
+def inputs_from(recipe: Recipe, model: ModelInfo, assumed: Assumptions) -> Inputs:
+    """Derive the inputs.
+
+    Raises:
+        InputFault: the model's configuration or the recipe does not say, or contradicts, what is needed.
+    """
+    shapes = architecture(model.config, source=model.ref)
+    for text in shapes.notes:
+        assumed.note("architecture", model.architecture, text)
+    stage = recipe.stage or "sft"
+    method = recipe.method or ("qlora" if recipe.load_in_4bit else "lora")
+    quantization, nested, group = _quantization(recipe, model, method)
+    if method == "full" and quantization:
+        raise InputFault(
+            "all weights cannot be trained on a quantized base: choose method qlora, or a model that is not quantized",
+            key="method",
+        )
+    weights = _weights(recipe, model, assumed, quantization)
+    half = bool(recipe.bf16) or bool(recipe.fp16)
+    launch = recipe.launch or Launch()
+    ranks = (launch.nodes or 1) * (launch.processes or 1)
+    sharding = launch.sharding or "none"
+    if ranks > 1 and sharding == "none":
+        sharding = "ddp"
+    if ranks == 1:
+        sharding = "none"
+    for key in ("tensor_parallel", "pipeline_parallel", "context_parallel", "expert_parallel"):
+        if (getattr(launch, key) or 1) > 1:
+            raise InputFault(
+                "the memory of this kind of parallelism is not planned yet; set it to 1", key=f"launch.{key}"
+            )
+    kernels = assumed.choose(
+        "kernels",
+        "liger" if recipe.use_liger_kernel else "transformers",
+        "use_liger_kernel is on" if recipe.use_liger_kernel else "no fused kernels are asked for",
+    )
+    release = assumed.choose("transformers", "5", "the release that this program installs")
+    checkpointing = bool(recipe.gradient_checkpointing)
+    reentrant = False
+    if checkpointing:
+        default = "true" if release != "5" else "false"
+        reentrant = assumed.choose("reentrant", default, f"the default of that time (transformers {release})") == "true"
+    optimizer = recipe.optim or "adamw_torch_fused"
+    adapter = _adapter(recipe, shapes, method, assumed, quantization)
+    upcast = "false"
+    if quantization in ("nf4", "int8"):
+        upcast = assumed.choose("kbit_upcast", "true", "PEFT's prepare_model_for_kbit_training, as the trainer runs it")
+    trained_from = {"full": 0, "freeze": recipe.freeze_layers or 0}.get(method)
+    if method == "freeze" and (recipe.freeze_layers or 0) >= len(shapes.layers):
+        raise InputFault(
+            f"the model has only {len(shapes.layers)} layers, so nothing is left to train", key="freeze_layers"
+        )
+    fsdp = assumed.choose("fsdp", "1", "accelerate takes version 1 unless told") if sharding == "fsdp" else "1"
+    length = recipe.max_length or 1024
+    evaluates = recipe.eval_strategy not in (None, "no")
+    return Inputs(
+        architecture=shapes,
+        stage=stage,
+        method=method,
+        batch=recipe.per_device_train_batch_size or 1,
+        length=length,
+        accumulation=recipe.gradient_accumulation_steps or 1,
+        checkpointing=checkpointing,
+        weights=weights,
+        compute=2 if half else (weights if weights == 2 else 4),
+        autocast=half,
+        quantization=quantization,
+        nested=nested,
+        group=group,
+        quantized_head=False,
+        upcast=upcast,
+        adapter=adapter,
+        optimizer=optimizer,
+        foreach=_foreach(optimizer, assumed),
+        attention=_attention(recipe, assumed),
+        kernels=kernels,
+        transformers=release,
+        reentrant=reentrant,
+        loss=_loss(shapes, stage, kernels, release, assumed),
+        sharding=sharding,
+        ranks=ranks,
+        fsdp=fsdp,
+        offload=launch.offload or "none",
+        trained_from=trained_from,
+        eval_batch=recipe.per_device_eval_batch_size or recipe.per_device_train_batch_size or 1,
+        evaluates=evaluates,
+        device=assumed.choose("device", "cpu" if recipe.use_cpu else "gpu", _where(recipe)),
+        reference=stage in ("dpo", "kto", "ppo") and method in ("full", "freeze"),
+        completion=recipe.max_completion_length or 256,
+        generations=recipe.num_generations or 8,
+        checkpoints_kept=recipe.save_total_limit or 2,
+        save_only_model=bool(recipe.save_only_model),
+    )
+
+
+def _where(recipe: Recipe) -> str:
+    return "use_cpu is on" if recipe.use_cpu else "use_cpu is not on"
+
+
+def _quantization(recipe: Recipe, model: ModelInfo, method: str) -> tuple[Quantization, bool, int]:
+    stored = model.config.get("quantization_config")
+    if isinstance(stored, Mapping):
+        kind = str(stored.get("quant_method") or "")
+        if kind in ("gptq", "awq"):
+            return ("gptq" if kind == "gptq" else "awq"), False, int(stored.get("group_size") or 128)
+        if kind == "bitsandbytes":
+            if stored.get("load_in_4bit"):
+                return "nf4", bool(stored.get("bnb_4bit_use_double_quant")), 64
+            return "int8", False, 0
+        raise InputFault(f"the memory of {kind or 'this'} quantization is not planned", key="quantization_config")
+    if recipe.load_in_4bit or method == "qlora":
+        return "nf4", recipe.use_bnb_nested_quant is not False if recipe.use_bnb_nested_quant is not None else False, 64
+    if recipe.load_in_8bit:
+        return "int8", False, 0
+    return "", False, 0
+
+
+def _weights(recipe: Recipe, model: ModelInfo, assumed: Assumptions, quantization: str) -> int:
+    name: str | None = recipe.dtype
+    if name is None or name == "auto":
+        from tuiwb.models.info import dtype_of
+
+        stored = dtype_of(model.config) or model.dtype or ""
+        if name == "auto":
+            name = stored if stored in WIDTHS else "float32"
+        else:
+            name = "bfloat16" if recipe.bf16 else "float16" if recipe.fp16 else "float32"
+        assumed.note("dtype", name, "the recipe leaves it out")
+    if quantization and name == "float32" and (recipe.bf16 or recipe.fp16):
+        return 2  # bitsandbytes models are loaded in the compute type where dtype is not stated otherwise
+    return WIDTHS[name]
+
+
+def _adapter(
+    recipe: Recipe, shapes: Architecture, method: str, assumed: Assumptions, quantization: str
+) -> Adapter | None:
+    if method not in ADAPTERS:
+        if method in ("ia3", "prefix", "prompt"):
+            raise InputFault(f"the memory of method {method} is not planned yet", key="method")
+        return None
+    names = {linear.name for layer, _ in shapes.kinds for linear in layer.linears}
+    blocks = [layer.feed_forward for layer, _ in shapes.kinds]
+    module_experts = {
+        linear.name for block in blocks if isinstance(block, Experts) and not block.stacked for linear in block.linears
+    }
+    asked = recipe.lora_target_modules
+    if asked is None:
+        asked = "all-linear"
+        assumed.note("lora_target_modules", "all-linear", "the recipe leaves it out")
+    if isinstance(asked, str):
+        asked = (asked,)
+    if "all-linear" in asked:
+        targets = names | module_experts
+    else:
+        targets = {name for name in names | module_experts for one in asked if name == one or one.endswith("." + name)}
+        if not targets:
+            raise InputFault(
+                f"none of {', '.join(asked)} is a matrix of this model; it has {', '.join(sorted(names))}",
+                key="lora_target_modules",
+            )
+    width = 4 if assumed.choose("adapter_dtype", "fp32", "PEFT trains adapters in float32") == "fp32" else 2
+    return Adapter(
+        rank=recipe.lora_r or 8,
+        targets=frozenset(targets),
+        width=width,
+        dropout=bool(recipe.lora_dropout),
+        dora=bool(recipe.use_dora) or method == "dora",
+    )
+
+
+def _foreach(optimizer: str, assumed: Assumptions) -> bool:
+    if optimizer in ("adamw_torch", "sgd", "adagrad", "rmsprop"):
+        return assumed.choose("foreach", "true", f"torch's default for {optimizer} on a GPU") == "true"
+    if optimizer.startswith("adamw_torch"):
+        return assumed.choose("foreach", "false", f"{optimizer} updates in one kernel, without copies") == "true"
+    return False
+
+
+def _attention(recipe: Recipe, assumed: Assumptions) -> AttentionKernel:
+    name = recipe.attn_implementation
+    if name is None:
+        assumed.note("attention", "sdpa", "transformers' default where the recipe leaves attn_implementation out")
+        return "sdpa"
+    if "flash" in name:
+        return "flash"
+    if name in ("eager", "sdpa"):
+        return "eager" if name == "eager" else "sdpa"
+    assumed.note("attention", "sdpa", f"{name} is taken to need what sdpa needs")
+    return "sdpa"
+
+
+def _loss(shapes: Architecture, stage: str, kernels: str, release: str, assumed: Assumptions) -> LossCode:
+    if stage == "reward":
+        return LossCode("full_logits", "5", outputs=1)
+    default, reason = "chunked", "TRL 1.16 computes the loss in chunks with its fused output layer"
+    if kernels == "liger":
+        default, reason = "liger", "Liger's kernels include its fused loss"
+    elif kernels == "unsloth":
+        default, reason = "triton", "Unsloth's kernels include its loss"
+    elif release != "5":
+        default, reason = "full_logits", f"what transformers {release} does"
+    chosen = assumed.choose("loss", default, reason)
+    held = False
+    if chosen in ("full_logits", "triton") and release == "5":
+        text = "a training loop that keeps the model's output; false for transformers' Trainer"
+        held = assumed.choose("logits_held", "true", text) == "true"
+    paths: dict[str, LossPath] = {
+        "chunked": "chunked", "full_logits": "full_logits", "liger": "liger", "triton": "triton",
+    }  # fmt: skip
+    stacks: dict[str, Any] = {"5": "5", "4.48": "4.48", "4.44": "4.44"}
+    outside = shapes.model_type == "gpt_bigcode" and release != "5"
+    cache = sum(layer.kv_width for layer in shapes.layers) if outside else 0
+    return LossCode(paths[chosen], stacks[release], held, outside=outside, cache=cache)

@@ -1,0 +1,99 @@
+"""The moments of one decoder layer, cached: with and without recomputation."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tuiwb.memory.architecture import Layer
+from tuiwb.memory.blocks import Blocks, Path
+from tuiwb.memory.trace import Extent, Ledger, Moment, Tape, features
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTrace:
+    """What one layer needs beside its input, which is counted by whoever keeps it.
+
+    Attributes:
+        inference: moments of a forward pass without a graph.
+        forward: moments of a forward pass that records.
+        saved: what stays for the backward pass when the layer's output is not counted.
+        backward: moments of the backward pass, from `saved`, the output's gradient included.
+        out_width: bytes an element of the output.
+    """
+
+    inference: tuple[Moment, ...]
+    forward: tuple[Moment, ...]
+    saved: Moment
+    backward: tuple[Moment, ...]
+    out_width: int
+
+
+@lru_cache(maxsize=256)
+def trace_layer(
+    layer: Layer,
+    hidden: int,
+    path: Path,
+    width: int,
+    *,
+    recomputed: bool,
+    needs_input_grad: bool = True,
+    reentrant: bool = False,
+) -> LayerTrace:
+    """Run one layer.
+
+    Args:
+        width: bytes an element of the residual stream that comes in.
+        recomputed: the layer is computed again in the backward pass from an input that somebody keeps; otherwise the
+            layer keeps its input itself where it needs it.
+        reentrant: the checkpoint's backward pass still names the layer's output while it runs.
+        needs_input_grad: False for the first layer where nothing before it is trained.
+    """
+    ledger = Ledger()
+    tape = Tape(ledger)
+    tag = "checkpoint" if recomputed else "activations"
+    x = tape.graph_input(features(hidden), width, requires_grad=needs_input_grad, tag=tag)
+    kept = x.storage if recomputed else None
+    own = hidden * width if recomputed else 0
+    ledger.restart()
+    box = [x]
+    del x
+    out = Blocks(tape, path).layer(box.pop(), layer)
+    forward = _without(ledger.moments(), own)
+    out_width = out.width
+    saved = _less(ledger.now(), features(hidden * out_width), "activations")
+    saved = _less(saved, features(own), "checkpoint") if own else saved
+    root = out.node
+    if not (recomputed and reentrant):
+        del out
+    ledger.restart()
+    if root is not None:
+        tape.backward(root, features(hidden * out_width), "gradient of the output")
+    backward = _without(ledger.moments(), own)
+    del kept
+    return LayerTrace(_inference(layer, hidden, path, width), forward, saved, backward, out_width)
+
+
+def _inference(layer: Layer, hidden: int, path: Path, width: int) -> tuple[Moment, ...]:
+    from dataclasses import replace
+
+    ledger = Ledger()
+    tape = Tape(ledger)
+    with tape.no_grad():
+        blocks = Blocks(tape, replace(path, dropout=False))
+        x = tape.graph_input(features(hidden), width, requires_grad=False, tag="checkpoint")
+        ledger.restart()
+        blocks.layer(x, layer)
+    return _without(ledger.moments(), hidden * width)
+
+
+def _without(moments: tuple[Moment, ...], input_bytes: float) -> tuple[Moment, ...]:
+    """The moments less the layer's input."""
+    if not input_bytes:
+        return moments
+    return tuple(_less(moment, features(input_bytes), "checkpoint") for moment in moments)
+
+
+def _less(moment: Moment, size: Extent, tag: str) -> Moment:
+    minus = size.times(-1)
+    parts = tuple((name, extent.plus(minus)) if name == tag else (name, extent) for name, extent in moment.parts)
+    parts = tuple((name, extent) for name, extent in parts if any(abs(value) > 1e-6 for value in extent))
+    return Moment(parts, moment.total.plus(minus))

@@ -1,0 +1,253 @@
+"""From components to phases: what is alive at once in each part of a training step, and which part is the highest.
+
+A phase is a list of components that add up to it. What stays for the whole run comes from `states`, what a layer or the
+loss makes from the traces. With checkpointing the inputs of all layers wait for the backward pass, which computes one
+layer at a time again; without it all that the layers saved waits.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from tuiwb.memory.architecture import Layer
+from tuiwb.memory.blocks import Path
+from tuiwb.memory.inputs import Inputs
+from tuiwb.memory.layers import LayerTrace, trace_layer
+from tuiwb.memory.losses import LossTrace, ending, trace_loss
+from tuiwb.memory.sharding import Shards
+from tuiwb.memory.trace import Moment
+
+Parts = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One part of a step: its name, and the bytes of each component that is alive in it."""
+
+    name: str
+    parts: Parts
+
+    @property
+    def bytes(self) -> float:
+        return sum(self.parts.values())
+
+
+@dataclass(frozen=True)
+class Step:
+    """All phases of one training step on one GPU."""
+
+    inputs: Inputs
+
+    # ------------------------------------------------------------------------------------------------- the traces
+
+    @cached_property
+    def shards(self) -> Shards:
+        return Shards(self.inputs)
+
+    @cached_property
+    def _traces(self) -> tuple[tuple[int, Layer, LayerTrace], ...]:
+        """Each layer's index, shape and trace, in order; equal ones share a trace."""
+        inputs = self.inputs
+        width = inputs.embedding_width
+        known: dict[tuple[int, int, bool, bool], LayerTrace] = {}
+        found = []
+        for index, layer in enumerate(inputs.architecture.layers):
+            frozen = bool(inputs.trained_from) and index < (inputs.trained_from or 0)
+            needs_grad = index > (inputs.trained_from or 0) or inputs.checkpointing or self._trains_embedding
+            key = (id(layer), width, frozen, needs_grad)
+            if key not in known:
+                known[key] = trace_layer(
+                    layer,
+                    inputs.architecture.hidden,
+                    self._path(frozen),
+                    width,
+                    recomputed=inputs.checkpointing,
+                    reentrant=inputs.reentrant,
+                    needs_input_grad=needs_grad,
+                )
+            found.append((index, layer, known[key]))
+            width = known[key].out_width
+        return tuple(found)
+
+    @property
+    def _trains_embedding(self) -> bool:
+        return self.inputs.method == "full"
+
+    def _path(self, frozen: bool) -> Path:
+        path = replace(self.inputs.path, accumulates=self.keeps_gradients)
+        return replace(path, trained=False) if frozen else path
+
+    def at(self, batch: int, length: int) -> "Step":
+        """The same step with another batch; the traces are shared, so this costs next to nothing."""
+        step = Step(replace(self.inputs, batch=batch, length=length))
+        step.__dict__["_traces"] = self._traces
+        step.__dict__["loss"] = self.loss
+        return step
+
+    @cached_property
+    def loss(self) -> LossTrace:
+        inputs = self.inputs
+        path = replace(inputs.path, accumulates=self.keeps_gradients)
+        if inputs.quantization and inputs.upcast == "true":
+            path = replace(path, weights=4)
+        return trace_loss(ending(inputs.architecture), path, inputs.loss, self._traces[-1][2].out_width)
+
+    @property
+    def keeps_gradients(self) -> bool:
+        """Gradients of earlier batches are there while the next is computed."""
+        return self.inputs.accumulation > 1
+
+    # --------------------------------------------------------------------------------------------- what is there
+
+    def steady(self) -> Parts:
+        """What stays between two steps."""
+        return self.shards.steady()
+
+    @cached_property
+    def _standing(self) -> Parts:
+        """What is there in every phase."""
+        parts = self.shards.standing()
+        if self.keeps_gradients:
+            parts["gradients"] = parts.get("gradients", 0) + self.shards.gradients
+        return parts
+
+    @cached_property
+    def _saved_before(self) -> tuple[float, ...]:
+        """Prefix sums: bytes that the layers before each one keep, and after the last those of all."""
+        inputs = self.inputs
+        sums = [0.0]
+        width = inputs.embedding_width
+        for _, _, trace in self._traces:
+            each = (
+                inputs.architecture.hidden * width * inputs.tokens
+                if inputs.checkpointing
+                else trace.saved.total.at(inputs.tokens, inputs.length)
+            )
+            sums.append(sums[-1] + each)
+            width = trace.out_width
+        return tuple(sums)
+
+    @cached_property
+    def _embedding(self) -> float:
+        """What the embedding keeps besides the first layer's input."""
+        inputs = self.inputs
+        shapes = inputs.architecture
+        per_token = 0.0
+        leaf = inputs.adapter is not None and inputs.checkpointing
+        if leaf and (shapes.scaled_embedding or shapes.positions or shapes.embedding_dropout):
+            # enable_input_require_grads makes the embedding's output a leaf, which the graph keeps.
+            per_token += shapes.hidden * inputs.embedding_width
+        if shapes.embedding_dropout:
+            per_token += shapes.hidden
+        return per_token * inputs.tokens
+
+    # -------------------------------------------------------------------------------------------------- the phases
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Every phase at its highest moment, in the order in which they happen."""
+        found = [self._loss_phase(), *self._backward_phases(), self._step_phase()]
+        if self.inputs.evaluates:
+            found.append(self._evaluation_phase())
+        return tuple(phase for phase in found if phase is not None)
+
+    def _waiting_name(self) -> str:
+        return "layer inputs" if self.inputs.checkpointing else "saved activations"
+
+    def _highest(self, base: Parts, moments: Iterable[Moment], tokens: float, length: float) -> Parts:
+        best: Moment | None = None
+        highest = -1.0
+        for moment in moments:
+            value = moment.total.at(tokens, length)
+            if value > highest:
+                best, highest = moment, value
+        parts = dict(base)
+        for tag, value in (best.at(tokens, length) if best else {}).items():
+            name = _NAMES.get(tag, tag)
+            parts[name] = parts.get(name, 0.0) + value
+        return {name: value for name, value in parts.items() if abs(value) >= 0.5}
+
+    def _loss_phase(self) -> Phase:
+        inputs = self.inputs
+        base = dict(self._standing)
+        base[self._waiting_name()] = self._saved_before[-1] + self._embedding
+        base.update(self.shards.unsharded(None))
+        moments = (*self.loss.forward, *self.loss.backward)
+        return Phase("forward and loss", self._highest(base, moments, inputs.tokens, inputs.length))
+
+    def _backward_phases(self) -> Iterator[Phase]:
+        """The backward pass at the last and at the first layer: between them inputs go and gradients come."""
+        inputs = self.inputs
+        candidates: dict[str, Phase] = {}
+        last = len(self._traces) - 1
+        seen: set[tuple[int, str]] = set()
+        for direction, order in (("last", reversed(self._traces)), ("first", iter(self._traces))):
+            for index, layer, trace in order:
+                key = (id(trace), direction)
+                if key in seen or (inputs.trained_from or 0) > index:
+                    continue
+                seen.add(key)
+                base = dict(self._standing)
+                waiting = self._saved_before[index + 1 if inputs.checkpointing else index] + self._embedding
+                base[self._waiting_name()] = waiting
+                for name, value in self.shards.retained(index, last, trace.out_width).items():
+                    base[name] = base.get(name, 0.0) + value
+                base.update(self.shards.unsharded(layer))
+                if inputs.trains_base and not self.keeps_gradients:
+                    for name, value in self.shards.gradients_after(index, self.loss.gradients).items():
+                        base[name] = base.get(name, 0.0) + value
+                elif inputs.adapter and not self.keeps_gradients:
+                    made = self.shards.gradients * (last - index) / (last + 1)
+                    base["gradients"] = base.get("gradients", 0.0) + made
+                name = "recomputing a layer" if inputs.checkpointing else "backward pass"
+                phase = Phase(name, self._highest(base, trace.backward, inputs.tokens, inputs.length))
+                if name not in candidates or phase.bytes > candidates[name].bytes:
+                    candidates[name] = phase
+        yield from candidates.values()
+        tied = self._tied_embedding_phase()
+        if tied is not None:
+            yield tied
+
+    def _tied_embedding_phase(self) -> Phase | None:
+        """A tied embedding gets a second gradient of its size before the two are added."""
+        inputs = self.inputs
+        if not (self._trains_embedding and inputs.architecture.tied):
+            return None
+        base = dict(self._standing)
+        if not self.keeps_gradients:
+            base["gradients"] = base.get("gradients", 0.0) + self.shards.gradients
+        base["second gradient of the embedding"] = inputs.architecture.embedding * self.shards.gradient_width
+        base.update(self.shards.unsharded(None))
+        return Phase("gradient of the embedding", base)
+
+    def _step_phase(self) -> Phase:
+        base = dict(self._standing)
+        if not self.keeps_gradients:
+            base["gradients"] = base.get("gradients", 0.0) + self.shards.gradients
+        base["optimizer's copy"] = self.shards.step_copy
+        return Phase("optimizer step", {name: value for name, value in base.items() if value >= 0.5})
+
+    def _evaluation_phase(self) -> Phase:
+        """Forward without a graph; the logits of the batch are made whole, in float32 too where all are wanted."""
+        inputs = self.inputs
+        tokens = inputs.eval_batch * inputs.length
+        base = dict(self._standing)
+        base.update(self.shards.unsharded(None))
+        base.pop("batch", None)
+        base["batch"] = 24.0 * tokens
+        moments = [moment for _, _, trace in self._traces[:1] for moment in trace.inference]
+        parts = self._highest(base, moments, tokens, inputs.length)
+        if inputs.loss.path in ("full_logits", "triton") and not inputs.loss.outputs:
+            width = inputs.compute + 4 + 4
+            logits = dict(base)
+            logits["logits"] = float(inputs.architecture.vocab * width * tokens)
+            if sum(logits.values()) > sum(parts.values()):
+                parts = logits
+        return Phase("evaluation", {name: value for name, value in parts.items() if value >= 0.5})
+
+
+_NAMES = {
+    "activations": "activations of one layer",
+    "gradient of the output": "activation gradients",
+    "checkpoint": "layer inputs",
+    "hidden states": "final norm and loss",
+}

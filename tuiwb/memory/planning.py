@@ -1,0 +1,193 @@
+"""The plan of a recipe: every figure with its parts, what fits, what was assumed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tuiwb.memory import costs, describe, device, remedies, states
+from tuiwb.memory.assumptions import Assumption, Assumptions
+from tuiwb.memory.inputs import Inputs, inputs_from
+from tuiwb.memory.phases import Phase, Step
+from tuiwb.memory.search import Search, search
+from tuiwb.models import ModelInfo
+from tuiwb.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Fits:
+    """Whether the peak, the CUDA context and a stated slack fit a GPU.
+
+    Attributes:
+        memory_bytes: what the GPU has for one process.
+        needed_bytes: peak, context and slack.
+        margin_bytes: what is left; negative is what is missing.
+    """
+
+    gpu: str
+    memory_bytes: int
+    needed_bytes: int
+
+    @property
+    def ok(self) -> bool:
+        return self.margin_bytes >= 0
+
+    @property
+    def margin_bytes(self) -> int:
+        return self.memory_bytes - self.needed_bytes
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "gpu": self.gpu,
+            "memory_bytes": self.memory_bytes,
+            "ok": self.ok,
+            "margin_bytes": self.margin_bytes,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one GPU needs. Build it with `plan`; the costly parts are computed when they are asked for."""
+
+    recipe: Recipe
+    model: ModelInfo
+    inputs: Inputs
+    gpu: device.HasMemory | None
+    assumptions: tuple[Assumption, ...]
+    stated: Mapping[str, str]
+
+    @cached_property
+    def step(self) -> Step:
+        return Step(self.inputs)
+
+    @cached_property
+    def phases(self) -> tuple[Phase, ...]:
+        return self.step.phases()
+
+    @cached_property
+    def binding(self) -> Phase:
+        """The phase that decides: the highest."""
+        return max(self.phases, key=lambda phase: phase.bytes)
+
+    @cached_property
+    def steady(self) -> dict[str, float]:
+        return self.step.steady()
+
+    @property
+    def steady_bytes(self) -> int:
+        return round(sum(self.steady.values()))
+
+    @property
+    def peak_bytes(self) -> int:
+        return round(self.binding.bytes)
+
+    @cached_property
+    def device_bytes(self) -> tuple[int, int]:
+        """What nvidia-smi shows: from, to."""
+        loss = next((phase for phase in self.phases if phase.name == "forward and loss"), self.binding)
+        logits = loss.parts.get("logits", 0.0) + loss.parts.get("loss", 0.0)
+        low, high = device.band(self.peak_bytes, logits, self.inputs.ranks)
+        return round(low), round(high)
+
+    @property
+    def parameters(self) -> int:
+        return self.inputs.architecture.parameters
+
+    @cached_property
+    def trainable(self) -> int:
+        return states.trainable(self.inputs)
+
+    @cached_property
+    def fits(self) -> Fits | None:
+        """Against the GPU that was named; None without one."""
+        if self.gpu is None:
+            return None
+        need = round(device.needed(self.peak_bytes, self.inputs.ranks))
+        return Fits(self.gpu.name, usable(self.gpu), need)
+
+    @cached_property
+    def components(self) -> tuple[describe.Component, ...]:
+        return describe.components(self.inputs, self.phases, self.steady)
+
+    @cached_property
+    def search(self) -> Search:
+        if self.gpu is None:
+            return Search(None, None, None)
+        return search(self.step, device.room(usable(self.gpu), self.inputs.ranks))
+
+    @cached_property
+    def remedies(self) -> tuple[remedies.Remedy, ...]:
+        return remedies.remedies(self)
+
+    def changed(self, recipe: Recipe) -> "Plan":
+        """The plan of another recipe for the same model, GPU and assumptions."""
+        return plan(recipe, self.model, gpu=self.gpu, assume=self.stated)
+
+    @property
+    def disk_bytes(self) -> int:
+        return costs.disk_bytes(self.inputs, self.trainable)
+
+    @cached_property
+    def time_s(self) -> tuple[float, float] | None:
+        return costs.time_band(self.recipe, self.inputs, self.gpu)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `tuiwb plan --json`; sizes in bytes, for one GPU."""
+        low, high = self.device_bytes
+        time = self.time_s
+        rank = {"steady_bytes": self.steady_bytes, "peak_bytes": self.peak_bytes}
+        return {
+            "parameters": {"total": self.parameters, "trainable": self.trainable},
+            "components": [component.to_json() for component in self.components],
+            "phases": [_phase_json(phase) for phase in self.phases],
+            "steady_bytes": self.steady_bytes,
+            "peak_bytes": self.peak_bytes,
+            "device_bytes": {"low": low, "high": high},
+            "binding_phase": self.binding.name,
+            "ranks": [{"rank": number, **rank} for number in range(self.inputs.ranks)],
+            "fits": None if self.fits is None else self.fits.to_json(),
+            "search": self.search.to_json(),
+            "remedies": [remedy.to_json() for remedy in self.remedies],
+            "disk_bytes": self.disk_bytes,
+            "time_s": None if time is None else {"low": time[0], "high": time[1]},
+            "assumptions": [assumption.to_json() for assumption in self.assumptions],
+        }
+
+
+def plan(
+    recipe: Recipe,
+    model: ModelInfo,
+    *,
+    gpu: device.HasMemory | None = None,
+    assume: Mapping[str, str] | None = None,
+) -> Plan:
+    """What `recipe` needs on one GPU.
+
+    Args:
+        recipe: complete (`resolve`); what it leaves out all the same is assumed, and said so.
+        model: its configuration is enough.
+        gpu: to say whether it fits; a live one counts with what is free.
+        assume: answers to the questions of `assumptions`.
+
+    Raises:
+        InputFault: the model's configuration or the recipe is at fault.
+        UsageFault: an assumption that does not exist.
+    """
+    assumed = Assumptions(assume or {})
+    inputs = inputs_from(recipe, model, assumed)
+    states.optimizer_cost(inputs)
+    if inputs.accumulation > 1:
+        assumed.note("gradients", "kept", "they are summed over several batches")
+    return Plan(recipe, model, inputs, gpu, assumed.all, dict(assume or {}))
+
+
+def usable(gpu: device.HasMemory) -> int:
+    """What a new process can have: of a live GPU what is free now, of a named one all that it offers."""
+    free = getattr(gpu, "memory_free", None)
+    return int(free) if isinstance(free, int) and free > 0 else int(gpu.memory_total)
+
+
+def _phase_json(phase: Phase) -> dict[str, Any]:
+    # Rounded so that the components add up to the phase to the byte.
+    parts = {name: round(value) for name, value in phase.parts.items()}
+    return {"name": phase.name, "bytes": sum(parts.values()), "components": parts}

@@ -1,0 +1,99 @@
+"""What to change when it does not fit: recipe changes, what each saves, what each costs."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tuiwb.base.errors import TuiwbError
+from tuiwb.recipe import Launch, Recipe
+
+if TYPE_CHECKING:
+    from tuiwb.memory.planning import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """A change to the recipe.
+
+    Attributes:
+        changes: keys and values, as `--set` takes them.
+        saves_bytes: of the peak.
+        cost: what it costs in speed or quality.
+        recipe: with the change made.
+    """
+
+    changes: dict[str, Any]
+    saves_bytes: int
+    cost: str
+    recipe: Recipe
+
+    @property
+    def change(self) -> str:
+        return " ".join(f"{key}={_word(value)}" for key, value in self.changes.items())
+
+    def to_json(self) -> dict[str, Any]:
+        return {"change": self.change, "saves_bytes": self.saves_bytes, "cost": self.cost}
+
+
+def remedies(plan: "Plan") -> tuple[Remedy, ...]:
+    """Changes that lower the peak, the largest saving first."""
+    found = []
+    for changes, cost in _candidates(plan):
+        recipe = _with(plan.recipe, changes)
+        try:
+            changed = plan.changed(recipe)
+        except TuiwbError:
+            continue
+        saved = plan.peak_bytes - changed.peak_bytes
+        if saved > 0.005 * plan.peak_bytes:
+            found.append(Remedy(changes, saved, cost, recipe))
+    return tuple(sorted(found, key=lambda remedy: -remedy.saves_bytes))
+
+
+def _candidates(plan: "Plan") -> list[tuple[dict[str, Any], str]]:
+    recipe, inputs = plan.recipe, plan.inputs
+    found: list[tuple[dict[str, Any], str]] = []
+    if not inputs.checkpointing:
+        found.append(({"gradient_checkpointing": True}, "a third slower"))
+    if inputs.batch > 1:
+        half = {
+            "per_device_train_batch_size": inputs.batch // 2,
+            "gradient_accumulation_steps": inputs.accumulation * inputs.batch // (inputs.batch // 2),
+        }
+        found.append((half, "the same result, a little slower"))
+    if inputs.length > 512:
+        found.append(({"max_length": inputs.length // 2}, "longer examples are cut"))
+    if inputs.trains_base:
+        found.append(({"method": "lora"}, "learns less of new knowledge, mostly as good for style and format"))
+    if inputs.adapter and not inputs.quantization:
+        found.append(({"method": "qlora", "load_in_4bit": True}, "slower by a third, a little quality"))
+    if inputs.quantization == "nf4" and not inputs.nested:
+        found.append(({"use_bnb_nested_quant": True}, "none to speak of"))
+    if inputs.trains_base or inputs.adapter:
+        if inputs.weights == 4 and not inputs.quantization:
+            found.append(({"dtype": "bfloat16"}, "small updates of trained weights may be lost"))
+        if inputs.optimizer == "adamw_torch":
+            found.append(({"optim": "adamw_torch_fused"}, "none"))
+        if not inputs.optimizer.endswith("8bit"):
+            found.append(({"optim": "adamw_bnb_8bit"}, "optimizer states in 8 bits, hardly any quality"))
+    if inputs.attention == "eager":
+        found.append(({"attn_implementation": "sdpa"}, "none, and faster"))
+    if inputs.kernels == "transformers":
+        found.append(({"use_liger_kernel": True}, "none, and faster; needs the package liger-kernel"))
+    if inputs.ranks > 1 and inputs.sharding in ("ddp", "zero1", "zero2"):
+        launch = msgspec.structs.replace(recipe.launch or Launch(), sharding="fsdp")
+        found.append(({"launch": launch}, "more traffic between the GPUs"))
+    return found
+
+
+def _with(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+    return msgspec.structs.replace(recipe, **changes)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Launch):
+        return f"sharding:{value.sharding}"
+    return str(value)

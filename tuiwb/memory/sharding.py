@@ -1,0 +1,166 @@
+"""What each GPU holds when several share the work: none, DDP, FSDP (and ZeRO-3, which splits the same), ZeRO-1 and 2.
+
+FSDP splits weights, gradients and optimizer states; while a layer computes, its weights are there whole, those of the
+root unit (embedding, output matrix, final norm) all the time. FSDP 1 keeps, for a unit whose weights are all frozen, a
+reference cycle in the hook that frees the unit again (torch.autograd.graph.register_multi_grad_hook on the layer's
+input): the input and its gradient of every layer stay until the backward pass has ended. That, not a layer's interior,
+is why LoRA under FSDP needs 2·(L - 2) more h·T than on one GPU.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from tuiwb.memory import states
+from tuiwb.memory.architecture import Layer
+from tuiwb.memory.inputs import Inputs
+
+DDP_BUCKET = 25 * 1024 * 1024
+ZERO_BUCKET = 500_000_000  # elements: reduce_bucket_size and allgather_bucket_size (deepspeed runtime/zero/config.py)
+BATCH_BYTES = 24  # input ids, labels and attention mask of a token, 8 bytes each
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Bytes on one of `ranks` GPUs."""
+
+    inputs: Inputs
+
+    @cached_property
+    def weights(self) -> states.Weights:
+        return states.weights(self.inputs)
+
+    @cached_property
+    def compute_weights(self) -> states.Weights:
+        """The weights as they are gathered: in the type of the computation."""
+        return states.weights(self.inputs, self.inputs.compute if self.inputs.sharded_master else None)
+
+    @cached_property
+    def trained(self) -> int:
+        return states.trainable(self.inputs)
+
+    @property
+    def fully(self) -> bool:
+        return self.inputs.sharding in ("fsdp", "zero3")
+
+    @property
+    def _adapters_alone(self) -> bool:
+        """Unsloth's fused adapters are left out of FSDP's units: whole on each GPU, in half precision."""
+        return self.fully and self.inputs.path.fused_adapter
+
+    @property
+    def _weights_over(self) -> int:
+        return self.inputs.ranks if self.fully else 1
+
+    @property
+    def _gradients_over(self) -> int:
+        if self._adapters_alone:
+            return 1
+        return self.inputs.ranks if self.fully or self.inputs.sharding == "zero2" else 1
+
+    @property
+    def _optimizer_over(self) -> int:
+        if self._adapters_alone:
+            return 1
+        return self.inputs.ranks if self.inputs.sharding in ("fsdp", "zero1", "zero2", "zero3") else 1
+
+    @property
+    def gradient_width(self) -> int:
+        return self.inputs.compute if self._adapters_alone else states.trained_width(self.inputs)
+
+    @property
+    def gradients(self) -> float:
+        """All gradients at once."""
+        return self.trained * self.gradient_width / self._gradients_over
+
+    @property
+    def step_copy(self) -> float:
+        return self.trained * states.optimizer_cost(self.inputs).step / self._optimizer_over
+
+    def optimizer(self) -> float:
+        if self.inputs.offload in ("optimizer", "all"):
+            return 0.0
+        share = 0.5 if self._adapters_alone else 1.0
+        return share * self.trained * states.optimizer_cost(self.inputs).state / self._optimizer_over
+
+    @cached_property
+    def base_weights(self) -> float:
+        inputs = self.inputs
+        if inputs.offload == "all" and self.fully:
+            return 0.0
+        if inputs.sharded_master and self.fully:
+            # float32 weights are what is split; computing gathers them in half precision
+            return inputs.architecture.parameters * 4 / inputs.ranks
+        if inputs.sharded_master:
+            # ZeRO-1 and 2: half-precision weights whole, float32 ones split with the optimizer
+            return inputs.architecture.parameters * (inputs.compute + 4 / inputs.ranks)
+        return self.weights.sharded / self._weights_over + self.weights.replicated
+
+    def standing(self) -> dict[str, float]:
+        """What is there in every phase."""
+        inputs = self.inputs
+        parts = {"weights": self.base_weights}
+        if inputs.adapter is not None:
+            alone = self._adapters_alone
+            parts["adapters"] = self.trained * (inputs.compute if alone else inputs.adapter.width / self._weights_over)
+        if value := self.optimizer():
+            parts["optimizer"] = value
+        if inputs.architecture.model_type == "gpt_bigcode" and inputs.transformers != "5":
+            parts["mask buffer"] = float((inputs.architecture.context or 0) ** 2)
+        if inputs.device == "gpu":
+            parts["workspace"] = float(states.CUBLAS_WORKSPACE)
+        parts["batch"] = float(BATCH_BYTES * inputs.tokens)
+        if inputs.sharding == "ddp":
+            parts["gradient buckets"] = float(self.trained * self.gradient_width)
+        elif inputs.sharding in ("zero1", "zero2", "zero3"):
+            bucket = min(ZERO_BUCKET, self.trained) * inputs.compute
+            parts["communication buckets"] = float(2 * bucket)
+        return parts
+
+    def steady(self) -> dict[str, float]:
+        """What stays between two steps; FSDP keeps its split gradients until the next one begins."""
+        parts = self.standing()
+        if self.inputs.sharding == "fsdp":
+            parts["gradients"] = self.gradients
+        return parts
+
+    # ------------------------------------------------------------------------------------- while a layer computes
+
+    def unsharded(self, layer: Layer | None) -> dict[str, float]:
+        """The root unit, and the layer that computes, gathered from all GPUs."""
+        if not self.fully:
+            return {}
+        inputs = self.inputs
+        gathered = float(self.compute_weights.root)
+        if layer is not None:
+            gathered += self.compute_weights.layer
+            if inputs.adapter is not None:
+                gathered += states.layer_adapter_parameters(layer, inputs.adapter) * inputs.adapter.width
+            if inputs.fsdp == "2" or inputs.sharding == "zero3":
+                gathered += self.compute_weights.layer  # the next layer is fetched ahead
+        return {"gathered weights": gathered}
+
+    def retained(self, index: int, last: int, width: int) -> dict[str, float]:
+        """FSDP 1 with frozen units: inputs and gradients of the layers that are done."""
+        inputs = self.inputs
+        if inputs.sharding != "fsdp" or inputs.fsdp != "1" or inputs.trains_base or not inputs.checkpointing:
+            return {}
+        hidden = inputs.architecture.hidden * inputs.tokens * width
+        done = last - index
+        # The input of every layer that is done, and its gradient; the newest gradient is the one that is being used.
+        kept = float(max(0, 2 * done - 1) * hidden)
+        if self._adapters_alone:
+            # Their gradients wait for an all-reduce of their own, in and out.
+            kept += 2 * self.trained * self.gradient_width
+        return {"kept by FSDP's hooks": kept} if kept else {}
+
+    def gradients_after(self, index: int, head_bytes: float) -> dict[str, float]:
+        """Gradients that exist when the backward pass reaches this layer: the head's whole until the root unit is done,
+        those of the layers above reduced and split."""
+        inputs = self.inputs
+        shapes = inputs.architecture
+        width = self.gradient_width
+        above = sum(layer.parameters for layer in shapes.layers[index + 1 :])
+        parts = {"gradients": head_bytes + above * width / self._gradients_over}
+        if inputs.sharding == "zero1":
+            parts["gradients"] = head_bytes + above * width
+        return parts

@@ -1,0 +1,232 @@
+"""What is there for the whole run: weights, adapters, gradients, optimizer states. Exact from the shapes."""
+
+from dataclasses import dataclass
+
+from tuiwb.base.errors import InputFault
+from tuiwb.memory.architecture import Architecture, Experts, Layer, Linear
+from tuiwb.memory.inputs import Adapter, Inputs
+
+ALLOCATION = 512  # PyTorch's caching allocator rounds every tensor up to this many bytes
+CUBLAS_WORKSPACE = 2 * 8_519_680  # one for the forward thread, one for autograd's (torch CUDABlas.cpp)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Bytes of the base model's weights.
+
+    Attributes:
+        sharded: what sharding splits.
+        replicated: what every rank keeps whole: the constants of a quantization, which are no parameters.
+        root: of the unit that belongs to no layer (embedding, output matrix, final norm).
+        layer: of the largest layer.
+    """
+
+    sharded: int
+    replicated: int
+    root: int
+    layer: int
+
+    @property
+    def total(self) -> int:
+        return self.sharded + self.replicated
+
+
+def weights(inputs: Inputs, width: int | None = None) -> Weights:
+    """Bytes of the base model.
+
+    Args:
+        width: bytes of an unquantized weight; left out, as loaded.
+    """
+    shapes = inputs.architecture
+    plain = width or inputs.weights
+    outside = 4 if inputs.quantization and inputs.upcast == "true" else plain
+    norms = 4 if inputs.quantization and inputs.upcast in ("true", "norms") else plain
+    root_norms = sum(norm.parameters for norm in (shapes.final_norm, shapes.embedding_norm) if norm)
+    root = (shapes.root_parameters - root_norms) * outside + root_norms * norms
+    sharded, replicated, largest = root, 0, 0
+    for layer, count in shapes.kinds:
+        packed, constants = _quantized(inputs, layer)
+        norm_count = sum(norm.parameters for norm in layer.all_norms)
+        in_matrices = sum(linear.weight for linear in quantized_linears(inputs, layer))
+        rest = layer.parameters - in_matrices - norm_count
+        own = packed + rest * outside + norm_count * norms
+        sharded += count * own
+        replicated += count * constants
+        largest = max(largest, own)
+    return Weights(sharded, replicated, root, largest)
+
+
+def quantized_linears(inputs: Inputs, layer: Layer) -> tuple[Linear, ...]:
+    """The matrices of a layer that the quantization takes. Stacked experts are no nn.Linear, so bitsandbytes leaves
+    them as they are (transformers 5)."""
+    if not inputs.quantization:
+        return ()
+    found = list(layer.linears)
+    block = layer.feed_forward
+    if isinstance(block, Experts) and (not block.stacked or inputs.transformers != "5"):
+        found += block.linears
+        if inputs.transformers != "5" and block.stacked:
+            found.append(block.router)
+    return tuple(found)
+
+
+def _quantized(inputs: Inputs, layer: Layer) -> tuple[int, int]:
+    """Bytes of a layer's quantized matrices, and of the constants that belong to them."""
+    packed = constants = 0
+    for linear in quantized_linears(inputs, layer):
+        elements = linear.inputs * linear.outputs
+        one, extra = _packed(inputs, linear, elements)
+        packed += linear.copies * one
+        constants += linear.copies * extra
+    return packed, constants
+
+
+def _packed(inputs: Inputs, linear: Linear, elements: int) -> tuple[int, int]:
+    if inputs.quantization == "nf4":
+        # bitsandbytes functional.py quantize_4bit: blocks of 64; the second level quantizes 256 constants together.
+        blocks = -(-elements // 64)
+        code = ALLOCATION
+        if not inputs.nested:
+            return _rounded(elements // 2), _rounded(4 * blocks) + code
+        return _rounded(elements // 2), _rounded(blocks) + _rounded(4 * -(-blocks // 256)) + code + 1024 + ALLOCATION
+    if inputs.quantization == "int8":
+        return _rounded(elements), _rounded(4 * linear.outputs)
+    groups = -(-linear.inputs // inputs.group)
+    zeros = groups * linear.outputs // 2
+    scales = _rounded(2 * groups * linear.outputs)
+    order = _rounded(4 * linear.inputs) if inputs.quantization == "gptq" else 0
+    return _rounded(elements // 2) + _rounded(zeros), scales + order
+
+
+def _rounded(size: int) -> int:
+    return -(-size // ALLOCATION) * ALLOCATION
+
+
+# ------------------------------------------------------------------------------------------------- what is trained
+
+
+def adapter_parameters(shapes: Architecture, adapter: Adapter) -> int:
+    """Exact: r·(in + out) for each matrix, and a magnitude for each output where DoRA is on."""
+    total = 0
+    for layer, count in shapes.kinds:
+        total += count * layer_adapter_parameters(layer, adapter)
+    return total
+
+
+def layer_adapter_parameters(layer: Layer, adapter: Adapter) -> int:
+    linears = list(layer.linears)
+    block = layer.feed_forward
+    if isinstance(block, Experts) and not block.stacked:
+        linears += block.linears
+    total = 0
+    for linear in linears:
+        if linear.name in adapter.targets:
+            each = adapter.rank * (linear.inputs + linear.outputs) + (linear.outputs if adapter.dora else 0)
+            total += linear.copies * each
+    return total
+
+
+def base_trained(inputs: Inputs) -> int:
+    """Parameters of the base model that are trained."""
+    if inputs.trained_from is None:
+        return 0
+    shapes = inputs.architecture
+    if inputs.trained_from == 0 and inputs.method == "full":
+        return shapes.parameters
+    kept = sum(layer.parameters for layer in shapes.layers[inputs.trained_from :])
+    head = shapes.head.parameters if shapes.head else 0
+    return kept + head + (shapes.final_norm.parameters if shapes.final_norm else 0)
+
+
+def trainable(inputs: Inputs) -> int:
+    if inputs.adapter is not None:
+        return adapter_parameters(inputs.architecture, inputs.adapter)
+    return base_trained(inputs)
+
+
+def trained_width(inputs: Inputs) -> int:
+    """Bytes of a trained weight, and of its gradient."""
+    if inputs.adapter is not None:
+        return inputs.adapter.width
+    return 4 if inputs.sharded_master else inputs.weights
+
+
+# ------------------------------------------------------------------------------------------------------- optimizer
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerCost:
+    """Bytes for each trained parameter, and why.
+
+    Attributes:
+        state: kept between steps; `states` of them have the type of the weight.
+        step: a copy that lives during the step.
+        paged: the state is in unified memory and leaves the GPU under pressure.
+    """
+
+    state: float
+    step: float
+    formula: str
+    source: str
+    paged: bool = False
+
+
+def optimizer_cost(inputs: Inputs) -> OptimizerCost:
+    """What the optimizer adds.
+
+    Raises:
+        InputFault: an optimizer whose memory is not known.
+    """
+    width = trained_width(inputs)
+    name = inputs.optimizer
+    paged = name.startswith("paged_")
+    short = name.removeprefix("paged_")
+    eight_bit = 1 + 4 / 256  # one byte, and a float32 constant for each block of 256
+    bnb = "bitsandbytes optim/optimizer.py"
+    torch = "torch optim"
+    copy = width if inputs.foreach else 0
+    table: dict[str, tuple[float, float, str, str]] = {
+        "adamw_torch": (2 * width, copy, f"2 × {width} B", f"{torch}/adamw.py"),
+        "adamw_torch_fused": (2 * width, copy, f"2 × {width} B", f"{torch}/adamw.py, fused"),
+        "adamw_anyprecision": (3 * width, 0, f"3 × {width} B with Kahan summation", "torchdistx"),
+        "adamw_torch_8bit": (2 * eight_bit, 0, "2 × (1 + 4/256) B", "torchao"),
+        "adamw_torch_4bit": (2 * (0.5 + 4 / 128), 0, "2 × (½ + 4/128) B", "torchao"),
+        "adamw_bnb_8bit": (2 * eight_bit, 0, "2 × (1 + 4/256) B", bnb),
+        "adamw_8bit": (2 * eight_bit, 0, "2 × (1 + 4/256) B", bnb),
+        "adamw_32bit": (8, 0, "2 × 4 B", bnb),
+        "ademamix": (12, 0, "3 × 4 B", bnb),
+        "ademamix_32bit": (12, 0, "3 × 4 B", bnb),
+        "ademamix_8bit": (3 * eight_bit, 0, "3 × (1 + 4/256) B", bnb),
+        "lion_8bit": (eight_bit, 0, "1 + 4/256 B", bnb),
+        "lion_32bit": (4, 0, "4 B", bnb),
+        "rmsprop_bnb": (4, 0, "4 B", bnb),
+        "rmsprop_bnb_32bit": (4, 0, "4 B", bnb),
+        "rmsprop_bnb_8bit": (eight_bit, 0, "1 + 4/256 B", bnb),
+        "rmsprop": (width, copy, f"{width} B", f"{torch}/rmsprop.py"),
+        "adagrad": (width, copy, f"{width} B", f"{torch}/adagrad.py"),
+        "sgd": (0, 0, "no state without momentum", f"{torch}/sgd.py"),
+        "stable_adamw": (2 * width, copy, f"2 × {width} B", "torch-optimi"),
+        "schedule_free_adamw": (2 * width, copy, f"2 × {width} B", "schedulefree"),
+        "schedule_free_radam": (2 * width, copy, f"2 × {width} B", "schedulefree"),
+        "schedule_free_sgd": (width, copy, f"{width} B", "schedulefree"),
+        "grokadamw": (3 * width, 0, f"3 × {width} B", "grokadamw"),
+        "lomo": (0, 0, "no state", "lomo-optim"),
+    }
+    if short == "adafactor":
+        factors = _factored(inputs)
+        return OptimizerCost(factors, width, "4 B × (rows + columns) of each matrix", "transformers optimization.py")
+    if short not in table:
+        raise InputFault(f"the memory of the optimizer {name} is not known", key="optim")
+    state, step, formula, source = table[short]
+    return OptimizerCost(state, step, formula, source, paged)
+
+
+def _factored(inputs: Inputs) -> float:
+    """Adafactor's states in bytes for each parameter: a row and a column factor of every matrix."""
+    shapes = inputs.architecture
+    if inputs.adapter is not None:
+        return 4.0
+    sides = sum(
+        count * (one.inputs + one.outputs) * one.copies for layer, count in shapes.kinds for one in layer.linears
+    )
+    return 4 * (sides + shapes.vocab + shapes.hidden) / shapes.parameters
