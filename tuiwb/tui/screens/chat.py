@@ -65,7 +65,8 @@ class ChatScreen(RoomScreen):
         self._side = True
         self._sampling = Sampling()
         self._system: str | None = None
-        self._showing = False
+        self._columns: list[tuple[str, str]] = []
+        self._drawing = self._again = False
 
     def compose_body(self) -> ComposeResult:
         yield Empty("Nobody to talk to yet.", "o: choose a run or a model", id="nobody")
@@ -145,11 +146,8 @@ class ChatScreen(RoomScreen):
         names = tuple(self.chat.lanes) if self._side else (self.chat.target.best.name,)
         self.chat.asked = names
         title = self.chat.target.title
-        lanes = self.query_one("#lanes", Horizontal)
-        lanes.remove_children()
-        lanes.mount(*(LaneView(name, title if len(names) == 1 else name) for name in names))
-        self.call_after_refresh(self._show)
-        self._say()
+        self._columns = [(name, title if len(names) == 1 else name) for name in names]
+        self._draw()
 
     # Talking
 
@@ -176,26 +174,41 @@ class ChatScreen(RoomScreen):
             act()
         except TuiwbError as error:
             self.problem(error)
-        self._say()
-        self.call_later(self._show)
+        self._draw()
 
     def _look(self) -> None:
         if self.chat is not None and self.chat.drain():
-            self._say()
-            self.refresh_hints()
-            self.call_later(self._show)
+            self._draw()
+
+    def _draw(self) -> None:
+        """Draw the chat as it is, as soon as the last drawing is done; latest wins."""
+        self._say()
+        self.refresh_hints()
+        if self._drawing:
+            self._again = True
+        else:
+            self._drawing = True
+            self.run_worker(self._show)
 
     async def _show(self) -> None:
-        """Draw the lanes as they are. Another call while one waits for the widgets would draw the same twice."""
-        if self.chat is None or self._showing:
-            return
-        self._showing = True
         try:
-            for view in self.query(LaneView):
-                if view.is_mounted and view.lane in self.chat.lanes:
-                    await view.show(self.chat.lanes[view.lane])
+            await self._show_once()
+            while self._again:
+                self._again = False
+                await self._show_once()
         finally:
-            self._showing = False
+            self._drawing = False
+
+    async def _show_once(self) -> None:
+        lanes = self.query_one("#lanes", Horizontal)
+        views = list(self.query(LaneView))
+        if [(view.lane, view.title_text) for view in views] != self._columns:
+            await lanes.remove_children()
+            views = [LaneView(name, title) for name, title in self._columns]
+            await lanes.mount(*views)
+        for view in views:
+            if self.chat is not None and view.lane in self.chat.lanes:
+                await view.show(self.chat.lanes[view.lane])
 
     def _say(self) -> None:
         """The line on the border of the text field: whom, and what the engine is doing."""

@@ -7,7 +7,6 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Markdown, Static
-from textual.widgets.markdown import MarkdownStream
 
 from tuiwb.base.text import gate, gate_line
 from tuiwb.base.units import count
@@ -52,11 +51,10 @@ class LaneView(Pane):
 
     def __init__(self, name: str, title: str) -> None:
         super().__init__(title=gate_line(title, 40))
-        self.lane = name
+        self.lane, self.title_text = name, title
         self._turns: tuple[Turn, ...] = ()
         self._partial: str | None = None
         self._growing: Answer | None = None
-        self._stream: MarkdownStream | None = None
 
     def compose(self) -> ComposeResult:
         yield VerticalScroll(can_focus=False)
@@ -98,28 +96,23 @@ class LaneView(Pane):
         if self._growing is None:
             self._growing, self._partial = Answer(), ""
             await self.scroller.mount(self._growing)
-            self._stream = Markdown.get_stream(self._growing)
         assert self._partial is not None
-        assert self._stream is not None
         if len(partial) > len(self._partial):
-            await self._stream.write(gate(partial[len(self._partial) :]))
+            await self._growing.append(gate(partial[len(self._partial) :]))
             self._partial = partial
 
     async def _finish(self, text: str | None) -> None:
         """The answer has ended with `text`; None: it was given up and what there is goes."""
         assert self._growing is not None
-        assert self._stream is not None
-        await self._stream.stop()
         if text is None:
             await self._growing.remove()
-        elif text != self._partial:
+        else:
+            # The whole may parse otherwise than its pieces did.
             await self._growing.update(gate(text))
-        self._growing = self._stream = self._partial = None
+        self._growing = self._partial = None
 
     async def _clear(self) -> None:
-        if self._stream is not None:
-            await self._stream.stop()
-        self._growing = self._stream = self._partial = None
+        self._growing = self._partial = None
         await self.scroller.remove_children()
         self._turns = ()
 
