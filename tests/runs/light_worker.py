@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class Plan:
     load_s: float = 0.0
     weight_bytes: int = 4096
     children: int = 0  # processes that outlive us, each in a session of its own
-    hold_at: int = 0  # waits after this step until the file `go` is in the run directory, or a request comes
+    hold_at: int = 0  # waits after this step (first attempt) until there is a file `go` or a request
     fail_at: int = 0
     fail_words: str = "the loss went away"
     cut_checkpoint: int = 0  # this checkpoint is cut off behind the back of the worker
@@ -40,7 +40,6 @@ class Plan:
     mute: bool = False  # ends without a result
     exit_code: int = 0
     log_bytes: int = 0  # printed at each step
-    peers: tuple[str, ...] = field(default=())
 
 
 def main() -> int:
@@ -94,7 +93,7 @@ class Worker:
                 raise RuntimeError(plan.fail_words)
             if plan.save_every and self.step % plan.save_every == 0:
                 self._save()
-            if self.step == plan.hold_at:
+            if self.step == plan.hold_at and rundir.current_attempt(self.run) == 1:
                 self._hold()
             if self._asked_to_end():
                 return 0

@@ -35,7 +35,11 @@ def ask(run_id: str, verb: Verb, *, by: str = "user") -> rundir.Request:
     if state in rundir.RESTING:
         raise UsageFault(f"{run.run_id} is {state}, so there is nothing to {verb}")
     try:
-        return rundir.request(run, verb, by=by)
+        try:
+            return rundir.request(run, verb, by=by)
+        except OSError:
+            ballast.drop(run)  # on a full disk an end must still be asked for
+            return rundir.request(run, verb, by=by)
     except OSError as error:
         raise EnvironmentFault(f"cannot be asked ({reason_of(error)})", file=run.control) from error
 

@@ -73,16 +73,16 @@ class Supervisor:
             reason = f"the worker cannot be started: {command}: {error.strerror}"
             return self._end(Verdict("failed", reason, "environment"))
         self.launcher = Identity.of(child)
-        self._set("starting", launcher=self.launcher.to_json())
         rundir.append_event(self.run, "started", by="wrapper", attempt=self.attempt, pid=child)
+        self._set("starting", launcher=self.launcher.to_json())
         return self._watch()
 
     def adopt(self) -> Verdict:
         """Watch what a wrapper that was killed has left behind."""
         self.adopted = True
         self.launcher = Identity.from_json(self.state.get("launcher")) or self._oldest()
-        self._set(str(self.state["state"]), wrapper=_me().to_json(), adopted=True)
         rundir.append_event(self.run, "adopted", by="wrapper", attempt=self.attempt)
+        self._set(str(self.state["state"]), wrapper=_me().to_json(), adopted=True)
         return self._watch()
 
     def terminate(self) -> None:
@@ -166,6 +166,7 @@ class Supervisor:
         now = time.monotonic()
         if self._terminated_from_outside:
             self._terminated_from_outside = False
+            self.ladder.ask("stop", now)
             rundir.request(self.run, "stop", by="SIGTERM")
         for asked in rundir.all_requests(self.run):  # one may be acknowledged before we first see it
             if asked.id in self._asked or asked.attempt != self.attempt:

@@ -1,0 +1,129 @@
+"""A disk that fills at the worst moments: start, metric, checkpoint, end. Needs a small tmpfs."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from run_tools import (
+    at_rest,
+    at_step,
+    checkpoint,
+    events_of,
+    identity,
+    kill,
+    let_go,
+    light_job,
+    losses,
+    metrics_of,
+    until,
+)
+
+from tuiwb import rundir, runs
+from tuiwb.base.errors import EnvironmentFault
+
+MIB = 1 << 20
+
+
+class Disk:
+    """A file system of 8 MiB for the runs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def fill(self, *, leave: int = 0) -> None:
+        """Use up all space but `leave` bytes."""
+        self.free()
+        room = os.statvfs(self.path)
+        handle = os.open(self.path / ".filler", os.O_WRONLY | os.O_CREAT)
+        os.posix_fallocate(handle, 0, room.f_bavail * room.f_frsize - leave)
+        os.close(handle)
+
+    def free(self) -> None:
+        (self.path / ".filler").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    path = tmp_path / "disk"
+    path.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", str(path)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small tmpfs is not allowed here")
+    monkeypatch.setenv("TUIWB_PLACES_RUNS", str(path))
+    yield Disk(path)
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+@pytest.mark.parametrize("leave", [0, 4096, 16 * 1024, MIB // 2])
+def test_at_the_start_nothing_is_left_behind(disk, leave):
+    disk.fill(leave=leave)
+    with pytest.raises(EnvironmentFault, match="cannot be created here \\(No space left on device\\); make room"):
+        runs.launch(light_job())
+    assert [path.name for path in disk.path.iterdir()] == [".filler"]
+
+
+def test_at_a_metric_the_run_goes_on_and_no_metric_is_lost(disk, start):
+    run = start(steps=10_000, save_every=0, hold_at=5)
+    at_step(run, 5)
+    (run.path / "wait").touch()
+    disk.fill()
+    worker = identity(run, "launcher")
+    ticks = _ticks(worker)
+    (run.path / "wait").rename(run.path / "go")  # a rename needs no space
+    until(lambda: _ticks(worker) > ticks + 5)
+    assert worker.alive()
+    disk.free()
+    at_step(run, 50)
+    assert [value["current_steps"] for value in metrics_of(run)][:50] == list(range(1, 51))
+    runs.answer(run, runs.ask(run.run_id, "cancel"), wait_s=20)
+
+
+def test_at_a_checkpoint(disk, start):
+    run = start(steps=30, save_every=5, weight_bytes=MIB, hold_at=7)
+    at_step(run, 7)
+    disk.fill(leave=MIB // 2)
+    let_go(run)
+    state = at_rest(run)
+    assert state["state"] == "failed"
+    assert state["reason"] in ("the disk is full", "[Errno 28] No space left on device")
+    assert rundir.read_exit(run)["cause"] == "disk"
+    assert rundir.newest_valid_checkpoint(run).step == 5
+    assert not checkpoint(run, 10).exists()
+    disk.fill()
+    with pytest.raises(EnvironmentFault, match="cannot be resumed"):
+        runs.resume(run.run_id)
+    assert runs.view(run).state == "failed"
+    disk.free()
+    runs.resume(run.run_id)
+    at_step(run, 12)
+    assert sorted(losses(run))[:12] == list(range(1, 13))
+    runs.ask(run.run_id, "cancel")
+    at_rest(run)
+
+
+def test_at_the_end_the_ballast_makes_room(disk, start):
+    run = start(steps=30, hold_at=7)
+    at_step(run, 7)
+    disk.fill()
+    kill(identity(run, "launcher"))
+    state = at_rest(run)
+    assert (state["state"], state["cause"]) == ("failed", "signal")
+    assert rundir.read_exit(run)["state"] == "failed"
+    assert events_of(run, "ended")
+    assert len(metrics_of(run)) == 7
+
+
+def test_an_end_can_be_asked_for(disk, start):
+    run = start(steps=30, hold_at=7)
+    at_step(run, 7)
+    disk.fill()
+    assert runs.answer(run, runs.ask(run.run_id, "cancel"), wait_s=20)["state"] == "cancelled"
+
+
+def _ticks(process: rundir.Identity) -> int:
+    status = rundir.process_status(process.pid)
+    return status.cpu_ticks if status else 0
