@@ -183,7 +183,6 @@ class JsonlTail:
 
     def _consume(self, handle: int, values: list[dict[str, Any]], max_bytes: int | None) -> None:
         block = _BLOCK if max_bytes is None else min(_BLOCK, max_bytes)
-        start = self.offset
         rest = b""
         while chunk := os.pread(handle, block, self.offset + len(rest)):
             rest += chunk
@@ -197,7 +196,7 @@ class JsonlTail:
                 self.offset += end
                 self._guard = (self._guard + rest[max(0, end - _GUARD) : end])[-_GUARD:]
                 rest = rest[end:]
-                if max_bytes is not None and self.offset - start >= max_bytes:
+                if max_bytes is not None:
                     break
 
 
