@@ -188,7 +188,7 @@ class ChatScreen(RoomScreen):
             self._again = True
         else:
             self._drawing = True
-            self.run_worker(self._show)
+            self.run_worker(self._show())
 
     async def _show(self) -> None:
         try:
