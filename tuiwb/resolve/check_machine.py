@@ -1,6 +1,5 @@
 """Checks of the machine: devices, number formats, packages, memory, disk, and what happens at logout."""
 
-import configparser
 import getpass
 import importlib.util
 import shutil
@@ -119,6 +118,8 @@ def check_logout(
     config: Path = Path("/etc/systemd/logind.conf"), linger: Path = Path("/var/lib/systemd/linger")
 ) -> Iterator[Check]:
     """A machine may be set up to end all processes of a user at logout; a run would end with them."""
+    import configparser
+
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     try:
         read = [config, *sorted(config.with_name("logind.conf.d").glob("*.conf"))]

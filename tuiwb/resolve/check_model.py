@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from tuiwb.base.errors import TuiwbError
 from tuiwb.base.units import count
 from tuiwb.recipe import Recipe
-from tuiwb.resolve.check import Check, error, note, warning
+from tuiwb.resolve.check import Check, error, warning
 
 if TYPE_CHECKING:
     from tuiwb.models import ModelInfo
 
-# Layers that PEFT leaves out of all-linear, and whose weights the input shares where they are tied.
+# Output layers, which PEFT leaves out of all-linear. Tied, they are the embeddings.
 _OUTPUT = ("lm_head", "embed_out", "output_layer")
 
 
@@ -86,15 +86,11 @@ def _layers(recipe: Recipe, model: "ModelInfo") -> Iterator[Check]:
         return
     modules = _modules(model)
     names = (targets,) if isinstance(targets, str) else targets
+    tied = bool(model.config.get("tie_word_embeddings"))
     for name in names:
-        if any(part in name for part in _OUTPUT):
-            tied = model.config.get("tie_word_embeddings")
-            why = (
-                "its weights are also those of the embeddings, so merging would change both"
-                if tied
-                else "the trainer's fused loss does not go through an adapter there"
-            )
-            yield error("lora_target_modules", f"{name} cannot have an adapter: {why}", f"leave {name} out")
+        if tied and any(part in name for part in _OUTPUT):
+            message = f"{name} cannot have an adapter: its weights are also those of the embeddings"
+            yield error("lora_target_modules", message, f"leave {name} out")
         elif modules and not any(_matches(module, name, pattern=isinstance(targets, str)) for module in modules):
             there = ", ".join(linear_layers(model))
             yield error("lora_target_modules", f"{model.name} has no layer {name}; it has {there}", "all-linear")
@@ -102,10 +98,6 @@ def _layers(recipe: Recipe, model: "ModelInfo") -> Iterator[Check]:
         known = [*modules, *_OUTPUT] if modules else []
         if known and not any(_matches(module, name, pattern=False) for module in known):
             yield error("lora_modules_to_save", f"{model.name} has no layer {name}")
-    if recipe.lora_modules_to_save and model.config.get("tie_word_embeddings"):
-        tied_names = [name for name in recipe.lora_modules_to_save if name in _OUTPUT or "embed" in name]
-        if tied_names:
-            yield note("lora_modules_to_save", f"{tied_names[0]} shares its weights with the other end of the model")
 
 
 def _modules(model: "ModelInfo") -> Sequence[str]:

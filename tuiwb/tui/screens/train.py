@@ -1,0 +1,346 @@
+"""The Train screen: the open recipe as a form, what is wrong with it, and the launch."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.widgets import Static
+
+from tuiwb.base.errors import TuiwbError
+from tuiwb.base.text import gate_line
+from tuiwb.recipe import Difference, Recipe, differences, dumps, load, with_settings
+from tuiwb.resolve import Assessment, assess
+from tuiwb.resolve.trainable import METHODS, STAGES
+from tuiwb.tui.recipes import open_dialog
+from tuiwb.tui.screen import RoomScreen
+from tuiwb.tui.screens import train_form as form
+from tuiwb.tui.screens import train_text as text
+from tuiwb.tui.widgets.frame import Empty, Pane
+from tuiwb.tui.widgets.table import Column, Table
+from tuiwb.tui.workspace import Workspace
+
+if TYPE_CHECKING:
+    from tuiwb.rundir import RunDir
+
+VIEWS = ("help", "checks", "yaml", "changes")
+_DATA = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst")
+_TONES = {"error": "bad", "warning": "warn"}
+
+
+class TrainScreen(RoomScreen):
+    ROOM: ClassVar[str] = "train"
+
+    def compose_body(self) -> ComposeResult:
+        with Horizontal(id="train"):
+            table = Table(Column("key", 28), Column("value", 18, flex=3), Column("why", 10, flex=4, from_width=70))
+            with Vertical(id="left"):
+                yield Pane(table, title="Recipe", id="form")
+                yield from _pane("yaml", "YAML")
+                yield from _pane("changes", "Changes")
+            with Vertical(id="right"):
+                yield from _pane("help", "Help", focus=False)
+                yield from _pane("checks", "Checks")
+        yield Empty("No recipe is open.", "p: choose a preset or a file", id="empty")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: tuple[form.Line, ...] = ()
+        self._assessment: Assessment | None = None
+        self._base: Recipe | None = None
+        self._base_of = ""
+        self._changed: tuple[Difference, ...] = ()
+        self._everything = False
+        self._words = ""
+        self._view = "help"
+        self._cursor_key = ""
+
+    # What is shown
+
+    @property
+    def recipe(self) -> Recipe | None:
+        recipe: Recipe | None = self.workspace.recipe
+        return recipe
+
+    def opened(self) -> None:
+        self._see(self._view)
+
+    def shown(self) -> None:
+        self._assess()
+
+    def show_workspace(self, workspace: Workspace) -> None:
+        self.set_class(workspace.recipe is None, "-nothing")
+        if workspace.source != self._base_of:
+            self._base, self._base_of = None, workspace.source
+            if workspace.source:
+                source = workspace.source
+                self.start("base", lambda _: load(source), self._show_base, lambda _: None)
+        if self._assessment is not None and self._assessment.resolved.stated != workspace.recipe:
+            self._assessment = None
+        self._refresh()
+        self._assess()
+
+    def _assess(self) -> None:
+        recipe = self.recipe
+        if recipe is not None and self.is_shown:
+            self.start("assess", lambda task: assess(recipe, task=task), self._show_assessment)
+
+    def _show_assessment(self, assessment: Assessment) -> None:
+        self._assessment = assessment
+        self._refresh()
+        self.refresh_hints()
+
+    def _show_base(self, base: Recipe) -> None:
+        self._base = base
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Everything that is shown, from the recipe and what is known of it."""
+        recipe = self.recipe
+        if recipe is None:
+            return
+        self._lines = form.lines(recipe, self._assessment, everything=self._everything, words=self._words)
+        self._changed = tuple(differences(self._base, recipe)) if self._base else ()
+        keys = [line.key for line in self._lines]
+        cursor = keys.index(self._cursor_key) if self._cursor_key in keys else 0
+        table = self.query_one(Table)
+        table.fill(len(self._lines), self._row, cursor=cursor)
+        pane = self.query_one("#form", Pane)
+        pane.border_title = f"Recipe: keys with “{gate_line(self._words, 20)}”" if self._words else "Recipe"
+        pane.border_subtitle = text.verdict(self._assessment)
+        self.query_one("#checks-text", Static).update(text.findings(self._assessment))
+        self.query_one("#yaml-text", Static).update(text.yaml(recipe))
+        self.query_one("#changes-text", Static).update(text.changes(self._changed, self._base_of))
+        self._show_help(table.cursor)
+
+    def _row(self, at: int) -> tuple[Any, ...]:
+        line = self._lines[at]
+        if not line.key:
+            return (line.group, "bold"), "", ""
+        tone = _TONES.get(line.wrong) or ("dim" if line.stated is None else "accent")
+        name = f"  {line.key}" if self._everything and not self._words else line.key
+        return name, (form.shown(line), tone), (line.reason or self._instead_of(line.key), "dim")
+
+    def _instead_of(self, key: str) -> str:
+        """What the preset has in place of a stated value."""
+        found = [one for one in self._changed if one.key == key]
+        return f"instead of {form.written(found[0].before) or 'nothing'}" if found else ""
+
+    def _show_help(self, at: int) -> None:
+        if at >= len(self._lines):
+            return
+        line = self._lines[at]
+        self._cursor_key = line.key
+        other = next((one for one in self._changed if one.key == line.key), None)
+        before = form.written(other.before) if other else None
+        checks = self._assessment.checks if self._assessment else ()
+        self.query_one("#help-text", Static).update(text.help_of(line, before, checks))
+
+    def on_table_moved(self, event: Table.Moved) -> None:
+        self._show_help(event.row)
+        self.refresh_hints()
+
+    def on_table_chosen(self) -> None:
+        self.run_worker(self.action_do("edit"))
+
+    # What can be done
+
+    def reason(self, action: str) -> str | None:
+        if action == "preset":
+            return None
+        if self.recipe is None:
+            return "No recipe is open: press p to choose a preset."
+        if action == "launch":
+            return self._not_ready()
+        if action in ("edit", "leave_out"):
+            line = self._current
+            if line is None or not line.key:
+                return "This is a heading: choose a key below it."
+            if action == "leave_out" and line.stated is None:
+                return f"The recipe leaves {line.key} out already."
+        return None
+
+    def _not_ready(self) -> str | None:
+        if self.task_of("launch"):
+            return "The run is being launched."
+        if self._assessment is None:
+            return "The recipe is still being checked."
+        if not self._assessment.ok:
+            return f"It cannot be launched: {gate_line(str(self._assessment.fault()))}"
+        return None
+
+    @property
+    def _current(self) -> form.Line | None:
+        at = self.query_one(Table).cursor
+        return self._lines[at] if at < len(self._lines) else None
+
+    def action_preset(self) -> None:
+        open_dialog(self.bench)
+
+    def action_all(self) -> None:
+        self._everything, self._words = not self._everything, ""
+        self._refresh()
+
+    def action_find(self) -> None:
+        def search(words: str) -> None:
+            self._words = words.strip()
+            self._refresh()
+
+        self.ask("Find a key", search, value=self._words, hint="words of its name or help; nothing shows all again")
+
+    def action_view(self) -> None:
+        # Help and checks are always there where the screen is wide, the YAML where it is high as well.
+        narrow, tall = self.has_class("-narrow"), self.has_class("-tall")
+        views = VIEWS if narrow else VIEWS[2:] if tall else (VIEWS[0], *VIEWS[2:])
+        at = views.index(self._view) if self._view in views else 0
+        self._see(views[(at + 1) % len(views)])
+
+    def _see(self, view: str) -> None:
+        self._view = view
+        for name in VIEWS:
+            self.set_class(name == view, f"-see-{name}")
+
+    def action_model(self) -> None:
+        self._edit("model_name_or_path")
+
+    def action_dataset(self) -> None:
+        self._edit("datasets.0.path")
+
+    def action_edit(self) -> None:
+        if self._current is not None:
+            self._edit(self._current.key)
+
+    def action_leave_out(self) -> None:
+        if self._current is not None:
+            key = self._current.key
+            whole_entry = key.endswith(".path") and key.startswith(("datasets.", "eval_datasets."))
+            self._change(key.removesuffix(".path") if whole_entry else key, "")
+
+    def _edit(self, key: str) -> None:
+        """Ask for a value in the way that suits the key."""
+        about = form.about(key)
+        value = self._value(key)
+        if key == "model_name_or_path":
+            self._offer(key, "models", _models)
+        elif key in ("datasets.0.path", "eval_datasets.0.path"):
+            self._offer(key, "datasets", _datasets)
+        elif about.accepts == "true or false":
+            self._change(key, "false" if value is True else "true")
+        elif about.choices and key != "launch.gpus" and not about.accepts.startswith("a list"):
+            options = [(word, _remark(key, word)) for word in about.choices]
+            current = about.choices.index(value) if value in about.choices else 0
+            self.choose(key, options, lambda at: self._change(key, about.choices[at]), current=current)
+        else:
+            self._type(key, form.written(value))
+
+    def _value(self, key: str) -> Any:
+        found = [line.value for line in form.lines(self.recipe or Recipe(), self._assessment, everything=True)
+                 if line.key == key]  # fmt: skip
+        return found[0] if found else None
+
+    def _type(self, key: str, value: str, problem: str = "") -> None:
+        about = form.about(key)
+        hint = problem or f"{about.help} It is {about.accepts}; nothing takes it out."
+        self.ask(key, lambda typed: self._change(key, typed), value=value, hint=hint)
+
+    def _offer(self, key: str, job: str, find: Any) -> None:
+        """A list of what is at hand, and any other by typing it."""
+
+        def offer(found: list[tuple[str, str]]) -> None:
+            options = [*found, ("another…", "type its path or name")]
+
+            def chosen(at: int) -> None:
+                if at < len(found):
+                    self._change(key, found[at][0])
+                else:
+                    self._type(key, form.written(self._value(key)))
+
+            names = [name for name, _ in found]
+            value = self._value(key)
+            self.choose(key, options, chosen, current=names.index(value) if value in names else 0)
+
+        self.start(job, lambda _: find(), offer)
+
+    def _change(self, key: str, value: str) -> None:
+        """Put a typed value into the recipe; what is wrong with it is said where it was typed."""
+        recipe = self.recipe or Recipe()
+
+        def refused(error: TuiwbError) -> None:
+            if value and not form.about(key).choices:
+                self._type(key, value, f"{key} {error.message}" if error.message.startswith("must") else error.message)
+            else:
+                self.problem(error)
+
+        def changed(new: Recipe) -> None:
+            self._cursor_key = key
+            self.bench.keeper.change(new)
+
+        self.start("change", lambda _: with_settings(recipe, {key: value}), changed, refused)
+
+    def action_launch(self) -> None:
+        recipe = self.recipe
+        assert recipe is not None
+
+        def launch(task: Any) -> "RunDir":
+            from tuiwb.runs.training import train
+
+            # Checked again: what was true when the recipe was last changed may not be any more.
+            return train(assess(recipe, task=task))
+
+        def launched(run: "RunDir") -> None:
+            self.app.notify(f"{run.run_id} is on its way; it goes on without this terminal")
+            self.bench.keeper.select_run(run.run_id)
+            if "runs" in [room.name for room in self.bench.rooms]:
+                self.bench.go("runs")
+
+        self.start("launch", launch, launched, keep=True)
+
+    def copyable(self) -> str:
+        if self.recipe is None:
+            return ""
+        line = self._current
+        if self._view == "yaml" or line is None or not line.key:
+            return dumps(self.recipe)
+        return f"{line.key}: {form.written(line.value)}"
+
+    def layout_state(self) -> dict[str, Any]:
+        return {"everything": self._everything, "view": self._view, "key": self._cursor_key}
+
+    def restore_layout(self, state: dict[str, Any]) -> None:
+        self._everything = bool(state.get("everything"))
+        if state.get("view") in VIEWS:
+            self._see(state["view"])
+        self._cursor_key = str(state.get("key") or "")
+        self._refresh()
+
+
+def _pane(view: str, title: str, *, focus: bool = True) -> ComposeResult:
+    with Pane(title=title, id=view), VerticalScroll(can_focus=focus):
+        yield Static(id=f"{view}-text")
+
+
+def _remark(key: str, word: str) -> str:
+    """What a list of choices says of one of them."""
+    can = {"method": METHODS, "stage": STAGES}.get(key)
+    return "" if can is None or word in can else "can be planned, not trained yet"
+
+
+def _models() -> list[tuple[str, str]]:
+    """The models that are here, and those that `tuiwb models get` would bring."""
+    from tuiwb import models
+    from tuiwb.base import units
+
+    here = {model.name: model.parameters for model in models.installed()}
+    found = [(name, units.parameters(count) if count else "") for name, count in here.items()]
+    return found + [(one.name, "not here yet: Models brings it") for one in models.catalogue() if one.name not in here]
+
+
+def _datasets() -> list[tuple[str, str]]:
+    """Files of data in the working folder and one level below."""
+    folder = Path.cwd()
+    found: list[tuple[str, str]] = []
+    for pattern in ("*", "*/*"):
+        for path in sorted(folder.glob(pattern)):
+            if path.suffix.lower() in _DATA and len(found) < 200:
+                found.append((str(path.relative_to(folder)), ""))
+    return found

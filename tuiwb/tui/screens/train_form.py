@@ -1,0 +1,161 @@
+"""The form of the Train screen, derived from the recipe's own model: which keys it shows, and what it says of each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tuiwb.base.text import gate_line
+from tuiwb.recipe import DatasetEntry, Field, Recipe, field_docs, fields, to_plain
+from tuiwb.recipe.fields import choices_of, describe, types_at
+from tuiwb.resolve import Assessment
+
+# What most people set, in the order in which they think of it. Adapter keys are shown for the methods that have them.
+FIRST = (
+    "model_name_or_path", "datasets.0.path", "eval_fraction", "method", "lora_r", "lora_alpha", "max_length",
+    "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "num_train_epochs", "max_steps",
+    "name",
+)  # fmt: skip
+_ADAPTER = ("lora", "qlora", "dora")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the form: a key, or the heading of a group (`key` empty).
+
+    Attributes:
+        key: as `--set` takes it.
+        stated: what the recipe says; None where it leaves the key out.
+        chosen: the value in force when the recipe leaves it out, with `reason`; None where it does not apply.
+        wrong: the level of the worst finding on this key, or empty.
+    """
+
+    key: str
+    group: str = ""
+    unit: str = ""
+    stated: Any = None
+    chosen: Any = None
+    reason: str = ""
+    wrong: str = ""
+
+    @property
+    def value(self) -> Any:
+        return self.chosen if self.stated is None else self.stated
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the help pane says of a key."""
+
+    key: str
+    help: str
+    accepts: str
+    choices: tuple[str, ...]
+
+
+def lines(recipe: Recipe, assessment: Assessment | None, *, everything: bool, words: str = "") -> tuple[Line, ...]:
+    """The form's lines for a recipe.
+
+    Args:
+        assessment: of this recipe, for the chosen values and the findings; None while it is being made.
+        everything: all keys under their groups; otherwise those that matter first.
+        words: only keys whose name or help holds all of them.
+    """
+    stated = _flat(recipe)
+    resolved = _flat(assessment.resolved.recipe) if assessment else {}
+    wrong = _wrong(assessment)
+    groups = {field.key: field for field in all_fields(recipe)}
+    method = resolved.get("method", recipe.method)
+    keys = list(groups) if everything or words else [key for key in FIRST if _applies(key, method)]
+    wanted = words.lower().split()
+    found: list[Line] = []
+    group = ""
+    for key in keys:
+        field = groups[key]
+        if not all(word in f"{key} {field.help}".lower() for word in wanted):
+            continue
+        if everything and not words and field.group != group:
+            group = field.group
+            found.append(Line("", group))
+        reason = assessment.resolved.reasons.get(key, "") if assessment else ""
+        # What is resolved from a stated value (lora with 4 bits is qlora) is shown as it will run.
+        value = stated.get(key) if not reason else None
+        found.append(Line(key, field.group, field.unit, value, resolved.get(key), reason, wrong.get(key, "")))
+    return tuple(found)
+
+
+def all_fields(recipe: Recipe) -> list[Field]:
+    """Every key that can be edited as one line: datasets by their entries, and one more of each to add."""
+    found = []
+    for field in fields():
+        if field.key in ("datasets", "eval_datasets"):
+            for number in range(len(getattr(recipe, field.key) or ()) + 1):
+                new = number == len(getattr(recipe, field.key) or ())
+                names = ("path",) if new else DatasetEntry.__struct_fields__
+                found += [_nested(field, number, name) for name in names if name != "steps"]
+        elif field.key != "stages":
+            found.append(field)
+    return found
+
+
+def about(key: str) -> About:
+    """Help of a key, also of one inside a dataset entry."""
+    path = [int(step) if step.isdigit() else step for step in key.split(".")]
+    options = types_at(path)
+    plain = ".".join(step for step in key.split(".") if not step.isdigit())
+    return About(key, field_docs()[plain], describe(options), choices_of(options))
+
+
+def written(value: Any) -> str:
+    """A value as one types it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, (list, tuple)):
+        return ",".join(written(item) for item in value) if value else "[]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {written(item)}" for key, item in value.items()) + "}"
+    return str(value)
+
+
+def shown(line: Line) -> str:
+    """The value and its unit, on one line."""
+    if line.value is None:
+        return "–"
+    text = gate_line(written(line.value))
+    return f"{text} {line.unit}" if line.unit and not text.startswith("-") else text
+
+
+def _nested(field: Field, number: int, name: str) -> Field:
+    about_it = about(f"{field.key}.{number}.{name}")
+    return Field(about_it.key, field.group, about_it.help, "", "text", about_it.choices, about_it.accepts)
+
+
+def _applies(key: str, method: object) -> bool:
+    return not key.startswith("lora_") or method in _ADAPTER
+
+
+def _flat(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's values by the keys that `--set` takes."""
+    flat = to_plain(recipe)
+    for key, value in flat.pop("launch", {}).items():
+        flat[f"launch.{key}"] = value
+    for key in ("datasets", "eval_datasets"):
+        for number, entry in enumerate(flat.pop(key, ())):
+            flat |= {f"{key}.{number}.{name}": value for name, value in entry.items()}
+    return flat
+
+
+def _wrong(assessment: Assessment | None) -> dict[str, str]:
+    """The worst level of the findings on each key."""
+    found: dict[str, str] = {}
+    for check in assessment.checks if assessment else ():
+        key = check.key.replace("[", ".").replace("]", "")
+        if key in ("datasets", "eval_datasets"):
+            key += ".0"
+        if key.startswith(("datasets", "eval_datasets")) and not key.endswith(".path"):
+            key += ".path"
+        found.setdefault(key, check.level)
+    return found
