@@ -38,7 +38,9 @@ def console() -> "Console":
     """A rich console on stdout that parses no markup and guesses no highlights."""
     from rich.console import Console
 
-    return Console(markup=False, highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+    # A pipe has no width: a line of a table must stay one line there.
+    piped = not sys.stdout.isatty()
+    return Console(markup=False, highlight=False, emoji=False, soft_wrap=piped, width=10_000 if piped else None)
 
 
 def print_table(headers: list[str], rows: Iterable[Iterable[Any]], *, right: Iterable[int] = ()) -> None:

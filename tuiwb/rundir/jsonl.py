@@ -143,21 +143,30 @@ class JsonlTail:
         Args:
             max_bytes: stop after about so many bytes; `more` then says whether to call again.
         """
-        values: list[dict[str, Any]] = []
+        values = []
+        for line in self.read_lines(max_bytes):
+            if (value := decode(line)) is not None:
+                values.append(value)
+            elif line.strip():
+                self.skipped += 1
+        return values
+
+    def read_lines(self, max_bytes: int | None = None) -> list[bytes]:
+        """As `read`, but the lines as they stand in the file, for who has a faster parser and much to read."""
+        lines: list[bytes] = []
         try:
             status = self.path.stat()
-            known = (status.st_dev, status.st_ino)
-            if self._file == known and status.st_size == self.offset:
-                return values
+            if self._file == (status.st_dev, status.st_ino) and status.st_size == self.offset:
+                return lines
             with self.path.open("rb", buffering=0) as file:
-                self._check(file.fileno(), known, status.st_size)
-                self._consume(file.fileno(), values, max_bytes)
+                self._check(file.fileno())
+                self._consume(file.fileno(), lines, max_bytes)
         except FileNotFoundError:
             if self._file is not None:
                 self._restart(None)
         except OSError:
             pass  # a share that is away for a moment: the next call finds the same offset
-        return values
+        return lines
 
     @property
     def more(self) -> bool:
@@ -167,7 +176,9 @@ class JsonlTail:
         except OSError:
             return False
 
-    def _check(self, handle: int, known: tuple[int, int], size: int) -> None:
+    def _check(self, handle: int) -> None:
+        status = os.fstat(handle)
+        known, size = (status.st_dev, status.st_ino), status.st_size
         replaced = self._file is not None and self._file != known
         if not replaced and size >= self.offset:
             replaced = os.pread(handle, len(self._guard), self.offset - len(self._guard)) != self._guard
@@ -181,18 +192,14 @@ class JsonlTail:
         self._guard = b""
         self._file = known
 
-    def _consume(self, handle: int, values: list[dict[str, Any]], max_bytes: int | None) -> None:
+    def _consume(self, handle: int, lines: list[bytes], max_bytes: int | None) -> None:
         block = _BLOCK if max_bytes is None else min(_BLOCK, max_bytes)
         rest = b""
         while chunk := os.pread(handle, block, self.offset + len(rest)):
             rest += chunk
             end = rest.rfind(b"\n") + 1
             if end:
-                for line in rest[: end - 1].split(b"\n"):
-                    if (value := decode(line)) is not None:
-                        values.append(value)
-                    elif line.strip():
-                        self.skipped += 1
+                lines += rest[: end - 1].split(b"\n")
                 self.offset += end
                 self._guard = (self._guard + rest[max(0, end - _GUARD) : end])[-_GUARD:]
                 rest = rest[end:]
