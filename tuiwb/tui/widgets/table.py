@@ -210,7 +210,7 @@ class Table(ScrollView, can_focus=True):
 
     def widths(self) -> list[int]:
         """The cells of each column now; 0 for one that is not shown."""
-        room = self.size.width
+        room = self.scrollable_content_region.width  # without the scroll bar
         shown = [column.from_width <= room for column in self._columns]
         widths = [column.width if on else 0 for column, on in zip(self._columns, shown, strict=True)]
         gaps = max(sum(shown) - 1, 0) * 2
