@@ -67,10 +67,10 @@ class Table(ScrollView, can_focus=True):
     DEFAULT_CSS = """
     Table {
         height: 1fr; width: 1fr; background: transparent; scrollbar-size-vertical: 1; overflow-x: hidden;
-        & .table--head { color: $text-muted; text-style: bold; }
+        & .table--head { color: $foreground 60%; text-style: bold; }
         & .table--cursor { background: $block-cursor-background; color: $block-cursor-foreground; text-style: bold; }
         & .table--cursor-blurred { background: $block-cursor-blurred-background; color: $foreground; }
-        & .table--dim { color: $text-muted; }
+        & .table--dim { color: $foreground 60%; }
         & .table--good { color: $text-success; }
         & .table--warn { color: $text-warning; }
         & .table--bad { color: $text-error; }
