@@ -69,6 +69,7 @@ class GpuStatus:
         gpus: all of them, also those that CUDA_VISIBLE_DEVICES hides.
         problem: why there is none, or what is wrong with one: a sentence; empty when all is well.
         time: when it was taken (monotonic seconds).
+        asked: False before the first answer of a sampler.
     """
 
     gpus: tuple[Gpu, ...] = ()
@@ -76,6 +77,7 @@ class GpuStatus:
     driver: str | None = None
     cuda: str | None = None
     time: float = 0.0
+    asked: bool = True
 
 
 _last = GpuStatus(time=-1e9)
@@ -177,7 +179,7 @@ class GpuSampler:
 
     def __init__(self, every_s: float = 1.0, *, patience_s: float = TIMEOUT_S) -> None:
         self._every, self._patience = every_s, patience_s
-        self._status = GpuStatus(problem="asking the NVIDIA driver", time=time.monotonic())
+        self._status = GpuStatus(time=time.monotonic(), asked=False)
         self._process: subprocess.Popen[bytes] | None = None
         self._done = False
 

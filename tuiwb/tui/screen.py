@@ -226,6 +226,12 @@ class RoomScreen(JobHost, Screen[None]):
         self.opened()
         self.enter()
 
+    def on_descendant_focus(self) -> None:
+        self.refresh_hints()
+
+    def on_descendant_blur(self) -> None:
+        self.refresh_hints()
+
     def sync_workspace(self) -> None:
         """Tell the screen about the shared state unless it has seen it."""
         if self._is_open and self._seen is not self.workspace:

@@ -81,74 +81,88 @@ class Header(_Line):
 
     def render(self) -> Content:
         bench, width = self.bench, self.size.width
-        tight = width < 100
-        parts: list[tuple[str, str]] = [(" tuiwb ", "bold $accent")]
+        gap = " " if width < 100 else "  "
+        parts: list[tuple[str, str]] = [(" tuiwb" + gap, "bold $accent")]
         self._spots = []
         at = len(parts[0][0])
         for room in bench.rooms:
-            current = room.name == bench.current_room
             number = keys.shown((bench.keys_of(f"app.{room.name}") or [""])[0])
-            text = f" {number} {room.title} " if not tight else f"{number} {room.title} "
-            if current:
-                # The block is as wide as the others' text, so that the tabs do not move.
-                parts.append((text, "bold $block-cursor-foreground on $block-cursor-background"))
+            text = f"{number} {room.title}"
+            if room.name == bench.current_room:
+                parts.append((text, "bold reverse $accent"))
             else:
-                parts += [
-                    (text[: text.index(number)] + number, "dim"),
-                    (text[text.index(number) + len(number) :], "$foreground"),
-                ]
+                parts += [(f"{number} ", "dim"), (room.title, "$foreground")]
+            parts.append((gap, ""))
             self._spots.append((at, at + len(text), f"app.go('{room.name}')"))
-            at += len(text)
-        room_left = width - at - 2
-        status = gate_line(bench.status, max(min(room_left, 28), 0)) if room_left > 3 else ""
-        title = gate_line(bench.workspace.title, max(room_left - len(status) - 2, 0)) if room_left > 6 else ""
-        right = Content.assemble(
-            (title, "bold $foreground"), ("  " if title and status else "", ""), (status, "$success")
-        )
-        gap = max(width - at - right.cell_length - 1, 0)
-        return Content.assemble(*parts, " " * gap, right, " ")
+            at += len(text) + len(gap)
+        right = self._right(width - at - 1)
+        return Content.assemble(*parts, " " * max(width - at - right.cell_length - 1, 0), right, " ")
+
+    def _right(self, room: int) -> Content:
+        """The open recipe and what runs now, in at most `room` cells; what runs comes first."""
+        status = gate_line(self.bench.status, max(room, 0)) if room > 3 else ""
+        left = room - len(status) - 2
+        title = self.bench.workspace.title
+        if title:
+            shown = (gate_line(title, left) if left > 3 else "", "bold $foreground")
+        else:
+            open_key = keys.shown((self.bench.keys_of("app.open_recipe") or ["?"])[0])
+            shown = (f"{open_key} opens a recipe" if left > 20 else "", "dim")
+        return Content.assemble(shown, ("  " if shown[0] and status else "", ""), (status, "$text-success"))
 
 
 class Hints(_Line):
-    """The keys of this screen that matter now, then the global ones. A key that cannot be used is dim."""
+    """The keys of this screen that matter now, then the global ones. A key that cannot be used is dim; one that the
+    focused text field would take as text is left out."""
 
     def render(self) -> Content:
-        bench = self.bench
         screen = cast("RoomScreen", self.screen)
         width = self.size.width
-        own = [row for row in keys.rows(screen.ROOM) if row.footer]
-        general = [row for row in keys.GLOBAL if row.footer]
-        right, right_spots, right_width = self._pieces(general, None)
-        left, left_spots, _ = self._pieces(own, width - right_width - 1, screen)
-        gap = max(width - left.cell_length - right_width, 0)
-        shift = left.cell_length + gap
-        self._spots = left_spots + [(start + shift, end + shift, action) for start, end, action in right_spots]
-        del bench
-        return Content.assemble(left, " " * gap, right)
+        general, general_spots = self._pieces([row for row in keys.GLOBAL if row.footer], width)
+        own, spots = self._pieces(
+            [row for row in keys.rows(screen.ROOM) if row.footer], width - general.cell_length - 1
+        )
+        gap = max(width - own.cell_length - general.cell_length, 0)
+        shift = own.cell_length + gap
+        self._spots = spots + [(start + shift, end + shift, action) for start, end, action in general_spots]
+        return Content.assemble(own, " " * gap, general)
 
-    def _pieces(
-        self, rows: list[keys.Key], width: int | None, screen: "RoomScreen | None" = None
-    ) -> tuple[Content, list[_Spot], int]:
-        parts: list[tuple[str, str]] = []
-        spots = []
-        at = 0
-        for row in rows:
-            bound = self.bench.keys_of(row.id)
-            if not bound:
-                continue
-            key, label = keys.shown(bound[0]), f" {row.label} "
-            piece = f" {key}{label}"
-            if width is not None and at + len(piece) > width - 1:
+    def _pieces(self, rows: list[keys.Key], width: int) -> tuple[Content, list[_Spot]]:
+        """The hints of these rows, as many as go into `width` cells."""
+        screen = cast("RoomScreen", self.screen)
+        parts: list[tuple[str, str]] = [(" ", "")]
+        spots: list[_Spot] = []
+        at = 1
+        pieces = [(row, key) for row in rows if (key := self._key(row))]
+        if self._typing and rows and rows[0].where != keys.APP:
+            parts.append(("esc leaves the field  ", "dim"))
+            at += len(parts[-1][0])
+        for row, key in pieces:
+            if at + len(key) + len(row.label) + 3 > width and row.where != keys.APP:
                 parts.append(("…", "dim"))
-                at += 1
                 break
-            off = screen is not None and screen.reason(row.action) is not None
-            parts.append((f" {key}", "dim" if off else "bold $accent"))
-            parts.append((label, "dim" if off else "$foreground"))
-            target = "app" if row.where == keys.APP else "screen"
-            spots.append((at, at + len(piece), f"{target}.do('{row.action}')"))
-            at += len(piece)
-        return Content.assemble(*parts), spots, at
+            off = row.where != keys.APP and screen.is_open and screen.reason(row.action) is not None
+            parts += [
+                (f"{key} ", "dim" if off else "bold $accent"),
+                (f"{row.label}  ", "dim" if off else "$foreground"),
+            ]
+            end = at + len(key) + len(row.label) + 3
+            spots.append((at, end, f"{'app' if row.where == keys.APP else 'screen'}.do('{row.action}')"))
+            at = end
+        return Content.assemble(*parts), spots
+
+    @property
+    def _typing(self) -> bool:
+        focused = self.screen.focused
+        return focused is not None and focused.check_consume_key("a", "a")
+
+    def _key(self, row: keys.Key) -> str:
+        """The first key of a row that works now, as it is shown; empty when there is none."""
+        for key in self.bench.keys_of(row.id):
+            printable = keys.shown(key)
+            if not (self._typing and len(printable) == 1 and printable not in "⏎←→↑↓"):
+                return printable
+        return ""
 
 
 class TooSmall(Widget):

@@ -1,0 +1,225 @@
+"""The Runs screen on real runs: a light worker (tests/runs) under the real wrapper."""
+
+import math
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pilot import BenchPilot, bench
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "runs"))
+
+from run_tools import at_rest, at_step, light_job, state_of
+
+from tuiwb import rundir, runs
+from tuiwb.base import settings
+from tuiwb.rundir import MetricsWriter, RunDir
+from tuiwb.tui.watch import CurvesSeen, LogTail
+from tuiwb.tui.widgets.log_view import LogView
+
+SIZES = [(80, 24), (120, 40), (160, 50)]
+
+
+def finished_run(name: str = "tuned", *, steps: int = 60, state: str = "finished", **values: Any) -> RunDir:
+    """A run at rest, with metrics, events and output."""
+    run = RunDir(settings.runs_root() / rundir.new_run_id(name, "train"))
+    run.path.mkdir(parents=True)
+    started = time.time() - 500
+    rundir.write_job(run, {"kind": "train", "name": name, "created": started, "input": {}, "total_steps": 60})
+    machine = {"host": rundir.host_name(), "machine_id": rundir.machine_id(), "boot_id": rundir.boot_id()}
+    rundir.write_state(run, state, machine=machine, **values)
+    rundir.append_event(run, "launched", by="user")
+    writer = MetricsWriter(run.part(1, "sft").metrics_file)
+    for step in range(1, steps + 1):
+        line = {"current_steps": step, "total_steps": 60, "time": started + step, "total_tokens": 100 * step}
+        writer.write({**line, "loss": 3 * math.exp(-step / 20), "lr": 1e-4, "grad_norm": 1.0, "eval_loss": 2.0})
+    run.output_file.write_bytes(b"loading\n 10%|#   |\r 90%|### |\nthe last line \x1b[31mred\n")
+    return run
+
+
+async def selected(pilot: BenchPilot) -> None:
+    await pilot.until(lambda: pilot.of(CurvesSeen))
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_without_runs_the_screen_says_what_to_press(size: tuple[int, int]) -> None:
+    async with bench("runs", size=size) as pilot:
+        await pilot.until_text("There are no runs yet.")
+        assert "tuiwb train RECIPE" in pilot.text()
+        await pilot.press("s")
+        assert "No run is selected." in pilot.toasts()
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_finished_run_shows_state_values_and_curves(size: tuple[int, int]) -> None:
+    finished_run()
+    async with bench("runs", size=size) as pilot:
+        await pilot.until_text("learning rate")
+        text = pilot.text()
+        for wanted in ("tuned", "finished", "step 60 of 60", "100 %", "eval loss 2", "loss 0.149"):
+            assert wanted in text, wanted
+        assert re.search("[\u2801-\u28ff]{5}", text), "no braille"
+
+
+async def test_a_metric_is_on_the_screen_within_a_second() -> None:
+    run = runs.launch(light_job(steps=100_000, step_s=0.05))
+    try:
+        async with bench("runs", size=(100, 30)) as pilot:
+            await selected(pilot)
+            late = []
+            for _ in range(10):
+                seen = len(pilot.of(CurvesSeen))
+                await pilot.until(lambda seen=seen: len(pilot.of(CurvesSeen)) > seen)  # type: ignore[misc]
+                late.append(time.time() - float(pilot.of(CurvesSeen)[-1].last["time"]))
+            assert sorted(late)[-2] < 1.0, late
+            await pilot.until_text("● running")
+    finally:
+        runs.ask(run.run_id, "cancel")
+        at_rest(run)
+
+
+async def test_stop_saves_and_resume_goes_on() -> None:
+    run = runs.launch(light_job(steps=100_000, step_s=0.01))
+    at_step(run, 3)
+    async with bench("runs", size=(120, 40)) as pilot:
+        await pilot.until_text("● running")
+        await pilot.press("r")
+        assert any("is running already" in toast for toast in pilot.toasts())
+        await pilot.press("s")
+        await pilot.until(lambda: state_of(run) == "stopped")
+        await pilot.until_text("· stopped")
+        await pilot.press("s")
+        assert any("there is nothing to stop" in toast for toast in pilot.toasts())
+        await pilot.press("r")
+        await pilot.until_text("attempt 2")
+        await pilot.until_text("● running")
+        await pilot.press("x")
+        await pilot.until_text("What came after its last checkpoint is lost.")
+        await pilot.press("y")
+        await pilot.until(lambda: state_of(run) == "cancelled")
+        await pilot.until_text("cancelled")
+
+
+async def test_cancel_is_not_done_without_a_yes() -> None:
+    run = runs.launch(light_job(steps=100_000, step_s=0.01, save_every=1_000_000))
+    at_step(run, 2)
+    async with bench("runs", size=(100, 30)) as pilot:
+        await pilot.until_text("● running")
+        await pilot.press("x")
+        await pilot.until_text("all its work is lost")
+        await pilot.press("enter")  # the default is No
+        await pilot.until_text("● running")
+        assert state_of(run) == "running"
+        assert not rundir.all_requests(run)
+    runs.ask(run.run_id, "cancel")
+    at_rest(run)
+
+
+async def test_deleting_goes_to_the_trash_and_back() -> None:
+    run = finished_run("precious")
+    async with bench("runs", size=(100, 30)) as pilot:
+        await pilot.until_text("precious")
+        await pilot.press("D")
+        await pilot.until_text("Delete precious?")
+        await pilot.press("y")
+        await pilot.until_text("There are no runs yet.")
+        assert not run.path.exists()
+        await pilot.press("u")
+        await pilot.until_text("precious")
+        assert run.path.exists()
+
+
+async def test_the_pages_show_log_events_and_checkpoints() -> None:
+    finished_run()
+    async with bench("runs", size=(100, 30)) as pilot:
+        await selected(pilot)
+        await pilot.press("right_square_bracket")
+        await pilot.until_text("Host")
+        await pilot.until_text("GPUs")
+        await pilot.press("right_square_bracket")
+        await pilot.until_text("the last line ␛[31mred")
+        assert "90%|###" in pilot.text()
+        assert "10%|#" not in pilot.text()
+        await pilot.press("right_square_bracket")
+        await pilot.until_text("launched")
+        await pilot.press("right_square_bracket", "right_square_bracket")
+        await pilot.until_text("learning rate")
+
+
+async def test_smoothing_axis_scale_and_cursor() -> None:
+    finished_run()
+    async with bench("runs", size=(120, 40)) as pilot:
+        await pilot.until_text("learning rate")
+        await pilot.press("m")
+        await pilot.until_text("≈")
+        await pilot.press("a")
+        await pilot.until_text("100 – 6,000 tokens")
+        await pilot.press("l")
+        await pilot.until_text("tokens  log")
+        await pilot.press("left", "left", "left")
+        await pilot.until_text("at 5,")
+        assert re.search(r"loss 0\.1[67]", pilot.text())
+
+
+async def test_the_filter_leaves_the_runs_that_match() -> None:
+    finished_run("alpha")
+    finished_run("beta", state="failed", reason="the loss went away")
+    async with bench("runs", size=(120, 40)) as pilot:
+        await pilot.until_text("alpha")
+        await pilot.press("slash")
+        await pilot.enter("failed")
+        await pilot.press("enter")
+        await pilot.until(lambda: "alpha" not in pilot.text())
+        assert "beta" in pilot.text()
+        await pilot.until_text("the loss went away")
+
+
+async def test_the_selected_run_is_shared_and_remembered() -> None:
+    finished_run("alpha")
+    newer = finished_run("beta")
+    async with bench("runs", size=(120, 40)) as pilot:
+        await pilot.until(lambda: pilot.app.workspace.run_id is not None)
+        await pilot.press("j")
+        await pilot.until(lambda: pilot.app.workspace.run_id != newer.run_id)
+        chosen = pilot.app.workspace.run_id
+        await pilot.press("right_square_bracket", "q")
+    async with bench(size=(120, 40)) as pilot:
+        assert pilot.app.current_room == "runs"
+        await pilot.until(lambda: pilot.app.workspace.run_id == chosen)
+        assert pilot.room.page == "hardware"
+
+
+async def test_the_log_follows_its_end_until_the_user_scrolls_up() -> None:
+    run = finished_run()
+    async with bench("runs", size=(100, 30)) as pilot:
+        await selected(pilot)
+        await pilot.press("right_square_bracket", "right_square_bracket")
+        with run.output_file.open("ab") as log:
+            log.write(b"".join(b"line %d\n" % number for number in range(500)))
+        await pilot.until_text("line 499")
+        pilot.app.screen.query_one(LogView).focus()
+        await pilot.press("g")
+        await pilot.until_text("loading")
+        with run.output_file.open("ab") as log:
+            log.write(b"new\n")
+        view = pilot.app.screen.query_one(LogView)
+        await pilot.until(lambda: view.lines[-1] == "new")
+        assert "loading" in pilot.text()
+        await pilot.press("G")
+        await pilot.until_text("new")
+
+
+def test_a_log_that_was_cut_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "output.log"
+    tail = LogTail(file)
+    assert tail.read() == ([], False)
+    file.write_bytes(b"one\ntw")
+    assert tail.read() == (["one"], True)
+    with file.open("ab") as more:
+        more.write(b"o\nbad \xff\n")
+    assert tail.read() == (["two", "bad \N{REPLACEMENT CHARACTER}"], False)
+    file.write_bytes(b"x\n")
+    assert tail.read() == (["x"], True)

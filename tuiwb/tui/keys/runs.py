@@ -1,0 +1,26 @@
+"""The keys of the Runs screen."""
+
+from tuiwb.tui.keys import Key
+
+# fmt: off
+KEYS = (
+    Key("runs.stop", "s", "Stop", "Let the run save a checkpoint and end.", "The run"),
+    Key("runs.save", "w", "Save", "Let the run write a checkpoint now and go on.", "The run"),
+    Key("runs.pause", "p", "Pause", "Save and give the machine back; resume goes on.", "The run", footer=False),
+    Key("runs.cancel", "x", "Cancel", "End the run at once, without saving.", "The run"),
+    Key("runs.resume", "r", "Resume", "Go on from the newest whole checkpoint.", "The run"),
+    Key("runs.clone", "n", "Again", "Launch the same job as a new run.", "The run", footer=False),
+    Key("runs.delete", "D", "Delete", "Put the run into the trash.", "The run", footer=False),
+    Key("runs.restore", "u", "Undo delete", "Bring back the run that was deleted last.", "The run", footer=False),
+    Key("runs.chat", "t", "Talk", "Talk to what the run trained, on the Chat screen.", "The run"),
+    Key("runs.next_page", "]", "Page", "Curves, hardware, log, events, checkpoints.", "What is shown"),
+    Key("runs.previous_page", "[", "Page back", "The page before.", "What is shown", footer=False),
+    Key("runs.filter", "/", "Filter", "Only runs whose name, state or tags match.", "What is shown", footer=False),
+    Key("runs.axis", "a", "Axis", "Curves over steps, tokens or time.", "Curves", footer=False),
+    Key("runs.smooth", "m", "Smooth", "Smooth the curves more, and then not at all.", "Curves", footer=False),
+    Key("runs.log_scale", "l", "Log scale", "Logarithmic y axis, and back.", "Curves", footer=False),
+    Key("runs.cursor_left", "left,h", "Cursor left", "Read the values further back.", "Curves", footer=False),
+    Key("runs.cursor_right", "right", "Cursor right", "Read the values further on.", "Curves", footer=False),
+    Key("runs.more_charts", "+", "Other curves", "Show the next metrics.", "Curves", footer=False),
+)
+# fmt: on

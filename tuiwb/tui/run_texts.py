@@ -1,0 +1,264 @@
+"""A run in words and bars: what the Runs screen and the header write about it. Pure functions."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from textual.content import Content
+
+from tuiwb.base.text import gate_line
+from tuiwb.base.units import count, duration, gib, size
+from tuiwb.tui.widgets.braille import number
+from tuiwb.tui.widgets.table import Cell
+
+if TYPE_CHECKING:
+    from tuiwb.hardware import GpuStatus, HostSample
+    from tuiwb.monitor import Progress
+    from tuiwb.runs import CheckpointView, RunView
+
+TONES = {
+    "queued": "dim",
+    "starting": "accent",
+    "running": "good",
+    "saving": "good",
+    "stopping": "warn",
+    "paused": "warn",
+    "stopped": "",
+    "finished": "",
+    "failed": "bad",
+    "cancelled": "dim",
+    "interrupted": "bad",
+    "lost": "bad",
+}
+_MARKS = {
+    "running": "●",
+    "saving": "●",
+    "starting": "◐",
+    "stopping": "◐",
+    "queued": "○",
+    "paused": "‖",
+    "finished": "✓",
+}
+_COLOURS = {"good": "$text-success", "warn": "$text-warning", "bad": "$text-error", "accent": "$text-accent"}
+
+
+def title(view: "RunView") -> str:
+    """The name that people gave it, or its id."""
+    return view.name or view.run_id
+
+
+def mark(state: str) -> str:
+    """A sign for a state, of one cell."""
+    return _MARKS.get(state, "✗" if TONES.get(state) == "bad" else "·")
+
+
+def row(view: "RunView", now: float) -> tuple[Cell, ...]:
+    """The run in the list: name, state, steps, loss, age."""
+    loss = view.metrics.get("loss")
+    steps = "" if view.step is None else f"{view.step}/{view.total_steps}" if view.total_steps else str(view.step)
+    return (
+        (mark(view.state), TONES.get(view.state, "")),
+        title(view),
+        (view.state, TONES.get(view.state, "")),
+        steps,
+        number(loss) if isinstance(loss, int | float) else "",
+        (age(now - view.created), "dim"),
+    )
+
+
+def age(seconds: float) -> str:
+    """Roughly how long ago, in four cells: `12 s`, `5 m`, `3 h`, `2 d`."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def bar(fraction: float, width: int) -> str:
+    """A bar of `width` cells, in eighths."""
+    eighths = round(min(max(fraction, 0.0), 1.0) * width * 8)
+    full, part = divmod(eighths, 8)
+    return ("█" * full + (" ▏▎▍▌▋▊▉"[part] if part else "")).ljust(width, "░")
+
+
+def summary(view: "RunView", progress: "Progress | None", last: Mapping[str, Any], width: int) -> Content:
+    """What is said above the pages: state, how far, how long, and why."""
+    colour = _COLOURS.get(TONES.get(view.state, ""), "$foreground")
+    lines = [
+        Content.assemble(
+            (gate_line(title(view), max(width // 2, 10)), "bold"),
+            (f"  {mark(view.state)} {view.state}", f"bold {colour}"),
+            (f"  {_place(view)}", "dim"),
+        )
+    ]
+    if progress is not None or view.step is not None:
+        lines.append(_how_far(view, progress, width))
+    if values := _values(last):
+        lines.append(values)
+    if view.reason:
+        lines.append(Content.styled(gate_line(view.reason, width), colour))
+    return Content("\n").join(lines)
+
+
+def _place(view: "RunView") -> str:
+    words = [view.kind, view.part]
+    if view.phase and view.active:
+        words.append(view.phase)
+    if view.attempt > 1:
+        words.append(f"attempt {view.attempt}")
+    if view.supervised is None:
+        words.append(f"on {view.host}")
+    return " · ".join(gate_line(word) for word in words if word)
+
+
+def _how_far(view: "RunView", progress: "Progress | None", width: int) -> Content:
+    step, total = view.step or 0, view.total_steps
+    parts: list[tuple[str, str]] = []
+    if total:
+        parts += [
+            (bar(step / total, min(max(width // 4, 8), 30)), "$primary"),
+            (f" {100 * step / total:3.0f} % ", "bold"),
+        ]
+    parts.append((f" step {count(step)}" + (f" of {count(total)}" if total else ""), ""))
+    if progress is not None and view.active:
+        if progress.remaining_s is not None:
+            parts.append((f"  {duration(progress.remaining_s)} left", ""))
+        if progress.tokens_per_s:
+            parts.append((f"  {progress.tokens_per_s:,.0f} tokens/s", "dim"))
+    return Content.assemble(*parts)
+
+
+def _values(last: Mapping[str, Any]) -> Content:
+    parts: list[tuple[str, str]] = []
+    for name, label in (
+        ("loss", "loss"),
+        ("eval_loss", "eval"),
+        ("lr", "lr"),
+        ("grad_norm", "grad"),
+        ("epoch", "epoch"),
+    ):
+        value = last.get(name)
+        if isinstance(value, int | float):
+            parts += [(f"{label} ", "dim"), (f"{number(value)}  ", "")]
+    return Content.assemble(*parts) if parts else Content("")
+
+
+def event_row(event: Mapping[str, Any], start: float) -> tuple[Cell, ...]:
+    """An event: when (since the launch), what, by whom, and the rest."""
+    when = event.get("time")
+    rest = ", ".join(
+        f"{name} {value}"
+        for name, value in event.items()
+        if name not in ("time", "event", "by") and value not in (None, "")
+    )
+    tone = "bad" if event.get("event") in ("failed", "alarm", "lost") else ""
+    return (
+        (f"+{duration(max(when - start, 0))}" if isinstance(when, int | float) else "", "dim"),
+        (str(event.get("event", "")), tone),
+        (str(event.get("by", "")), "dim"),
+        rest,
+    )
+
+
+def hardware(gpus: "GpuStatus", host: "HostSample", samples: Sequence[Mapping[str, Any]], width: int) -> Content:
+    """The machine: every GPU with its memory and power, or that there is none; processors, memory, this run's share."""
+    wide = min(max(width - 46, 10), 40)
+    lines = [Content.styled("GPUs", "bold $accent")]
+    for gpu in gpus.gpus:
+        used = gpu.memory_used / gpu.memory_total if gpu.memory_total else 0.0
+        lines.append(
+            Content.assemble(
+                (f"{gpu.index} {gate_line(gpu.name, 30)}", "bold"), ("" if gpu.visible else "  hidden", "dim")
+            )
+        )
+        lines.append(_meter("memory", used, f"{gib(gpu.memory_used)} of {gib(gpu.memory_total)}", wide))
+        if gpu.utilisation is not None:
+            lines.append(_meter("busy", gpu.utilisation / 100, f"{gpu.utilisation} %", wide))
+        if gpu.power_w is not None:
+            limit = gpu.power_limit_w or gpu.power_w
+            heat = "" if gpu.temperature_c is None else f"  {gpu.temperature_c} °C"
+            lines.append(
+                _meter("power", gpu.power_w / limit if limit else 0, f"{gpu.power_w:.0f} of {limit:.0f} W{heat}", wide)
+            )
+    if not gpus.asked:
+        lines.append(Content.styled("Asking the NVIDIA driver…", "dim"))
+    elif not gpus.gpus:
+        lines.append(Content(f"None: {gate_line(gpus.problem)}."))
+    elif gpus.problem:
+        lines.append(Content.styled(gate_line(gpus.problem), "$text-error"))
+    lines += [Content(""), Content.styled("Host", "bold $accent")]
+    lines.append(
+        _meter(
+            "processors",
+            host.cpu_percent / 100,
+            f"{host.cpu_percent:.0f} % of {len(host.cpu_percents)}, load {host.load_1m:.1f}",
+            wide,
+        )
+    )
+    lines.append(
+        _meter(
+            "memory", host.memory_used / host.memory_total, f"{gib(host.memory_used)} of {gib(host.memory_total)}", wide
+        )
+    )
+    if host.swap_used:
+        lines.append(
+            Content.styled(
+                f"{'swap':<11} {size(host.swap_used)} in use: training that swaps is very slow", "$text-warning"
+            )
+        )
+    if samples:
+        run, now = [], samples[-1]
+        if isinstance(cpu := now.get("run_cpu"), int | float):
+            run.append(f"{cpu / 100:.1f} processors")
+        if isinstance(memory := now.get("run_memory"), int | float):
+            run.append(gib(memory))
+        if isinstance(free := now.get("disk_free"), int | float):
+            run.append(f"{size(free)} free on its disk")
+        lines += [Content(""), Content.styled("This run", "bold $accent"), Content(", ".join(run))]
+    return Content("\n").join(lines)
+
+
+def _meter(label: str, fraction: float, text: str, width: int) -> Content:
+    tone = "$text-error" if fraction > 0.97 else "$text-warning" if fraction > 0.9 else "$primary"
+    return Content.assemble((f"{label:<11} ", "dim"), (bar(fraction, width), tone), f" {text}")
+
+
+def status(views: Sequence["RunView"]) -> str:
+    """For the right of the header: the run that is under way, or how many are."""
+    active = [view for view in views if view.active]
+    if not active:
+        return ""
+    if len(active) > 1:
+        return f"● {len(active)} runs"
+    view = active[0]
+    percent = f" {100 * view.step / view.total_steps:.0f} %" if view.step is not None and view.total_steps else ""
+    return f"{mark(view.state)} {view.state}{percent}"
+
+
+def checkpoint_row(found: "CheckpointView") -> tuple[Cell, ...]:
+    """A checkpoint: step, size, whether it is whole, where."""
+    state = (
+        ("whole" if found.resumable else "weights only", "good") if found.valid else (found.problem or "broken", "bad")
+    )
+    return ("" if found.step is None else count(found.step), size(found.bytes), state, (found.path, "dim"))
+
+
+def reason(view: "RunView", action: str, has_curves: bool) -> str | None:
+    """Why `action` of the Runs screen cannot be done to this run now; None when it can."""
+    name, state = title(view), view.state
+    if action in ("axis", "smooth", "log_scale", "cursor_left", "cursor_right", "more_charts"):
+        return None if has_curves else "This run has logged no metrics yet."
+    if action == "chat":
+        return None if view.kind == "train" else f"{name} is a run of kind {view.kind}: there is nobody to talk to."
+    if action == "clone":
+        return None
+    if view.supervised is None:
+        return f"{name} runs on {view.host}: ask there."
+    if action in ("save", "stop", "pause", "cancel"):
+        return None if view.active else f"{name} is {state}: there is nothing to {action}."
+    if action == "resume":
+        if state == "finished":
+            return f"{name} has finished: there is nothing to go on with."
+        return f"{name} is {state} already." if view.active else None
+    if action == "delete":
+        return f"{name} is {state}: stop or cancel it first." if view.active else None
+    return None

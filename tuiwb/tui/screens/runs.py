@@ -1,0 +1,403 @@
+"""The Runs screen: all runs, and everything about the one that is selected."""
+
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widgets import Static
+
+from tuiwb.monitor import AXES
+from tuiwb.tui import run_texts
+from tuiwb.tui.screen import RoomScreen
+from tuiwb.tui.watch import CurvesSeen, DetailSeen, HardwareSeen, LogSeen, RunsSeen, Wanted, Watch
+from tuiwb.tui.widgets.charts import Charts
+from tuiwb.tui.widgets.frame import Empty, Pane
+from tuiwb.tui.widgets.log_view import LogView
+from tuiwb.tui.widgets.table import Column, Table
+
+if TYPE_CHECKING:
+    from tuiwb.runs import RunView
+
+PAGES = ("curves", "hardware", "log", "events", "checkpoints")
+HALF_LIVES = (0.0, 3.0, 10.0, 30.0, 100.0)
+"""Of the smoothing, in steps."""
+
+
+class RunsScreen(RoomScreen):
+    ROOM: ClassVar[str] = "runs"
+    AUTO_FOCUS = "#runs"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.views: tuple[RunView, ...] = ()
+        self._seen_runs = False
+        self._filter = ""
+        self._detail: DetailSeen | None = None
+        self._curves: CurvesSeen | None = None
+        self._samples: list[dict[str, Any]] = []
+        self.page = PAGES[0]
+        self._watch = Watch(self.post_message, Wanted())
+
+    def compose_body(self) -> ComposeResult:
+        yield Empty("Looking for runs…", id="none")
+        with Horizontal(id="all"):
+            yield Pane(
+                Table(
+                    Column("", 1),
+                    Column("run", 12, flex=1),
+                    Column("state", 11, from_width=30),
+                    Column("step", 9, right=True, from_width=44),
+                    Column("loss", 7, right=True, from_width=44),
+                    Column("age", 4, right=True),
+                    id="runs",
+                ),
+                title="Runs",
+                id="list",
+            )
+            with Pane(id="detail"):
+                yield Static(id="summary")
+                yield Charts(id="curves", classes="page")
+                yield Static(id="hardware", classes="page")
+                yield LogView(id="log", classes="page")
+                yield Table(
+                    Column("when", 9, right=True), Column("event", 14), Column("by", 8), Column("", 20, flex=1),
+                    id="events", classes="page",
+                )  # fmt: skip
+                yield Table(
+                    Column("step", 8, right=True), Column("size", 9, right=True), Column("state", 20, flex=1),
+                    Column("where", 24, flex=2, from_width=70), id="checkpoints", classes="page",
+                )  # fmt: skip
+
+    # Coming and going
+
+    def opened(self) -> None:
+        self._show_page()
+
+    def shown(self) -> None:
+        self._watch.want(refresh_s=self.bench.settings.screen.refresh_s)
+        self._watch.hurry()
+        self.start("watch runs", self._watch.work, lambda _: None)
+
+    def layout_state(self) -> dict[str, Any]:
+        wanted = self._watch.wanted
+        return {
+            "page": self.page,
+            "axis": wanted.axis,
+            "half_life": wanted.half_life,
+            "log_scale": self._charts.log_scale,
+        }
+
+    def restore_layout(self, state: dict[str, Any]) -> None:
+        if state.get("page") in PAGES:
+            self.page = state["page"]
+        if state.get("axis") in AXES:
+            self._watch.want(axis=state["axis"])
+        if state.get("half_life") in HALF_LIVES:
+            self._watch.want(half_life=state["half_life"])
+        self._charts.log_scale = bool(state.get("log_scale"))
+
+    def show_workspace(self, workspace: Any) -> None:
+        """Another screen may have launched or chosen a run."""
+        if workspace.run_id and workspace.run_id != self._watch.wanted.run_id:
+            self._watch.hurry()
+            self._select(workspace.run_id)
+
+    # What the thread saw
+
+    def on_runs_seen(self, message: RunsSeen) -> None:
+        self.views, self._seen_runs = message.runs, True
+        self.bench.status = run_texts.status(message.runs)
+        self._list()
+
+    def on_detail_seen(self, message: DetailSeen) -> None:
+        if message.view.run_id == self._watch.wanted.run_id:
+            self._detail = message
+            self._summary()
+            self._tables()
+            self.refresh_hints()
+
+    def on_curves_seen(self, message: CurvesSeen) -> None:
+        if message.run_id == self._watch.wanted.run_id:
+            self._curves = message
+            self._summary()
+            self._draw()
+
+    def on_log_seen(self, message: LogSeen) -> None:
+        if message.run_id == self._watch.wanted.run_id:
+            log = self.query_one("#log", LogView)
+            if message.fresh:
+                log.clear()
+            log.add(message.lines)
+
+    def on_hardware_seen(self, message: HardwareSeen) -> None:
+        panel = self.query_one("#hardware", Static)
+        panel.update(run_texts.hardware(message.gpus, message.host, message.samples, panel.content_size.width))
+
+    # Drawing
+
+    @property
+    def _listed(self) -> list["RunView"]:
+        words = self._filter.lower().split()
+        return [
+            view
+            for view in self.views
+            if all(
+                word in " ".join((view.run_id, view.name, view.state, view.kind, *view.tags)).lower() for word in words
+            )
+        ]
+
+    def _list(self) -> None:
+        listed = self._listed
+        self.set_class(not self.views, "-none")
+        self.query_one("#none", Empty).say(
+            "There are no runs yet.", "3: choose a recipe and launch it   ·   or type: tuiwb train RECIPE"
+        )
+        now = time.time()
+        table = self.query_one("#runs", Table)
+        wanted = self._watch.wanted.run_id
+        at = next((position for position, view in enumerate(listed) if view.run_id == wanted), None)
+        table.fill(len(listed), lambda position: run_texts.row(listed[position], now), cursor=at)
+        pane = self.query_one("#list", Pane)
+        pane.border_subtitle = Content(f"/{self._filter}  {len(listed)} of {len(self.views)}" if self._filter else "")
+        if at is None and listed:
+            self._select(listed[table.cursor].run_id)
+        self._summary()
+        self.refresh_hints()
+
+    def _select(self, run_id: str) -> None:
+        if run_id == self._watch.wanted.run_id:
+            return
+        self._detail = self._curves = None
+        self._charts.forget_cursor()
+        self._watch.want(run_id=run_id)
+        self.bench.keeper.select_run(run_id)
+        self.query_one("#log", LogView).clear()
+        self._summary()
+        self._draw()
+        self._tables()
+
+    @property
+    def current(self) -> "RunView | None":
+        """The selected run."""
+        if self._detail is not None:
+            listed = next((view for view in self.views if view.run_id == self._detail.view.run_id), None)
+            # The list is looked at more often; only the detail has checkpoints.
+            return listed or self._detail.view
+        return next((view for view in self.views if view.run_id == self._watch.wanted.run_id), None)
+
+    @property
+    def _chosen(self) -> "RunView":
+        """As `current`, for an action, which `reason` lets happen only with one."""
+        assert self.current is not None
+        return self.current
+
+    def _summary(self) -> None:
+        panel, view = self.query_one("#summary", Static), self.current
+        if view is None:
+            panel.update("")
+            return
+        curves = self._curves
+        width = max(panel.content_size.width, 40)
+        panel.update(
+            run_texts.summary(view, curves.progress if curves else None, curves.last if curves else view.metrics, width)
+        )
+
+    def _tables(self) -> None:
+        detail = self._detail
+        events_, checkpoints = (detail.events, detail.view.checkpoints) if detail else ((), ())
+        start = detail.view.created if detail else 0.0
+        log = self.query_one("#events", Table)
+        at_end = log.cursor >= log.row_count - 1
+        log.fill(
+            len(events_),
+            lambda at: run_texts.event_row(events_[at], start),
+            cursor=len(events_) - 1 if at_end else None,
+        )
+        self.query_one("#checkpoints", Table).fill(
+            len(checkpoints), lambda at: run_texts.checkpoint_row(checkpoints[-1 - at])
+        )
+
+    def _draw(self) -> None:
+        self._charts.show(self._curves.curves if self._curves else ())
+        self._after_drawing()
+
+    def _after_drawing(self) -> None:
+        self._watch.want(columns=self._charts.columns)
+        hidden = self._charts.hidden if self.page == "curves" else 0
+        note = f"+ {hidden} more curves" if hidden > 0 else ""
+        self.query_one("#detail", Pane).border_subtitle = Content(note)
+
+    @property
+    def _charts(self) -> Charts:
+        return self.query_one("#curves", Charts)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.call_after_refresh(self._resized)
+
+    def _resized(self) -> None:
+        if self.is_open:
+            self._summary()
+            self._after_drawing()
+
+    def _show_page(self) -> None:
+        for name in PAGES:
+            self.query_one(f"#{name}").display = name == self.page
+        parts: list[tuple[str, str]] = []
+        for name in PAGES:
+            parts.append((f" {name.capitalize()} ", "reverse bold" if name == self.page else "dim"))
+        self.query_one("#detail", Pane).border_title = Content.assemble(*parts)
+        self._watch.want(hardware=self.page == "hardware")
+        self.call_after_refresh(self._resized)
+
+    # What the user does
+
+    def on_table_moved(self, event: Table.Moved) -> None:
+        if event.table.id == "runs" and event.row < len(listed := self._listed):
+            self._select(listed[event.row].run_id)
+
+    def on_table_chosen(self, event: Table.Chosen) -> None:
+        if event.table.id == "runs":
+            self._focus_page()
+
+    def _focus_page(self) -> None:
+        page = self.query_one(f"#{self.page}")
+        if page.focusable:
+            page.focus()
+
+    def reason(self, action: str) -> str | None:
+        if action in ("filter", "restore", "next_page", "previous_page"):
+            return None
+        view = self.current
+        if view is None:
+            return "No run is selected."
+        return run_texts.reason(view, action, bool(self._curves and self._curves.curves))
+
+    def _do(self, what: str, said: str, work: Any) -> None:
+        """Ask something of the run, in a thread."""
+
+        def done(_: object) -> None:
+            self.app.notify(said)
+            self._watch.hurry()
+
+        self.start(what, lambda _: work(), done, keep=True)
+
+    def _ask(self, verb: Any, said: str) -> None:
+        from tuiwb import runs
+
+        view = self._chosen
+        self._do(f"{verb} {view.run_id}", said, lambda: runs.ask(view.run_id, verb))
+
+    def action_save(self) -> None:
+        self._ask("save", "It will save at the end of this step.")
+
+    def action_stop(self) -> None:
+        self._ask("stop", "It will save at the end of this step and stop.")
+
+    def action_pause(self) -> None:
+        self._ask("pause", "It will save at the end of this step and pause.")
+
+    def action_cancel(self) -> None:
+        view = self._chosen
+        saved = view.step is not None and any(
+            each.valid for each in (self._detail.view.checkpoints if self._detail else ())
+        )
+        detail = (
+            "What came after its last checkpoint is lost." if saved else "It has no checkpoint: all its work is lost."
+        )
+        self.confirm(
+            f"Cancel {run_texts.title(view)}?",
+            lambda: self._ask("cancel", "It is being ended."),
+            detail=detail,
+            yes="Cancel it",
+        )
+
+    def action_resume(self) -> None:
+        from tuiwb import runs
+
+        view = self._chosen
+        self._do(f"resume {view.run_id}", "It goes on.", lambda: runs.resume(view.run_id))
+
+    def action_clone(self) -> None:
+        from tuiwb import runs
+
+        view = self._chosen
+        self._do(f"clone {view.run_id}", "A new run of the same job is starting.", lambda: runs.clone(view.run_id))
+
+    def action_delete(self) -> None:
+        from tuiwb import runs
+
+        view = self._chosen
+        self.confirm(
+            f"Delete {run_texts.title(view)}?",
+            lambda: self._do(
+                f"delete {view.run_id}", "It is in the trash; u brings it back.", lambda: runs.delete(view.run_id)
+            ),
+            detail="It goes to the trash, from where it can be brought back.",
+            yes="Delete",
+        )
+
+    def action_restore(self) -> None:
+        from tuiwb import runs
+
+        self._do("restore", "It is back.", lambda: runs.restore("last"))
+
+    def action_chat(self) -> None:
+        view = self._chosen
+        self.bench.keeper.select_run(view.run_id)
+        self.bench.go("chat")
+
+    def action_next_page(self) -> None:
+        self._turn(1)
+
+    def action_previous_page(self) -> None:
+        self._turn(-1)
+
+    def _turn(self, by: int) -> None:
+        inside = self.focused is not None and self.focused.has_class("page")
+        self.page = PAGES[(PAGES.index(self.page) + by) % len(PAGES)]
+        self._show_page()
+        if inside:
+            self._focus_page()
+
+    def action_filter(self) -> None:
+        def take(text: str) -> None:
+            self._filter = text.strip()
+            self._list()
+
+        self.ask(
+            "Filter the runs",
+            take,
+            value=self._filter,
+            hint="words in its name, id, state, kind or tags; empty shows all",
+        )
+
+    def action_axis(self) -> None:
+        axis = AXES[(AXES.index(self._watch.wanted.axis) + 1) % len(AXES)]
+        self._charts.forget_cursor()
+        self._watch.want(axis=axis)
+
+    def action_smooth(self) -> None:
+        half = HALF_LIVES[(HALF_LIVES.index(self._watch.wanted.half_life) + 1) % len(HALF_LIVES)]
+        self._watch.want(half_life=half)
+        self.app.notify(f"smoothed: half-life {half:.0f} steps" if half else "not smoothed", timeout=2)
+
+    def action_log_scale(self) -> None:
+        self._charts.log_scale = not self._charts.log_scale
+        self._charts.draw()
+
+    def action_cursor_left(self) -> None:
+        self._charts.move_cursor(-1)
+
+    def action_cursor_right(self) -> None:
+        self._charts.move_cursor(1)
+
+    def action_more_charts(self) -> None:
+        self._charts.rotate()
+
+    def copyable(self) -> str:
+        if self.page == "log" and self.focused is not None and self.focused.id == "log":
+            return "\n".join(self.query_one("#log", LogView).lines)
+        return str(self.current.run.path) if self.current else ""

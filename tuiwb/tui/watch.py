@@ -1,0 +1,273 @@
+"""Watching runs from a thread: the list of all, and everything about the one that is selected.
+
+The thread reads files by offset a few times a second, which costs microseconds while nothing changes, and posts frozen
+results; it touches no widget. What the screen wants is one frozen object that the screen replaces.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textual.message import Message
+
+from tuiwb.base.tasks import Task
+from tuiwb.monitor import Axis, Curve, Progress, RunMetrics, curve, progress
+
+if TYPE_CHECKING:
+    from tuiwb.hardware import GpuSampler, GpuStatus, HostSample
+    from tuiwb.rundir import RunDir
+    from tuiwb.runs import RunView
+
+PERIOD_S = 0.25
+"""Between two looks at the selected run: a metric is on the screen well within a second."""
+_LOG_START = 256 * 1024
+_DETAILS_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the screen shows.
+
+    Args:
+        run_id: the selected run.
+        axis, half_life, columns: of the curves; see `monitor.curve`.
+        refresh_s: between two scans of all runs.
+        hardware: the hardware is shown.
+    """
+
+    run_id: str | None = None
+    axis: Axis = "step"
+    half_life: float = 0.0
+    columns: int = 200
+    refresh_s: float = 1.0
+    hardware: bool = False
+
+
+class _Latest(Message, bubble=False):
+    """One that makes those of its type before it superfluous."""
+
+    def can_replace(self, message: Message) -> bool:
+        return type(message) is type(self)
+
+
+@dataclass
+class RunsSeen(_Latest):
+    """All runs, newest first."""
+
+    runs: "tuple[RunView, ...]"
+
+
+@dataclass
+class DetailSeen(_Latest):
+    """The selected run with its checkpoints and its events, oldest first."""
+
+    view: "RunView"
+    events: tuple[dict[str, Any], ...]
+
+
+@dataclass
+class CurvesSeen(_Latest):
+    """The metrics of the selected run's newest part. `progress` is None without any."""
+
+    run_id: str
+    part: str
+    curves: tuple[Curve, ...]
+    progress: Progress | None
+    last: dict[str, Any]
+
+
+@dataclass
+class LogSeen(Message, bubble=False):
+    """New lines of the worker's output; `fresh` when they replace what was shown."""
+
+    run_id: str
+    lines: tuple[str, ...]
+    fresh: bool
+
+
+@dataclass
+class HardwareSeen(_Latest):
+    """What the machine does now."""
+
+    gpus: "GpuStatus"
+    host: "HostSample"
+    samples: tuple[dict[str, Any], ...]
+
+
+class Watch:
+    """The work of the thread. `want` is called by the screen; all else runs in the thread."""
+
+    def __init__(self, post: Callable[[Message], object], wanted: Wanted) -> None:
+        self._post = post
+        self._wanted = wanted
+        self._wake = threading.Event()
+        self._run: _OneRun | None = None
+        self._listed: tuple[Any, ...] | None = None
+        self._scanned = -1e9
+        self._looked = -1e9
+
+    @property
+    def wanted(self) -> Wanted:
+        return self._wanted
+
+    def want(self, **changes: Any) -> None:
+        """Show something else; the thread hears of it at once."""
+        changed = replace(self._wanted, **changes)
+        if changed != self._wanted:
+            self._wanted = changed
+            self._wake.set()
+
+    def hurry(self) -> None:
+        """Look again now: something was done to a run."""
+        self._scanned = self._looked = -1e9
+        self._wake.set()
+
+    def work(self, task: Task) -> None:
+        """Until the task is cancelled."""
+        from tuiwb import hardware
+
+        host = hardware.HostSampler()
+        sampler: GpuSampler | None = None
+        try:
+            while not task.cancelled:
+                wanted = self._wanted
+                self._scan(wanted)
+                self._follow(wanted)
+                if wanted.hardware and time.monotonic() - self._looked >= wanted.refresh_s:
+                    self._looked = time.monotonic()
+                    if sampler is None:
+                        sampler = hardware.GpuSampler(wanted.refresh_s).__enter__()
+                    samples = self._run.samples() if self._run else ()
+                    self._post(HardwareSeen(sampler.latest(), host.sample(), samples))
+                self._wake.wait(PERIOD_S)
+                self._wake.clear()
+        finally:
+            if sampler is not None:
+                sampler.__exit__(None, None, None)
+
+    def _scan(self, wanted: Wanted) -> None:
+        if time.monotonic() - self._scanned < wanted.refresh_s:
+            return
+        from tuiwb import runs
+
+        found = tuple(runs.scan())
+        self._scanned = time.monotonic()
+        if found != self._listed:
+            self._listed = found
+            self._post(RunsSeen(found))
+
+    def _follow(self, wanted: Wanted) -> None:
+        if wanted.run_id is None:
+            self._run = None
+            return
+        if self._run is None or self._run.run.run_id != wanted.run_id:
+            found = next((view.run for view in self._listed or () if view.run_id == wanted.run_id), None)
+            if found is None:
+                return
+            self._run = _OneRun(found)
+        for message in self._run.news(wanted):
+            self._post(message)
+
+
+class _OneRun:
+    """Reads one run."""
+
+    def __init__(self, run: "RunDir") -> None:
+        self.run = run
+        self._metrics = RunMetrics(run)
+        self._log = LogTail(run.output_file)
+        self._drawn: tuple[Any, ...] = ()
+        self._detailed = -1e9
+        self._files: tuple[int, ...] = ()
+
+    def news(self, wanted: Wanted) -> list[Message]:
+        """What changed since the last call."""
+        messages: list[Message] = []
+        read = self._metrics.read()
+        how = (wanted.axis, wanted.half_life, wanted.columns)
+        if read or how != self._drawn:
+            self._drawn = how
+            messages.append(self._curves(wanted))
+        lines, fresh = self._log.read()
+        if lines or fresh:
+            messages.append(LogSeen(self.run.run_id, tuple(lines), fresh))
+        files = tuple(_stamp(path) for path in (self.run.state_file, self.run.events_file, self.run.beat_file))
+        if files[:2] != self._files[:2] or (files != self._files and time.monotonic() - self._detailed >= _DETAILS_S):
+            self._files, self._detailed = files, time.monotonic()
+            messages += self._detail()
+        return messages
+
+    def samples(self) -> tuple[dict[str, Any], ...]:
+        """The newest look of the wrapper at the run's processes."""
+        from tuiwb import rundir
+
+        return tuple(rundir.last_lines(self.run.samples_file, 1))
+
+    def _curves(self, wanted: Wanted) -> Message:
+        part = self._metrics.current
+        if part is None:
+            return CurvesSeen(self.run.run_id, "", (), None, {})
+        # One x axis for all charts, so that the cursor means the same in each.
+        axes = [series.xs[wanted.axis] for series in part.series.values() if series.values]
+        start, end = min((xs[0] for xs in axes), default=0.0), max((xs[-1] for xs in axes), default=1.0)
+        curves = tuple(
+            curve(
+                series,
+                columns=wanted.columns,
+                axis=wanted.axis,
+                half_life=0.0 if series.name == "lr" else wanted.half_life,  # a schedule has no noise
+                window=(start, end),
+            )
+            for series in part.series.values()
+        )
+        return CurvesSeen(self.run.run_id, part.part.path.name, curves, progress(part), part.last)
+
+    def _detail(self) -> list[Message]:
+        from tuiwb import rundir, runs
+
+        if not self.run.existing():
+            return []
+        return [DetailSeen(runs.view(self.run), tuple(rundir.read_events(self.run)))]
+
+
+class LogTail:
+    """Follows a text file by offset; a torn last line waits for its end, and a progress bar's carriage returns leave
+    its last state."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = -1
+        self._rest = b""
+
+    def read(self) -> tuple[list[str], bool]:
+        """New lines, and whether they replace what was read before."""
+        try:
+            size = self._path.stat().st_size
+            if size == self._offset:
+                return [], False
+            fresh = self._offset < 0 or size < self._offset
+            if fresh:
+                self._offset, self._rest = max(size - _LOG_START, 0), b""
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read(4 * _LOG_START)
+        except OSError:
+            return [], False
+        self._offset += len(data)
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        return [_shown(line) for line in whole], fresh
+
+
+def _shown(line: bytes) -> str:
+    states = [state for state in line.split(b"\r") if state]
+    return (states[-1] if states else b"").decode("utf-8", "replace")
+
+
+def _stamp(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

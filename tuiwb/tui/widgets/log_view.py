@@ -1,0 +1,95 @@
+"""A log of any length: the lines are kept as they came and only those that are seen are drawn; it follows its end
+until the user scrolls up, and again once the user is back at the end."""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tuiwb.base.text import gate_line
+from tuiwb.tui import keys
+
+if TYPE_CHECKING:
+    from tuiwb.tui.app import Workbench
+
+LINES = 10_000
+"""The newest lines are kept; the file has them all."""
+
+
+class LogView(ScrollView, can_focus=True):
+    """Lines of text from outside. Its keys are those of the lists."""
+
+    DEFAULT_CSS = """
+    LogView { height: 1fr; width: 1fr; background: transparent; scrollbar-size-vertical: 1; overflow-x: hidden; }
+    """
+
+    def __init__(self, **widget: Any) -> None:
+        super().__init__(**widget)
+        self._lines: deque[str] = deque(maxlen=LINES)
+        self._follows = True
+
+    @property
+    def lines(self) -> list[str]:
+        return list(self._lines)
+
+    def clear(self) -> None:
+        self._lines.clear()
+        self._follows = True
+        self._measure()
+
+    def add(self, lines: Iterable[str]) -> None:
+        """Append lines; tabs and controls are made visible when they are drawn."""
+        dropped = len(self._lines)
+        new = list(lines)
+        self._lines.extend(new)
+        dropped += len(new) - len(self._lines)
+        self._measure()
+        if self._follows:
+            self.call_after_refresh(self._to_end)
+        elif dropped:
+            # What the user reads stays where it is.
+            self.scroll_to(y=max(self.scroll_offset.y - dropped, 0), animate=False)
+
+    def _measure(self) -> None:
+        self.virtual_size = Size(self.size.width, len(self._lines))
+        self.refresh()
+
+    def _to_end(self) -> None:
+        self.scroll_to(y=max(len(self._lines) - self.size.height, 0), animate=False, force=True)
+
+    def watch_scroll_y(self, old: float, new: float) -> None:
+        super().watch_scroll_y(old, new)
+        self._follows = new >= self.max_scroll_y - 0.5
+
+    def on_mount(self) -> None:
+        from tuiwb.tui.screen import normal
+
+        bench = cast("Workbench", self.app)
+        for row in keys.rows("lists"):
+            for key in bench.keys_of(row.id):
+                self._bindings.bind(normal(key), f"go('{row.action}')", show=False)
+
+    def on_resize(self) -> None:
+        self._measure()
+        if self._follows:
+            self._to_end()
+
+    def action_go(self, where: str) -> None:
+        page = max(self.size.height - 1, 1)
+        by = {"down": 1, "up": -1, "page_down": page, "page_up": -page, "top": -1e9, "bottom": 1e9}[where]
+        y = min(max(self.scroll_offset.y + by, 0), max(len(self._lines) - self.size.height, 0))
+        self.scroll_to(y=y, animate=False)
+
+    def render_line(self, y: int) -> Strip:
+        at, width = y + self.scroll_offset.y, self.size.width
+        if at >= len(self._lines):
+            return Strip.blank(width, self.rich_style)
+        text = gate_line(self._lines[at].replace("\t", "    "), width)
+        length = cell_len(text)
+        text = set_cell_size(text, width) if length > width else text + " " * (width - length)
+        return Strip([Segment(text, self.rich_style)], width)
