@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tuiwb.base.errors import InputFault, TuiwbError
-from tuiwb.base.tasks import Task
+from tuiwb.base.tasks import Cancelled, Task
 from tuiwb.recipe import Recipe
 from tuiwb.resolve.check import LEVELS, Check
 from tuiwb.resolve.check_data import check_data
@@ -72,11 +72,12 @@ def assess(
     if recipe.model_name_or_path:
         task.step("opening the model")
         try:
-            model = models.open_model(recipe.model_name_or_path, task=task)
+            # A configuration is enough to plan; that training needs the weights too, a check says.
+            model = models.open_model(recipe.model_name_or_path, config_only=True, task=task)
+        except Cancelled:
+            raise
         except TuiwbError as fault:
-            if task.cancelled:
-                raise
-            problem = fault.message
+            problem = str(fault)
     task.step("resolving")
     resolved = resolve(recipe, model=model, host=host, gpus=gpus)
     plan, plan_problem = _plan(resolved, model, gpus)

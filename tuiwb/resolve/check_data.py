@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tuiwb.base.errors import TuiwbError
-from tuiwb.base.tasks import Task
+from tuiwb.base.tasks import Cancelled, Task
 from tuiwb.base.units import count
 from tuiwb.recipe import DatasetEntry, Recipe
 from tuiwb.resolve.check import Check, error, note, warning
@@ -109,7 +109,6 @@ def look(entry: DatasetEntry, task: Task) -> Look:
 
 def _look(entry: DatasetEntry, task: Task) -> Look:
     from tuiwb import data
-    from tuiwb.base.tasks import Cancelled
 
     try:
         view = data.open(entry, task=task)
@@ -121,7 +120,7 @@ def _look(entry: DatasetEntry, task: Task) -> Look:
     except Cancelled:
         raise
     except TuiwbError as fault:
-        return Look(problem=fault.message)
+        return Look(problem=str(fault))
     turns = isinstance(example.prompt, list) or isinstance(example.chosen, list)
     return Look(rows=rows, kind=example.kind, chat=example.kind == "messages" or turns)
 

@@ -81,23 +81,27 @@ def linear_layers(model: "ModelInfo") -> tuple[str, ...]:
 
 
 def _layers(recipe: Recipe, model: "ModelInfo") -> Iterator[Check]:
-    targets = recipe.lora_target_modules
-    if recipe.method not in ("lora", "qlora", "dora") or targets is None or targets == "all-linear":
+    if recipe.method not in ("lora", "qlora", "dora"):
         return
     modules = _modules(model)
-    names = (targets,) if isinstance(targets, str) else targets
+    yield from _targets(recipe, model, modules)
+    for name in recipe.lora_modules_to_save or ():
+        if modules and not any(_matches(module, name, pattern=False) for module in (*modules, *_OUTPUT)):
+            yield error("lora_modules_to_save", f"{model.name} has no layer {name}")
+
+
+def _targets(recipe: Recipe, model: "ModelInfo", modules: Sequence[str]) -> Iterator[Check]:
+    key, targets = "lora_target_modules", recipe.lora_target_modules
+    if targets is None or targets == "all-linear":
+        return
     tied = bool(model.config.get("tie_word_embeddings"))
-    for name in names:
+    for name in (targets,) if isinstance(targets, str) else targets:
         if tied and any(part in name for part in _OUTPUT):
             message = f"{name} cannot have an adapter: its weights are also those of the embeddings"
-            yield error("lora_target_modules", message, f"leave {name} out")
+            yield error(key, message, f"leave {name} out")
         elif modules and not any(_matches(module, name, pattern=isinstance(targets, str)) for module in modules):
             there = ", ".join(linear_layers(model))
-            yield error("lora_target_modules", f"{model.name} has no layer {name}; it has {there}", "all-linear")
-    for name in recipe.lora_modules_to_save or ():
-        known = [*modules, *_OUTPUT] if modules else []
-        if known and not any(_matches(module, name, pattern=False) for module in known):
-            yield error("lora_modules_to_save", f"{model.name} has no layer {name}")
+            yield error(key, f"{model.name} has no layer {name}; it has {there}", f"{key}: all-linear")
 
 
 def _modules(model: "ModelInfo") -> Sequence[str]:
@@ -117,4 +121,4 @@ def _matches(module: str, name: str, *, pattern: bool) -> bool:
 
 
 def _get(model: "ModelInfo") -> str:
-    return f"tuiwb models get {model.hub_id or model.ref}" if model.kind == "hub" else "put its weights beside it"
+    return f"tuiwb models get {model.ref}" if model.kind == "hub" else "put its weights beside it"
