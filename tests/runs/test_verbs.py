@@ -28,9 +28,8 @@ def answer(tuiwb):
     return call
 
 
-FIELDS = set(
-    "run_id kind state reason supervised attempt host step total_steps metrics checkpoints alarms pids".split()
-)
+ABOUT = {"run_id", "kind", "state", "reason", "supervised", "attempt", "host"}
+FIELDS = ABOUT | {"step", "total_steps", "metrics", "checkpoints", "alarms", "pids"}
 
 
 def test_an_empty_list_says_what_to_do(tuiwb, answer):
@@ -141,3 +140,25 @@ def test_a_failed_save_is_an_error(start, tuiwb):
     kill(identity(run, "launcher"))
     at_rest(run)
     assert rundir.pending_requests(run) == []
+
+
+def test_a_clone_with_changes_is_resolved_anew(start, tuiwb, monkeypatch):
+    """The recipe as it was written, not the resolved one, is what is changed."""
+    import msgspec
+
+    from tuiwb import resolve
+    from tuiwb.runs import training
+
+    run = start(steps=3)
+    at_rest(run)
+    job = rundir.read_job(run)
+    stated = {"model_name_or_path": "m", "learning_rate": 1e-4, "datasets": [{"path": "/rows.jsonl"}]}
+    run.job_file.write_text(json.dumps({**job, "source": stated, "input": {**stated, "lora_r": 99}}))
+    seen = []
+    monkeypatch.setattr(resolve, "assess", lambda recipe: seen.append(recipe) or recipe)
+    monkeypatch.setattr(training, "train", lambda recipe: run)
+    assert tuiwb("clone", "last", "--set", "learning_rate=3e-4", "--set", "name=second")[0] == 0
+    assert msgspec.to_builtins(seen[0]) == {**stated, "learning_rate": 3e-4, "name": "second"}
+    code, _, err = tuiwb("clone", "last", "--set", "learning_rat=1")
+    assert code == 3
+    assert "learning_rate" in err

@@ -37,6 +37,11 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     """The arguments of every verb that takes a recipe."""
     recipe: Any = parser.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of a preset")
     recipe.completer = _completions
+    add_settings(parser)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """`--set KEY=VALUE`, as often as wanted; `read_settings` reads them."""
     parser.add_argument(
         "--set",
         dest="settings",
@@ -56,13 +61,22 @@ def read_recipe(args: argparse.Namespace) -> "Recipe":
     """
     from tuiwb import recipe
 
+    return recipe.with_settings(recipe.load(args.recipe), read_settings(args))
+
+
+def read_settings(args: argparse.Namespace) -> dict[str, str]:
+    """The keys and values of `--set`.
+
+    Raises:
+        UsageFault: one is without `=`.
+    """
     settings = {}
     for text in args.settings:
         key, equals, value = text.partition("=")
         if not equals:
             raise UsageFault(f"--set needs KEY=VALUE, and `{text}` has no `=`")
         settings[key.strip()] = value
-    return recipe.with_settings(recipe.load(args.recipe), settings)
+    return settings
 
 
 def print_checks(assessment: "Assessment") -> None:

@@ -8,8 +8,10 @@ from tuiwb import rundir, runs
 from tuiwb.base import units
 from tuiwb.base.errors import RunFault
 from tuiwb.cli import output
+from tuiwb.cli.recipe import add_settings, read_settings
 
 if TYPE_CHECKING:
+    from tuiwb.rundir import RunDir
     from tuiwb.runs import RunView
 
 _ASKED = {
@@ -42,7 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         asked.add_argument("--wait", type=float, metavar="S", help="wait up to S seconds for what comes of it")
 
     _action(actions, "resume", "go on with a run from its newest whole checkpoint", _resume)
-    _action(actions, "clone", "launch the same run again as a new one", _clone)
+    clone = _action(actions, "clone", "launch the same run again as a new one, with other settings if wanted", _clone)
+    add_settings(clone)
     delete = _action(actions, "delete", "put a run into the trash", _delete)
     delete.add_argument("--purge", action="store_true", help="remove a run for good that is in the trash already")
     _action(actions, "restore", "bring a run back from the trash", _restore)
@@ -125,7 +128,7 @@ def _tail(args: argparse.Namespace) -> int:
     return _end(run) if args.until_end else 0
 
 
-def follow(run: "rundir.RunDir", *, as_json: bool) -> int:
+def follow(run: "RunDir", *, as_json: bool) -> int:
     """Print a run's metrics and events from the first line until it ends.
 
     Returns:
@@ -140,7 +143,7 @@ def follow(run: "rundir.RunDir", *, as_json: bool) -> int:
     return _end(run)
 
 
-def _end(run: "rundir.RunDir") -> int:
+def _end(run: "RunDir") -> int:
     view = runs.view(run)
     output.say(f"{view.run_id} {view.state}" + (f": {view.reason}" if view.reason else ""))
     return RunFault.exit_code if view.state in _BAD_ENDS else 0
@@ -177,10 +180,10 @@ def _resume(args: argparse.Namespace) -> int:
 
 
 def _clone(args: argparse.Namespace) -> int:
-    return _launched(runs.clone(args.id), args)
+    return _launched(runs.clone(args.id, read_settings(args)), args)
 
 
-def _launched(run: Any, args: argparse.Namespace) -> int:
+def _launched(run: "RunDir", args: argparse.Namespace) -> int:
     if args.json:
         output.print_json({"run_id": run.run_id, "run_dir": str(run.path)})
     else:
@@ -201,7 +204,7 @@ def _restore(args: argparse.Namespace) -> int:
     return _moved(runs.restore(args.id), "is back", args)
 
 
-def _moved(run: Any, words: str, args: argparse.Namespace) -> int:
+def _moved(run: "RunDir", words: str, args: argparse.Namespace) -> int:
     if args.json:
         output.print_json({"run_id": run.run_id, "run_dir": str(run.path)})
     else:

@@ -1,5 +1,6 @@
 """What can be done to a run: ask it for something, go on with it, run it again, put it away."""
 
+import json
 import os
 import shutil
 import time
@@ -86,13 +87,30 @@ def resume(run_id: str) -> RunDir:
     return run
 
 
-def clone(run_id: str) -> RunDir:
-    """Launch the same job again as a new run.
+def clone(run_id: str, settings: Mapping[str, str] | None = None) -> RunDir:
+    """Launch a run again as a new one: the very same job or, with changes, its recipe resolved anew.
+
+    Args:
+        settings: recipe keys and their new values, as `tuiwb train --set` takes them.
 
     Raises:
-        as `launch`.
+        UsageFault: a change to something that is no training.
+        InputFault: a change that is none, or the changed recipe cannot be trained.
+        EnvironmentFault, RunFault: as `launch`.
     """
-    return launching.launch(from_document(rundir.read_job(listing.find(run_id))))
+    run = listing.find(run_id)
+    document = rundir.read_job(run)
+    if "kind" not in document:
+        raise RunFault("job.yaml cannot be read, so the run cannot be cloned", file=run.job_file)
+    if not settings:
+        return launching.launch(from_document(document))
+    if document["kind"] != "train" or not document.get("source"):
+        raise UsageFault(f"{run.run_id} has no recipe that could be changed")
+    from tuiwb import recipe, resolve
+    from tuiwb.runs.training import train
+
+    stated = recipe.loads(json.dumps(document["source"]), source=f"the recipe of {run.run_id}")
+    return train(resolve.assess(recipe.with_settings(stated, settings)))
 
 
 def delete(run_id: str) -> RunDir:
