@@ -17,14 +17,14 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., RunDir]]:
-    """Launches a run of the light worker; its arguments are those of `light_worker.Plan`.
+    """Launches a run of the light worker; its arguments are those of `light_worker.Plan`, or a job made of them.
 
     At the end no process may carry the mark of a run that is at rest.
     """
     started: list[RunDir] = []
 
-    def begin(**plan: object) -> RunDir:
-        run = runs.launch(light_job(**plan))
+    def begin(job: runs.Job | None = None, **plan: object) -> RunDir:
+        run = runs.launch(job or light_job(**plan))
         started.append(run)
         return run
 

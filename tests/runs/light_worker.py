@@ -50,7 +50,16 @@ def main() -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for _ in range(plan.children):
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    if int(os.environ.get("RANK", "0")) > 0:
+        return follow_the_first_rank(part)
     return Worker(run, part, plan).work()
+
+
+def follow_the_first_rank(part: PartDir) -> int:
+    """Another rank of torchrun: it goes when the first one has written its result."""
+    while not part.result_file.exists():
+        time.sleep(0.01)
+    return 0
 
 
 class Worker:

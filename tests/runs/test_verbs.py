@@ -144,9 +144,7 @@ def test_a_failed_save_is_an_error(start, tuiwb):
 
 def test_a_clone_with_changes_is_resolved_anew(start, tuiwb, monkeypatch):
     """The recipe as it was written, not the resolved one, is what is changed."""
-    import msgspec
-
-    from tuiwb import resolve
+    from tuiwb import recipe, resolve
     from tuiwb.runs import training
 
     run = start(steps=3)
@@ -158,7 +156,7 @@ def test_a_clone_with_changes_is_resolved_anew(start, tuiwb, monkeypatch):
     monkeypatch.setattr(resolve, "assess", lambda recipe: seen.append(recipe) or recipe)
     monkeypatch.setattr(training, "train", lambda recipe: run)
     assert tuiwb("clone", "last", "--set", "learning_rate=3e-4", "--set", "name=second")[0] == 0
-    assert msgspec.to_builtins(seen[0]) == {**stated, "learning_rate": 3e-4, "name": "second"}
+    assert recipe.to_plain(seen[0]) == {**stated, "learning_rate": 3e-4, "name": "second"}
     code, _, err = tuiwb("clone", "last", "--set", "learning_rat=1")
     assert code == 3
     assert "learning_rate" in err
