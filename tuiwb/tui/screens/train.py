@@ -33,7 +33,7 @@ class TrainScreen(RoomScreen):
 
     def compose_body(self) -> ComposeResult:
         with Horizontal(id="train"):
-            table = Table(Column("key", 28), Column("value", 18, flex=3), Column("why", 10, flex=4, from_width=70))
+            table = Table(Column("key", 29), Column("value", 18, flex=3), Column("why", 10, flex=4, from_width=70))
             with Vertical(id="left"):
                 yield Pane(table, title="Recipe", id="form")
                 yield from _pane("yaml", "YAML")
