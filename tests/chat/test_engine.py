@@ -52,7 +52,7 @@ def target(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Target
 @pytest.fixture(scope="module")
 def running(target: Target) -> Iterator[tuple[Engine, "queue.Queue[Event]"]]:
     events: queue.Queue[Event] = queue.Queue()
-    with Engine(target.lanes, on_event=events.put) as engine:
+    with Engine(target.lanes, on_event=events.put, dtype="float32") as engine:
         next_event(events, Ready)
         yield engine, events
 

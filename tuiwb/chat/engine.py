@@ -34,13 +34,16 @@ class Engine:
     Args:
         lanes: what it loads; see `protocol.Lane`.
         on_event: called with every event, in order, on a thread of the client.
+        dtype: of the weights; see `protocol.Spec.dtype`.
         module: the worker.
 
     Raises:
         EnvironmentFault: the process cannot be started.
     """
 
-    def __init__(self, lanes: tuple[Lane, ...], *, on_event: OnEvent, module: str = "tuiwb.workers.chat") -> None:
+    def __init__(
+        self, lanes: tuple[Lane, ...], *, on_event: OnEvent, dtype: str = "auto", module: str = "tuiwb.workers.chat"
+    ) -> None:
         self._on_event = on_event
         self._ids = itertools.count(1)
         self._sending = threading.Lock()
@@ -55,7 +58,7 @@ class Engine:
             self._listener.bind(str(address))
             address.chmod(0o600)
             self._listener.listen(1)
-            spec = Spec(socket=str(address), lanes=lanes)
+            spec = Spec(socket=str(address), lanes=lanes, dtype=dtype)
             (self.folder / "engine.json").write_bytes(msgspec.json.encode(spec))
             self.log = self.folder / "output.log"
             with self.log.open("wb") as log:

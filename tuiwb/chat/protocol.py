@@ -36,6 +36,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
     socket: str
     lanes: tuple[Lane, ...]
+    dtype: str = "auto"
+    """Of the weights in memory: `float32`, `bfloat16`, `float16`, or `auto`, the best that the machine computes in."""
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ import msgspec
 
 from tuiwb.chat import protocol
 from tuiwb.chat.protocol import AddLane, Ask, Cancel, Done, Failed, Loading, Ready, Spec, Token
+from tuiwb.workers.chat_cache import common_prefix, croppable, merge, new_cache, split
+from tuiwb.workers.chat_model import Base, load_model, put_adapter
 
 
 class Link:
@@ -50,21 +53,6 @@ class Link:
             pass
         # The client is gone. Generation may be deep inside a kernel, and nothing here is worth saving.
         os._exit(0)
-
-
-@dataclass
-class Base:
-    """One loaded model. `peft` is the same network once an adapter was put on it."""
-
-    model: Any
-    tokenizer: Any
-    peft: Any = None
-    mixable: bool = True
-    """Whether one batch may hold rows with different adapters."""
-
-    @property
-    def network(self) -> Any:
-        return self.model if self.peft is None else self.peft
 
 
 @dataclass
@@ -118,10 +106,7 @@ class Engine:
                 else:
                     self._answer(request)
             except Exception as error:
-                print(f"request {request.id} failed", file=sys.stderr)  # noqa: T201
-                import traceback
-
-                traceback.print_exc()
+                traceback.print_exc()  # into the engine's own log
                 self._forget()
                 self._link.send(Failed(id=request.id, message=_sentence(error)))
 
@@ -144,13 +129,13 @@ class Engine:
         if key not in self._bases:
             self._link.send(Loading(doing=f"loading {Path(lane.model).name}"))
             self._bases[key] = Base(
-                model=load_model(lane.model, quantization=lane.quantization),
+                model=load_model(lane.model, self._spec.dtype, quantization=lane.quantization),
                 tokenizer=models.load_tokenizer(Path(lane.adapter or lane.model)),
             )
         base = self._bases[key]
         if lane.adapter is not None:
             self._link.send(Loading(doing=f"loading the adapter {lane.name}"))
-            _put_adapter(base, lane.adapter, lane.name)
+            put_adapter(base, lane.adapter, lane.name)
         template = base.tokenizer.template(lane.template)
         adapter = None if lane.adapter is None else lane.name
         self._lanes[lane.name] = LaneState(spec=lane, base=base, adapter=adapter, template=template)
@@ -191,9 +176,9 @@ class Engine:
             raise InputTooLongError(
                 f"the conversation has {len(prompt):,} tokens, the model's context {context:,}: start a new one"
             )
-        keep = min(_common_prefix(lane.ids, prompt), len(prompt) - 1)
-        if lane.cache is None or not _croppable(lane.cache):
-            lane.cache, keep = _new_cache(lane.base.model), 0
+        keep = min(common_prefix(lane.ids, prompt), len(prompt) - 1)
+        if lane.cache is None or not croppable(lane.cache):
+            lane.cache, keep = new_cache(lane.base.model), 0
         elif len(lane.ids) > keep:
             lane.cache.crop(keep - len(lane.ids))
         if len(prompt) - 1 > keep:
@@ -225,7 +210,7 @@ class Engine:
         cache = (
             batch[0].lane.cache
             if len(batch) == 1
-            else _merge([(a.lane.cache, gap) for a, gap in zip(batch, left, strict=True)])
+            else merge([(a.lane.cache, gap) for a, gap in zip(batch, left, strict=True)])
         )
         config = GenerationConfig(
             do_sample=sampling.temperature > 0,
@@ -268,7 +253,7 @@ class Engine:
             lane = answer.lane
             lane.ids = (answer.prompt + answer.generated)[: held - gap]
             if len(batch) > 1:
-                lane.cache = _split(cache, base.model, row, gap, gap + len(lane.ids))
+                lane.cache = split(cache, base.model, row, gap, gap + len(lane.ids))
             elif held > len(lane.ids):
                 lane.cache.crop(len(lane.ids) - held)
             self._finish(answer, ask, set(stop_ids))
@@ -341,71 +326,6 @@ class _Watch:
         return torch.full((ids.shape[0],), self._number in self._link.cancelled, device=ids.device)
 
 
-def load_model(path: str, *, quantization: str | None = None) -> Any:
-    """The network at `path` (folder or GGUF file), in evaluation mode, on the GPUs when there are any.
-
-    Args:
-        quantization: as `protocol.Lane.quantization`.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    where, arguments = Path(path), dict[str, Any]()
-    if where.suffix == ".gguf":
-        where, arguments["gguf_file"] = where.parent, where.name
-    else:
-        arguments["use_safetensors"] = True  # pickles are not opened
-    dtype = best_dtype()
-    if quantization is not None:
-        arguments["quantization_config"] = _quantization(quantization, dtype)
-    return AutoModelForCausalLM.from_pretrained(
-        where,
-        dtype=dtype,
-        device_map="auto" if torch.cuda.is_available() else None,
-        local_files_only=True,
-        **arguments,
-    ).eval()
-
-
-def best_dtype() -> Any:
-    """bfloat16 where the hardware computes in it, float16 on older GPUs, float32 on other CPUs (where bfloat16 is
-    emulated, three times slower)."""
-    import torch
-
-    from tuiwb import hardware
-
-    if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return torch.bfloat16 if hardware.host().bf16_units else torch.float32
-
-
-def _quantization(name: str, dtype: Any) -> Any:
-    from transformers import BitsAndBytesConfig
-
-    if name == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=name == "nf4-double",
-        bnb_4bit_compute_dtype=dtype,
-    )
-
-
-def _put_adapter(base: Base, folder: str, name: str) -> None:
-    from peft import LoraConfig, PeftModel
-
-    if base.peft is None:
-        base.peft = PeftModel.from_pretrained(base.model, folder, adapter_name=name, is_trainable=False)
-    else:
-        base.peft.load_adapter(folder, adapter_name=name, is_trainable=False)
-    base.peft.eval()
-    config = base.peft.peft_config[name]
-    # PEFT mixes adapters within a batch for plain LoRA only (peft.tuners.lora.model._check_...).
-    plain = isinstance(config, LoraConfig) and not config.use_dora and not config.modules_to_save
-    base.mixable = base.mixable and plain and not getattr(config, "trainable_token_indices", None)
-
-
 @contextlib.contextmanager
 def _adapter_on(lane: LaneState) -> Iterator[None]:
     """The lane's adapter active, or none for the base."""
@@ -426,7 +346,7 @@ def _batches(answers: list[Answer]) -> list[list[Answer]]:
     groups: dict[Any, list[Answer]] = {}
     for number, answer in enumerate(answers):
         lane = answer.lane
-        together = lane.base.mixable and _croppable(lane.cache)
+        together = lane.base.mixable and croppable(lane.cache)
         key = (id(lane.base), lane.spec.stop_ids) if together else number
         groups.setdefault(key, []).append(answer)
     return list(groups.values())
@@ -435,57 +355,6 @@ def _batches(answers: list[Answer]) -> list[list[Answer]]:
 def _room(answer: Answer, wanted: int) -> int:
     context = answer.lane.spec.context
     return wanted if context is None else min(wanted, context - len(answer.prompt))
-
-
-def _common_prefix(one: list[int], other: list[int]) -> int:
-    length = 0
-    for left, right in zip(one, other, strict=False):
-        if left != right:
-            break
-        length += 1
-    return length
-
-
-def _new_cache(model: Any) -> Any:
-    from transformers import DynamicCache
-
-    return DynamicCache(config=model.config)
-
-
-def _croppable(cache: Any) -> bool:
-    """Whether every layer keeps every position: sliding windows and linear attention forget what was cut."""
-    from transformers.cache_utils import DynamicLayer
-
-    return cache is not None and all(type(layer) is DynamicLayer for layer in cache.layers)
-
-
-def _merge(rows: list[tuple[Any, int]]) -> Any:
-    """One cache of several rows, each padded on the left by its gap. Keys and values: (1, heads, length, size)."""
-    import torch
-    from torch.nn.functional import pad
-    from transformers import DynamicCache
-
-    layers = []
-    for parts in zip(*(cache.layers for cache, _ in rows), strict=True):
-        keys, values = (
-            torch.cat([pad(getattr(part, name), (0, 0, gap, 0)) for part, (_, gap) in zip(parts, rows, strict=True)])
-            for name in ("keys", "values")
-        )
-        layers.append((keys, values))
-    return DynamicCache(layers)
-
-
-def _split(cache: Any, model: Any, row: int, start: int, end: int) -> Any:
-    """The cache of one row, positions `start` to `end`, as memory of its own."""
-    from transformers import DynamicCache
-
-    return DynamicCache(
-        [
-            (layer.keys[row : row + 1, :, start:end].clone(), layer.values[row : row + 1, :, start:end].clone())
-            for layer in cache.layers
-        ],
-        config=model.config,
-    )
 
 
 def _sentence(error: Exception) -> str:
@@ -504,8 +373,6 @@ def main(folder: str) -> int:
     try:
         Engine(spec, link).run()
     except Exception as error:
-        import traceback
-
         traceback.print_exc()
         link.send(Failed(message=_sentence(error), fatal=True))
         return 5
