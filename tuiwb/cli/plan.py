@@ -9,9 +9,6 @@ from tuiwb.cli import output
 from tuiwb.cli.recipe import add_recipe, read_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tuiwb.hardware import Gpu
     from tuiwb.hardware.catalogue import GpuSpec
     from tuiwb.memory import Plan
 
@@ -56,6 +53,7 @@ def make_plan(args: argparse.Namespace) -> "Plan":
     """
     from tuiwb import memory, models
     from tuiwb.base.errors import InputFault
+    from tuiwb.resolve.elsewhere import planning_target
 
     recipe = read_recipe(args)
     if recipe.model_name_or_path is None:
@@ -68,9 +66,8 @@ def make_plan(args: argparse.Namespace) -> "Plan":
         assume[name.strip()] = value.strip()
     spec = _spec(args)
     model = models.open_model(recipe.model_name_or_path, config_only=True)
-    live, gpu = _devices(spec)
-    recipe = _resolved(recipe, model, live)
-    return memory.plan(recipe, model, gpu=gpu, assume=assume)
+    resolved, gpu = planning_target(recipe, model, spec)
+    return memory.plan(resolved.recipe, model, gpu=gpu, assume=assume)
 
 
 def _spec(args: argparse.Namespace) -> "GpuSpec | None":
@@ -83,42 +80,6 @@ def _spec(args: argparse.Namespace) -> "GpuSpec | None":
     if not 0 < args.gpu_memory < 100_000:
         raise UsageFault(f"{args.gpu_memory:g} GiB is not a possible size", key="--gpu-memory")
     return GpuSpec(f"GPU with {args.gpu_memory:g} GiB", int(args.gpu_memory * GIB))
-
-
-def _devices(spec: "GpuSpec | None") -> "tuple[list[Gpu], Any]":
-    """The GPUs that the recipe is completed for, and the one that the plan is held against."""
-    from tuiwb import hardware
-
-    if spec is not None:
-        return [as_live(spec)], spec
-    live = hardware.gpus()
-    return live, max(live, key=lambda gpu: gpu.memory_free) if live else None
-
-
-def as_live(spec: "GpuSpec") -> "Gpu":
-    """A GPU that is planned for, as if it were here and idle."""
-    from tuiwb.hardware import Gpu
-
-    return Gpu(
-        index=0,
-        uuid="",
-        name=spec.name,
-        memory_total=spec.memory_total,
-        memory_free=spec.memory_total,
-        compute_capability=spec.capability,
-    )
-
-
-def _resolved(recipe: Any, model: Any, live: "Sequence[Gpu]") -> Any:
-    from tuiwb import hardware, resolve
-
-    resolved = resolve.resolve(recipe, model=model, host=hardware.host(), gpus=live).recipe
-    if recipe.use_cpu is None and resolved.use_cpu:
-        # Only because this machine has no GPU: the plan is asked for one that is elsewhere.
-        import msgspec
-
-        resolved = msgspec.structs.replace(resolved, use_cpu=None)
-    return resolved
 
 
 def _gpu_names(prefix: str, **_: object) -> list[str]:

@@ -6,9 +6,13 @@ data sheet; 0 where there are no such units. `capability` is CUDA's compute capa
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tuiwb.base.errors import UsageFault
 from tuiwb.base.units import GIB
+
+if TYPE_CHECKING:
+    from tuiwb.hardware.gpu import Gpu
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +125,17 @@ def gpu_named(name: str) -> GpuSpec:
 def _plain(name: str) -> str:
     lowered = name.lower().replace("nvidia", "").replace("geforce", "").replace("tesla", "")
     return "".join(letter for letter in lowered if letter.isalnum())
+
+
+def as_live(spec: GpuSpec) -> "Gpu":
+    """A GPU that is planned for, as if it were here and idle."""
+    from tuiwb.hardware.gpu import Gpu
+
+    return Gpu(
+        index=0,
+        uuid="",
+        name=spec.name,
+        memory_total=spec.memory_total,
+        memory_free=spec.memory_total,
+        compute_capability=spec.capability,
+    )

@@ -243,7 +243,7 @@ def _quantization(recipe: Recipe, model: ModelInfo, method: str) -> tuple[Quanti
             return "int8", False, 0
         raise InputFault(f"the memory of {kind or 'this'} quantization is not planned", key="quantization_config")
     if recipe.load_in_4bit or method == "qlora":
-        return "nf4", recipe.use_bnb_nested_quant is not False if recipe.use_bnb_nested_quant is not None else False, 64
+        return "nf4", bool(recipe.use_bnb_nested_quant), 64
     if recipe.load_in_8bit:
         return "int8", False, 0
     return "", False, 0

@@ -29,8 +29,13 @@ class Remedy:
     recipe: Recipe
 
     @property
+    def settings(self) -> dict[str, str]:
+        """The change as `--set` takes it."""
+        return {key: _word(value) for key, value in self.changes.items()}
+
+    @property
     def change(self) -> str:
-        return " ".join(f"{key}={_word(value)}" for key, value in self.changes.items())
+        return " ".join(f"{key}={value}" for key, value in self.settings.items())
 
     def to_json(self) -> dict[str, Any]:
         return {"change": self.change, "saves_bytes": self.saves_bytes, "cost": self.cost}
@@ -52,7 +57,7 @@ def remedies(plan: "Plan") -> tuple[Remedy, ...]:
 
 
 def _candidates(plan: "Plan") -> list[tuple[dict[str, Any], str]]:
-    recipe, inputs = plan.recipe, plan.inputs
+    inputs = plan.inputs
     found: list[tuple[dict[str, Any], str]] = []
     if not inputs.checkpointing:
         found.append(({"gradient_checkpointing": True}, "a third slower"))
@@ -67,7 +72,7 @@ def _candidates(plan: "Plan") -> list[tuple[dict[str, Any], str]]:
     if inputs.trains_base:
         found.append(({"method": "lora"}, "learns less of new knowledge, mostly as good for style and format"))
     if inputs.adapter and not inputs.quantization:
-        found.append(({"method": "qlora", "load_in_4bit": True}, "slower by a third, a little quality"))
+        found.append(({"method": "qlora"}, "slower by a third, a little quality"))
     if inputs.quantization == "nf4" and not inputs.nested:
         found.append(({"use_bnb_nested_quant": True}, "none to speak of"))
     if inputs.trains_base or inputs.adapter:
@@ -82,18 +87,17 @@ def _candidates(plan: "Plan") -> list[tuple[dict[str, Any], str]]:
     if inputs.kernels == "transformers":
         found.append(({"use_liger_kernel": True}, "none, and faster; needs the package liger-kernel"))
     if inputs.ranks > 1 and inputs.sharding in ("ddp", "zero1", "zero2"):
-        launch = msgspec.structs.replace(recipe.launch or Launch(), sharding="fsdp")
-        found.append(({"launch": launch}, "more traffic between the GPUs"))
+        found.append(({"launch.sharding": "fsdp"}, "more traffic between the GPUs"))
     return found
 
 
 def _with(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
-    return msgspec.structs.replace(recipe, **changes)
+    launch = {key.removeprefix("launch."): value for key, value in changes.items() if key.startswith("launch.")}
+    plain = {key: value for key, value in changes.items() if not key.startswith("launch.")}
+    if launch:
+        plain["launch"] = msgspec.structs.replace(recipe.launch or Launch(), **launch)
+    return msgspec.structs.replace(recipe, **plain)
 
 
 def _word(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Launch):
-        return f"sharding:{value.sharding}"
-    return str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,14 @@
+"""The keys of the Plan screen."""
+
+from tuiwb.tui.keys import Key
+
+KEYS = (
+    Key("plan.change", "enter,e", "Change", "Choose or type the value of the highlighted field.", "Fields"),
+    Key("plan.gpu", "g", "GPU", "Choose the GPU that the plan is held against.", "Fields"),
+    Key("plan.remedy", "r", "Remedy", "Apply one of the changes that would help to the open recipe.", "Plan"),
+    Key("plan.assume", "a", "Assume", "Answer what no recipe says: loss path, kernels, adapter type …", "Plan"),
+    Key("plan.view", "v", "View", "Show phases, map, remedies, assumptions or formulas.", "Look"),
+    Key("plan.model", "m", "Model", "Choose the base model.", "Fields", footer=False),
+    Key("plan.preset", "p", "Preset", "Choose a preset or open a recipe file.", "Fields", footer=False),
+    Key("plan.reset", "delete", "Leave out", "Take the field out; a fitting value is chosen.", "Fields", footer=False),
+)  # fmt: skip

@@ -1,0 +1,241 @@
+"""What the panes of the Plan screen say: bars, phases, map, remedies, assumptions, formulas."""
+
+from collections.abc import Mapping
+
+from textual.content import Content
+
+from tuiwb.base.text import gate_line
+from tuiwb.base.units import GIB, gib, parameters
+from tuiwb.memory import Plan
+from tuiwb.memory.device import context_bytes
+from tuiwb.tui.screens.plan_fields import Field
+from tuiwb.tui.screens.plan_model import BATCHES, LENGTHS, View
+
+# Each component has a colour and, for terminals without colours, a pattern.
+_LOOKS = {
+    "weights": ("$primary", "█"),
+    "adapters": ("$success", "▓"),
+    "gradients": ("$warning", "▒"),
+    "optimizer": ("$accent", "█"),
+    "optimizer's copy": ("$accent 60%", "░"),
+    "layer inputs": ("$secondary", "▓"),
+    "saved activations": ("$secondary", "▓"),
+    "activations of one layer": ("$error 80%", "▒"),
+    "activation gradients": ("$error", "░"),
+    "logits": ("$warning 80%", "▓"),
+    "loss": ("$warning 60%", "░"),
+    "final norm and loss": ("$warning 60%", "░"),
+    "gathered weights": ("$primary 60%", "░"),
+}
+_OTHER = ("$foreground 50%", "░")
+_TINY = 0.004  # parts of the peak below this are summed up in the legend
+_LEGEND = 4  # lines of the legend for what is larger
+
+
+def help_of(field: Field) -> Content:
+    """What a field means, how it is changed, and why it has the value that it has."""
+    how = {"number": "type digits; ← → halve, double", "choice": "← → or enter", "pick": "enter"}
+    lines = [Content.assemble((field.key, "bold"), (f"  {how[field.kind]}", "dim")), Content(field.help)]
+    if field.stated:
+        lines.append(Content.assemble(("stated  ", "dim"), (gate_line(field.value), "$text-accent")))
+    elif field.reason:
+        lines.append(Content.assemble(("chosen  ", "dim"), f"{gate_line(field.value)}: {field.reason}"))
+    return Content("\n").join(lines)
+
+
+def verdict(plan: Plan, width: int) -> Content:
+    """Fits or not and by how much, and the three figures."""
+    low, high = plan.device_bytes
+    steady, peak = gib(plan.steady_bytes), gib(plan.peak_bytes)
+    shown = f"{low / GIB:.1f}–{high / GIB:.1f} GiB"
+    if width < 60:
+        steady, peak = steady.removesuffix(" GiB"), peak.removesuffix(" GiB")
+    figures = Content.assemble(
+        ("steady ", "dim"), steady, ("  peak ", "dim"), (peak, "bold"), ("  on the GPU ", "dim"), shown
+    )
+    fits = plan.fits
+    if fits is None:
+        line = Content.styled("g: choose a GPU to see whether it fits", "dim")
+    else:
+        said, style = ("✓ fits", "$text-success") if fits.ok else ("✗ does not fit", "$text-error")
+        more = f"{gib(abs(fits.margin_bytes))} {'to spare' if fits.ok else 'too much'}"
+        name = gate_line(fits.gpu, max(width - len(said) - len(more) - 4, 8))
+        line = Content.assemble((said, f"bold {style}"), " ", (name, "bold"), (f": {more}", style))
+    return Content("\n").join([line, figures])
+
+
+def bar(parts: Mapping[str, float], context: float, limit: float | None, scale: float, width: int) -> Content:
+    """One stacked bar; `│` marks the GPU's memory.
+
+    Args:
+        context: bytes of CUDA context and slack, drawn after the parts.
+        scale: bytes of the whole width.
+    """
+    cells: list[tuple[str, str]] = []
+    at, total = 0, 0.0
+    for name, value in [*_ordered(parts), ("", context)]:
+        total += value
+        end = min(round(total / scale * width), width)
+        colour, glyph = _LOOKS.get(name, _OTHER) if name else ("$foreground 30%", "╌")
+        if end > at:
+            cells.append((glyph * (end - at), colour))
+            at = end
+    mark = None if limit is None else min(round(limit / scale * width), width - 1)
+    if mark is not None and mark >= at:
+        cells.append(("·" * (mark - at), "dim"))
+        cells.append(("│", "bold"))
+        at = mark + 1
+    cells.append((" " * (width - at), ""))
+    line = Content.assemble(*cells)
+    if mark is not None and mark < at - 1:
+        line = Content.assemble(line[:mark], ("│", "bold $text-error"), line[mark + 1 :])
+    return line
+
+
+def _ordered(parts: Mapping[str, float]) -> list[tuple[str, float]]:
+    order = list(_LOOKS)
+    return sorted(parts.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order))
+
+
+def scale_of(plan: Plan) -> float:
+    """Bytes that the width of the bars stands for."""
+    if plan.fits is None:
+        return plan.peak_bytes * 1.05 or 1.0
+    return max(plan.fits.memory_bytes, plan.fits.needed_bytes) * 1.02
+
+
+def overview(plan: Plan, width: int) -> Content:
+    """The binding phase as one bar, and its legend."""
+    fits = plan.fits
+    context = (fits.needed_bytes - plan.peak_bytes) if fits else context_bytes(plan.inputs.ranks)
+    limit = fits.memory_bytes if fits else None
+    lines = [bar(plan.binding.parts, context, limit, scale_of(plan), width)]
+    columns = 2 if width >= 68 else 1
+    named = sorted(plan.binding.parts.values(), reverse=True)[: _LEGEND * columns]
+    entries = []
+    small = 0.0
+    for name, value in _ordered(plan.binding.parts):
+        if value < _TINY * plan.peak_bytes or value < named[-1]:
+            small += value
+            continue
+        colour, glyph = _LOOKS.get(name, _OTHER)
+        entries.append((glyph * 2, colour, name, value))
+    if small:
+        entries.append(("  ", "", "smaller ones", small))
+    entries.append(("╌╌", "$foreground 30%", "context and slack", context))
+    each = width // columns - (1 if columns > 1 else 0)
+    cells = [_legend(*entry, each) for entry in entries]
+    for first in range(0, len(cells), columns):
+        lines.append(Content(" " * (width % columns + 1)).join(cells[first : first + columns]))
+    return Content("\n").join(lines)
+
+
+def _legend(glyph: str, colour: str, name: str, value: float, width: int) -> Content:
+    size = gib(value)
+    room = width - 3 - len(size) - 1
+    return Content.assemble((glyph, colour), " ", gate_line(name, room).ljust(room), " ", (size, "bold"))
+
+
+def phases(plan: Plan, width: int) -> Content:
+    """A bar for each phase; the highest one binds."""
+    names = max(len(phase.name) for phase in plan.phases)
+    lines = []
+    for phase in plan.phases:
+        binds = phase is plan.binding
+        size = gib(phase.bytes).rjust(9)
+        room = max(width - names - len(size) - 3, 8)
+        lines.append(
+            Content.assemble(
+                (phase.name.ljust(names), "bold" if binds else ""),
+                " ",
+                bar(phase.parts, 0, None, plan.peak_bytes, room),
+                " ",
+                (size, "bold $text-accent" if binds else ""),
+            )
+        )
+    lines.append(Content.styled(f"{plan.binding.name} decides: the other phases fit into the same memory", "dim"))
+    return Content("\n").join(lines)
+
+
+def batch_map(view: View, width: int) -> Content:
+    """Which batch and length fit: share of the GPU's memory in per cent."""
+    if not view.map:
+        return Content.styled("g: choose a GPU to see what fits", "dim")
+    inputs = view.plan.inputs
+    found = view.plan.search
+    columns = max(1, min(len(LENGTHS), (width - 7) // 6))
+    head = "batch ↓".ljust(7) + "".join(_length(length).rjust(6) for length in LENGTHS[:columns])
+    lines = [Content.styled(head, "$text-muted")]
+    for batch, shares in zip(BATCHES, view.map, strict=True):
+        cells: list[tuple[str, str]] = [(f"{batch:>5}  ", "bold" if batch == inputs.batch else "$text-muted")]
+        for length, share in zip(LENGTHS[:columns], shares, strict=False):
+            style = "$text-success" if share <= 0.9 else "$text-warning" if share <= 1 else "$text-error"
+            text = f"{share:.0%}" if share < 9.995 else f"{share:.0f}×"
+            if share > 1:
+                text = "✗" + text
+            here = batch == inputs.batch and length == inputs.length
+            cells.append((text.rjust(6), f"bold reverse {style}" if here else style))
+        lines.append(Content.assemble(*cells))
+    most = [
+        f"largest batch {_count(found.max_batch)}",
+        f"longest {_count(found.max_length)} tokens",
+        f"fewest GPUs {_count(found.min_gpus)}",
+    ]
+    lines.append(Content.styled(gate_line(" · ".join(most), width), "bold"))
+    return Content("\n").join(lines)
+
+
+def _length(length: int) -> str:
+    return f"{length // 1024}k" if length >= 1024 else str(length)
+
+
+def _count(value: int | None) -> str:
+    return "none" if value is None else f"{value:,}"
+
+
+def remedies(plan: Plan, width: int) -> Content:
+    """What would help, the largest saving first; `r` applies one."""
+    if not plan.remedies:
+        return Content.styled("nothing that is known would lower the peak", "dim")
+    lines = []
+    for number, remedy in enumerate(plan.remedies[:8], start=1):
+        size = f"−{gib(remedy.saves_bytes)}"
+        room = max(width - len(size) - 4, 10)
+        lines.append(
+            Content.assemble(
+                (f"{number} ", "$text-muted"),
+                (size.rjust(10), "bold $text-success"),
+                " ",
+                gate_line(remedy.change, room - 2),
+            )
+        )
+        lines.append(Content.styled(" " * 13 + gate_line(remedy.cost, max(width - 13, 8)), "dim"))
+    return Content("\n").join(lines)
+
+
+def assumptions(plan: Plan, width: int) -> Content:
+    """Everything that was assumed; what the user set stands out."""
+    names = max(len(one.name) for one in plan.assumptions)
+    values = max(len(one.value) for one in plan.assumptions)
+    lines = []
+    for one in plan.assumptions:
+        room = max(width - names - values - 2, 0)
+        lines.append(
+            Content.assemble(
+                (one.name.ljust(names + 1), "$text-muted"),
+                (one.value.ljust(values + 1), "bold $text-accent" if one.set else "bold"),
+                (gate_line(one.reason, room) if room > 8 else "", "dim"),
+            )
+        )
+    return Content("\n").join(lines)
+
+
+def formulas(plan: Plan, width: int) -> Content:
+    """Where each byte comes from."""
+    total = parameters(plan.parameters)
+    lines = [Content.styled(f"{total} parameters, {parameters(plan.trainable)} of them trained", "bold")]
+    for one in plan.components:
+        lines.append(Content.assemble((one.name, "bold"), "  ", (gib(one.bytes), "$text-accent")))
+        lines.append(Content("  " + gate_line(one.formula, max(width - 2, 10))))
+        lines.append(Content.styled("  " + gate_line(one.source, max(width - 2, 10)), "dim"))
+    return Content("\n").join(lines)
