@@ -41,14 +41,14 @@ def value_of(hint: Any) -> st.SearchStrategy[Any]:
 
 
 def one_of(hint: Any) -> st.SearchStrategy[Any]:
-    from tuiwb.recipe.fields import _options
+    from tuiwb.recipe.keys import _options
 
     return st.one_of(*(value_of(one) for one in _options(hint)))
 
 
 @st.composite
 def struct(draw: st.DrawFn, kind: type[msgspec.Struct], depth: int = 0) -> Any:
-    from tuiwb.recipe.fields import _hints
+    from tuiwb.recipe.keys import _hints
 
     hints = {key: hint for key, hint in _hints(kind).items() if key != "stages"}
     required = {field.name for field in msgspec.structs.fields(kind) if field.required}

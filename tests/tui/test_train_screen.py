@@ -10,6 +10,7 @@ from pilot import BenchPilot, bench
 
 from tuiwb import resolve, rundir, runs
 from tuiwb.base import settings
+from tuiwb.base.tasks import Task
 from tuiwb.recipe import Recipe
 from tuiwb.runs import training
 from tuiwb.tui.screens import train as screen
@@ -206,14 +207,12 @@ async def test_launch_hands_the_run_to_the_other_screens(recipe_file: Path, monk
 
 async def test_keys_work_while_a_check_takes_its_time(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go = threading.Event()
-    results: list[Any] = []
 
-    def slowly(recipe: Recipe, **machine: Any) -> Any:
+    def slowly(recipe: Recipe, task: Task) -> Any:
         go.wait(20)
-        results.append(recipe)
-        return resolve.assess(recipe, **machine)
+        return resolve.assess(recipe, task=task)
 
-    monkeypatch.setattr(screen, "assess", slowly)
+    monkeypatch.setattr(screen, "_assess", slowly)
     async with bench(screen="train", recipe=str(recipe_file)) as pilot:
         await pilot.until_text("checking…")
         await pilot.press("l")

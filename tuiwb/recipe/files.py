@@ -12,7 +12,7 @@ import msgspec
 from tuiwb.base import paths
 from tuiwb.base.errors import InputFault
 from tuiwb.recipe import names
-from tuiwb.recipe.fields import choices_of, types_at
+from tuiwb.recipe.keys import choices_of, types_at
 from tuiwb.recipe.model import Recipe
 from tuiwb.recipe.places import anchor
 from tuiwb.recipe.reading import Document, dotted, parse, read_text, to_recipe

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from tuiwb.recipe.fields import field_docs
+from tuiwb.recipe.keys import field_docs
 from tuiwb.recipe.model import Recipe
 
 

@@ -15,7 +15,7 @@ import msgspec
 from tuiwb.base.errors import InputFault, reason_of
 from tuiwb.recipe import names
 from tuiwb.recipe.contradictions import contradictions
-from tuiwb.recipe.fields import choices_of, describe, struct_in, types_at
+from tuiwb.recipe.keys import choices_of, describe, struct_in, types_at
 from tuiwb.recipe.model import DatasetEntry, Recipe
 
 Path_ = tuple[str | int, ...]

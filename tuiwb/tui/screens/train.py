@@ -1,5 +1,6 @@
 """The Train screen: the open recipe as a form, what is wrong with it, and the launch."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -8,10 +9,9 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Static
 
 from tuiwb.base.errors import TuiwbError
+from tuiwb.base.tasks import Task
 from tuiwb.base.text import gate_line
-from tuiwb.recipe import Difference, Recipe, differences, dumps, load, with_settings
-from tuiwb.resolve import Assessment, assess
-from tuiwb.resolve.trainable import METHODS, STAGES
+from tuiwb.recipe import Recipe
 from tuiwb.tui.recipes import open_dialog
 from tuiwb.tui.screen import RoomScreen
 from tuiwb.tui.screens import train_form as form
@@ -21,6 +21,8 @@ from tuiwb.tui.widgets.table import Column, Table
 from tuiwb.tui.workspace import Workspace
 
 if TYPE_CHECKING:
+    from tuiwb.recipe import Difference
+    from tuiwb.resolve import Assessment
     from tuiwb.rundir import RunDir
 
 VIEWS = ("help", "checks", "yaml", "changes")
@@ -45,11 +47,9 @@ class TrainScreen(RoomScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lines: tuple[form.Line, ...] = ()
+        self._picture: Picture | None = None
         self._assessment: Assessment | None = None
-        self._base: Recipe | None = None
-        self._base_of = ""
-        self._changed: tuple[Difference, ...] = ()
+        self._lines: tuple[form.Line, ...] = ()
         self._everything = False
         self._words = ""
         self._view = "help"
@@ -70,47 +70,44 @@ class TrainScreen(RoomScreen):
 
     def show_workspace(self, workspace: Workspace) -> None:
         self.set_class(workspace.recipe is None, "-nothing")
-        if workspace.source != self._base_of:
-            self._base, self._base_of = None, workspace.source
-            if workspace.source:
-                source = workspace.source
-                self.start("base", lambda _: load(source), self._show_base, lambda _: None)
         if self._assessment is not None and self._assessment.resolved.stated != workspace.recipe:
             self._assessment = None
-        self._refresh()
+        recipe, source = self.recipe, workspace.source
+        if recipe is not None:
+            self.start("picture", lambda _: picture_of(recipe, source), self._show_picture)
         self._assess()
 
     def _assess(self) -> None:
         recipe = self.recipe
         if recipe is not None and self.is_shown:
-            self.start("assess", lambda task: assess(recipe, task=task), self._show_assessment)
+            self.start("assess", lambda task: _assess(recipe, task), self._show_assessment)
 
-    def _show_assessment(self, assessment: Assessment) -> None:
+    def _show_picture(self, picture: "Picture") -> None:
+        self._picture = picture
+        self._refresh()
+
+    def _show_assessment(self, assessment: "Assessment") -> None:
         self._assessment = assessment
         self._refresh()
         self.refresh_hints()
 
-    def _show_base(self, base: Recipe) -> None:
-        self._base = base
-        self._refresh()
-
     def _refresh(self) -> None:
         """Everything that is shown, from the recipe and what is known of it."""
-        recipe = self.recipe
-        if recipe is None:
+        picture = self._picture
+        if picture is None:
             return
-        self._lines = form.lines(recipe, self._assessment, everything=self._everything, words=self._words)
-        self._changed = tuple(differences(self._base, recipe)) if self._base else ()
+        known = self._assessment if self._assessment and self._assessment.resolved.stated == picture.recipe else None
+        self._lines = form.lines(picture.recipe, known, everything=self._everything, words=self._words)
         keys = [line.key for line in self._lines]
         cursor = keys.index(self._cursor_key) if self._cursor_key in keys else 0
         table = self.query_one(Table)
         table.fill(len(self._lines), self._row, cursor=cursor)
         pane = self.query_one("#form", Pane)
         pane.border_title = f"Recipe: keys with “{gate_line(self._words, 20)}”" if self._words else "Recipe"
-        pane.border_subtitle = text.verdict(self._assessment)
-        self.query_one("#checks-text", Static).update(text.findings(self._assessment))
-        self.query_one("#yaml-text", Static).update(text.yaml(recipe))
-        self.query_one("#changes-text", Static).update(text.changes(self._changed, self._base_of))
+        pane.border_subtitle = text.verdict(known)
+        self.query_one("#checks-text", Static).update(text.findings(known))
+        self.query_one("#yaml-text", Static).update(text.yaml(picture.yaml))
+        self.query_one("#changes-text", Static).update(text.changes(picture.changed, picture.source))
         self._show_help(table.cursor)
 
     def _row(self, at: int) -> tuple[Any, ...]:
@@ -123,15 +120,18 @@ class TrainScreen(RoomScreen):
 
     def _instead_of(self, key: str) -> str:
         """What the preset has in place of a stated value."""
-        found = [one for one in self._changed if one.key == key]
+        found = [one for one in self._changed() if one.key == key]
         return f"instead of {form.written(found[0].before) or 'nothing'}" if found else ""
+
+    def _changed(self) -> "tuple[Difference, ...]":
+        return self._picture.changed if self._picture else ()
 
     def _show_help(self, at: int) -> None:
         if at >= len(self._lines):
             return
         line = self._lines[at]
         self._cursor_key = line.key
-        other = next((one for one in self._changed if one.key == line.key), None)
+        other = next((one for one in self._changed() if one.key == line.key), None)
         before = form.written(other.before) if other else None
         checks = self._assessment.checks if self._assessment else ()
         self.query_one("#help-text", Static).update(text.help_of(line, before, checks))
@@ -275,7 +275,12 @@ class TrainScreen(RoomScreen):
             self._cursor_key = key
             self.bench.keeper.change(new)
 
-        self.start("change", lambda _: with_settings(recipe, {key: value}), changed, refused)
+        def change(_: object) -> Recipe:
+            from tuiwb.recipe import with_settings
+
+            return with_settings(recipe, {key: value})
+
+        self.start("change", change, changed, refused)
 
     def action_launch(self) -> None:
         recipe = self.recipe
@@ -285,7 +290,7 @@ class TrainScreen(RoomScreen):
             from tuiwb.runs.training import train
 
             # Checked again: what was true when the recipe was last changed may not be any more.
-            return train(assess(recipe, task=task))
+            return train(_assess(recipe, task))
 
         def launched(run: "RunDir") -> None:
             self.app.notify(f"{run.run_id} is on its way; it goes on without this terminal")
@@ -296,11 +301,11 @@ class TrainScreen(RoomScreen):
         self.start("launch", launch, launched, keep=True)
 
     def copyable(self) -> str:
-        if self.recipe is None:
+        if self._picture is None:
             return ""
         line = self._current
         if self._view == "yaml" or line is None or not line.key:
-            return dumps(self.recipe)
+            return self._picture.yaml
         return f"{line.key}: {form.written(line.value)}"
 
     def layout_state(self) -> dict[str, Any]:
@@ -319,8 +324,43 @@ def _pane(view: str, title: str, *, focus: bool = True) -> ComposeResult:
         yield Static(id=f"{view}-text")
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What is shown of a recipe besides what the machine has to say: made in a thread.
+
+    Attributes:
+        yaml: its file.
+        changed: how it differs from what `source` names; empty where that cannot be read any more.
+    """
+
+    recipe: Recipe
+    source: str
+    yaml: str
+    changed: "tuple[Difference, ...]"
+
+
+def picture_of(recipe: Recipe, source: str) -> Picture:
+    """The picture of a recipe that was opened from `source`."""
+    from tuiwb import recipe as recipes
+
+    form.all_fields(recipe)  # reads the help once, so that the form itself takes no time
+    try:
+        changed = tuple(recipes.differences(recipes.load(source), recipe)) if source else ()
+    except TuiwbError:
+        changed = ()
+    return Picture(recipe, source, recipes.dumps(recipe), changed)
+
+
+def _assess(recipe: Recipe, task: Task) -> "Assessment":
+    from tuiwb.resolve import assess
+
+    return assess(recipe, task=task)
+
+
 def _remark(key: str, word: str) -> str:
     """What a list of choices says of one of them."""
+    from tuiwb.resolve.trainable import METHODS, STAGES
+
     can = {"method": METHODS, "stage": STAGES}.get(key)
     return "" if can is None or word in can else "can be planned, not trained yet"
 

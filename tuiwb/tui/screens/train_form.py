@@ -1,13 +1,15 @@
 """The form of the Train screen, derived from the recipe's own model: which keys it shows, and what it says of each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from tuiwb.base.text import gate_line
-from tuiwb.recipe import DatasetEntry, Field, Recipe, field_docs, fields, to_plain
-from tuiwb.recipe.fields import choices_of, describe, types_at
-from tuiwb.resolve import Assessment
+from tuiwb.recipe import DatasetEntry, Recipe
+
+if TYPE_CHECKING:
+    from tuiwb.recipe import Field
+    from tuiwb.resolve import Assessment
 
 # What most people set, in the order in which they think of it. Adapter keys are shown for the methods that have them.
 FIRST = (
@@ -52,7 +54,7 @@ class About:
     choices: tuple[str, ...]
 
 
-def lines(recipe: Recipe, assessment: Assessment | None, *, everything: bool, words: str = "") -> tuple[Line, ...]:
+def lines(recipe: Recipe, assessment: "Assessment | None", *, everything: bool, words: str = "") -> tuple[Line, ...]:
     """The form's lines for a recipe.
 
     Args:
@@ -83,8 +85,10 @@ def lines(recipe: Recipe, assessment: Assessment | None, *, everything: bool, wo
     return tuple(found)
 
 
-def all_fields(recipe: Recipe) -> list[Field]:
+def all_fields(recipe: Recipe) -> "list[Field]":
     """Every key that can be edited as one line: datasets by their entries, and one more of each to add."""
+    from tuiwb.recipe import fields
+
     found = []
     for field in fields():
         if field.key in ("datasets", "eval_datasets"):
@@ -99,6 +103,9 @@ def all_fields(recipe: Recipe) -> list[Field]:
 
 def about(key: str) -> About:
     """Help of a key, also of one inside a dataset entry."""
+    from tuiwb.recipe import field_docs
+    from tuiwb.recipe.keys import choices_of, describe, types_at
+
     path = [int(step) if step.isdigit() else step for step in key.split(".")]
     options = types_at(path)
     plain = ".".join(step for step in key.split(".") if not step.isdigit())
@@ -125,12 +132,18 @@ def shown(line: Line) -> str:
     if line.value is None:
         return "–"
     text = gate_line(written(line.value))
+    if line.key.endswith(("path", "journal")) and text.count("/") > 2:
+        text = "…/" + "/".join(text.split("/")[-2:])
+    if line.unit == "steps" and 0 < float(line.value) < 1:
+        return f"{text} of all steps"
     return f"{text} {line.unit}" if line.unit and not text.startswith("-") else text
 
 
-def _nested(field: Field, number: int, name: str) -> Field:
+def _nested(field: "Field", number: int, name: str) -> "Field":
     about_it = about(f"{field.key}.{number}.{name}")
-    return Field(about_it.key, field.group, about_it.help, "", "text", about_it.choices, about_it.accepts)
+    return replace(
+        field, key=about_it.key, help=about_it.help, kind="text", choices=about_it.choices, accepts=about_it.accepts
+    )
 
 
 def _applies(key: str, method: object) -> bool:
@@ -139,6 +152,8 @@ def _applies(key: str, method: object) -> bool:
 
 def _flat(recipe: Recipe) -> dict[str, Any]:
     """The recipe's values by the keys that `--set` takes."""
+    from tuiwb.recipe import to_plain
+
     flat = to_plain(recipe)
     for key, value in flat.pop("launch", {}).items():
         flat[f"launch.{key}"] = value
@@ -148,7 +163,7 @@ def _flat(recipe: Recipe) -> dict[str, Any]:
     return flat
 
 
-def _wrong(assessment: Assessment | None) -> dict[str, str]:
+def _wrong(assessment: "Assessment | None") -> dict[str, str]:
     """The worst level of the findings on each key."""
     found: dict[str, str] = {}
     for check in assessment.checks if assessment else ():

@@ -1,18 +1,21 @@
 """What the panes of the Train screen say."""
 
+from typing import TYPE_CHECKING
+
 from textual.content import Content
 
 from tuiwb.base import units
 from tuiwb.base.text import gate_line
-from tuiwb.recipe import Difference, Recipe, dumps
-from tuiwb.resolve import Assessment
-from tuiwb.resolve.check import Check
 from tuiwb.tui.screens.train_form import Line, about, written
+
+if TYPE_CHECKING:
+    from tuiwb.recipe import Difference
+    from tuiwb.resolve import Assessment, Check
 
 _MARKS = {"error": ("✗", "$text-error"), "warning": ("!", "$text-warning"), "note": ("·", "$text-muted")}
 
 
-def help_of(line: Line, base: str | None, checks: tuple[Check, ...]) -> Content:
+def help_of(line: Line, base: str | None, checks: "tuple[Check, ...]") -> Content:
     """What a key means, what it may be, what it is now and why.
 
     Args:
@@ -39,7 +42,7 @@ def help_of(line: Line, base: str | None, checks: tuple[Check, ...]) -> Content:
     return Content("\n").join(parts)
 
 
-def finding(check: Check) -> Content:
+def finding(check: "Check") -> Content:
     """One check on its own line."""
     mark, style = _MARKS[check.level]
     where = f"{check.key}: " if check.key else ""
@@ -49,7 +52,7 @@ def finding(check: Check) -> Content:
     )
 
 
-def findings(assessment: Assessment | None) -> Content:
+def findings(assessment: "Assessment | None") -> Content:
     """The memory figure and every check."""
     if assessment is None:
         return Content.styled("checking…", "dim")
@@ -60,7 +63,7 @@ def findings(assessment: Assessment | None) -> Content:
     return Content("\n").join(parts)
 
 
-def memory(assessment: Assessment) -> Content:
+def memory(assessment: "Assessment") -> Content:
     """The memory that the training needs, and whether it fits."""
     plan = assessment.plan
     if plan is None:
@@ -72,7 +75,7 @@ def memory(assessment: Assessment) -> Content:
     return Content.assemble(needs, ("  ", ""), fits, (f" {plan.fits.gpu}, {units.gib(plan.fits.memory_bytes)}", ""))
 
 
-def verdict(assessment: Assessment | None) -> str:
+def verdict(assessment: "Assessment | None") -> str:
     """One line for the border: what is needed, and what keeps the run from being launched."""
     if assessment is None:
         return "checking…"
@@ -84,10 +87,10 @@ def verdict(assessment: Assessment | None) -> str:
     return " · ".join([*words, "ready"] if assessment.ok else words)
 
 
-def yaml(recipe: Recipe) -> Content:
-    """The recipe as its file, keys coloured."""
+def yaml(document: str) -> Content:
+    """The recipe's file, keys coloured."""
     parts = []
-    for text in dumps(recipe).splitlines():
+    for text in document.splitlines():
         key, colon, value = text.partition(":")
         if colon and not key.lstrip().startswith(("'", '"')):
             parts.append(Content.assemble((gate_line(key), "$text-accent"), (":", "dim"), gate_line(value)))
@@ -96,7 +99,7 @@ def yaml(recipe: Recipe) -> Content:
     return Content("\n").join(parts)
 
 
-def changes(differences: tuple[Difference, ...], source: str) -> Content:
+def changes(differences: "tuple[Difference, ...]", source: str) -> Content:
     """What differs from the preset or file that was opened."""
     if not differences:
         return Content.styled(f"no difference to {gate_line(source)}" if source else "nothing to compare with", "dim")
