@@ -21,12 +21,18 @@ from tuiwb.base.errors import TuiwbError
 from tuiwb.base.text import gate
 from tuiwb.tui import keys, session, terminal
 from tuiwb.tui.jobs import JobHost
+from tuiwb.tui.news import RunNews
 from tuiwb.tui.screen import Frame, RoomScreen, normal
 from tuiwb.tui.widgets.frame import Header
 from tuiwb.tui.workspace import Keeper, Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from textual.command import Provider
+    from textual.widget import Widget
+
+    from tuiwb.runs import RunView
 
 _FRAME = "frame"
 
@@ -70,6 +76,8 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
         self.last_problem = ""
         self._recipe = recipe
         self._begun = False
+        self._news = RunNews()
+        self._looks = 0
         self.keeper = Keeper(self)
         super().__init__()
         self._filters = terminal.mended(self._filters)
@@ -117,6 +125,24 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
             for header in self.room.query(Header):
                 header.refresh()
 
+    def runs_seen(self, views: "Sequence[RunView]") -> None:
+        """Somebody looked at all runs: the header and a toast tell what is new."""
+        from tuiwb.tui.run_texts import status
+
+        self.status = status(views)
+        for sentence, severity in self._news.take(views):
+            self.notify(sentence, severity=severity, timeout=8)
+
+    def _look_at_runs(self) -> None:
+        """Every few seconds, more often while a run is under way; the Runs screen looks for itself."""
+        self._looks += 1
+        if self.current_room != "runs" and (self._news.active or self._looks % 5 == 1):
+            self.start("look at runs", _scan, self.runs_seen, lambda _: None)
+
+    def lines(self) -> "Iterable[Widget]":
+        """Further lines under the tabs of every screen."""
+        return ()
+
     # Settings and keys
 
     def apply_settings(self) -> None:
@@ -132,6 +158,7 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
             screen.bind_keys()
             if screen.is_open:
                 screen.settings_changed()
+                screen.refresh_frame()
 
     def keys_of(self, id_: str) -> tuple[str, ...]:
         """The keys of an action in force."""
@@ -148,12 +175,17 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
 
                 actions.set_mouse(self, settings.screen.mouse)
             self.apply_settings()
+            self._tell_key_faults()
 
         def write(_: object) -> settings_module.Settings:
             settings_module.save(key, value)
             return settings_module.load()
 
         self.start(f"save {key}", write, saved)
+
+    def _tell_key_faults(self) -> None:
+        for sentence in keys.faults(self.settings.keys) if self.settings.keys else ():
+            self.problem(sentence)
 
     def _watch_theme(self, theme_name: str) -> None:
         super()._watch_theme(theme_name)
@@ -217,9 +249,9 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
         self.keeper.select_run(self.session.run_id)
         if self.theme != (wanted := self.settings.screen.theme):
             self.problem(f"screen.theme: there is no theme `{wanted}`; {self.theme} is used")
-        for sentence in keys.faults(self.settings.keys) if self.settings.keys else ():
-            self.problem(sentence)
+        self._tell_key_faults()
         self.room.call_after_refresh(_freeze)
+        self.set_interval(max(self.settings.screen.refresh_s, 2.0), self._look_at_runs)
 
     def _remember_layout(self, room: RoomScreen) -> None:
         if room.is_open and not isinstance(room, Frame):
@@ -312,6 +344,12 @@ def _exists(name: str) -> bool:
     return importlib.util.find_spec(f"tuiwb.tui.screens.{name}") is not None
 
 
+def _scan(_: object) -> "list[RunView]":
+    from tuiwb import runs
+
+    return runs.scan()
+
+
 def _freeze() -> None:
     """What was built at the start lives as long as the program: the collector need not look at it again."""
     gc.enable()
@@ -327,6 +365,15 @@ def run(screen: str | None = None, recipe: str | None = None, layout: dict[str, 
     """
     bench = Workbench(screen, recipe)
     bench.session.layout.update(layout or {})
+    run_bench(bench)
+
+
+def run_bench(bench: Workbench) -> None:
+    """Open this workbench on the terminal.
+
+    Raises:
+        Exception: the bug that ended it.
+    """
     with terminal.stderr_to_log():
         bench.run(mouse=bench.settings.screen.mouse)
     if bench.failure is not None:

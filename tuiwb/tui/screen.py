@@ -181,6 +181,11 @@ class RoomScreen(JobHost, Screen[None]):
         """The body's widgets are there."""
         return self._is_open
 
+    def refresh_frame(self) -> None:
+        """Draw header and footer again."""
+        for line in (*self.query(Header), *self.query(Hints)):
+            line.refresh()
+
     def refresh_hints(self) -> None:
         """What can be done changed: draw the footer again."""
         for hints in self.query(Hints):
@@ -190,6 +195,7 @@ class RoomScreen(JobHost, Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Header()
+        yield from self.bench.lines()
         with Container(id="body"):
             yield from self.compose_body()
         yield Hints()
@@ -237,8 +243,7 @@ class RoomScreen(JobHost, Screen[None]):
         if self._is_open and self._seen is not self.workspace:
             self._seen = self.workspace
             self.show_workspace(self.workspace)
-        for line in (*self.query(Header), *self.query(Hints)):
-            line.refresh()
+        self.refresh_frame()
 
     def enter(self) -> None:
         """The screen is the chosen one and its body is there."""

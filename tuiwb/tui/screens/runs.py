@@ -109,7 +109,7 @@ class RunsScreen(RoomScreen):
 
     def on_runs_seen(self, message: RunsSeen) -> None:
         self.views, self._seen_runs = message.runs, True
-        self.bench.status = run_texts.status(message.runs)
+        self.bench.runs_seen(message.runs)
         self._list()
 
     def on_detail_seen(self, message: DetailSeen) -> None:

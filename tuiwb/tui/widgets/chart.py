@@ -37,7 +37,7 @@ class Chart(Widget):
         border-title-color: $foreground;
         border-subtitle-color: $text-muted;
         height: 1fr; width: 1fr; padding: 0;
-        & .chart--axis { color: $text-muted; }
+        & .chart--axis { color: $foreground 60%; }
         & .chart--cursor { color: $text-warning; }
         & .chart--raw { color: $primary 60%; }
         & .chart--line { color: $text-primary; text-style: bold; }

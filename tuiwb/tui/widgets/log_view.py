@@ -21,7 +21,7 @@ LINES = 10_000
 """The newest lines are kept; the file has them all."""
 
 
-class LogView(ScrollView, can_focus=True):
+class LogView(ScrollView, can_focus=True, inherit_bindings=False):
     """Lines of text from outside. Its keys are those of the lists."""
 
     DEFAULT_CSS = """

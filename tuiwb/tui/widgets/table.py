@@ -53,7 +53,7 @@ class Column:
     from_width: int = 0
 
 
-class Table(ScrollView, can_focus=True):
+class Table(ScrollView, can_focus=True, inherit_bindings=False):
     """See the top of this file.
 
     Args:
@@ -228,7 +228,7 @@ class Table(ScrollView, can_focus=True):
         width = self.size.width
         base = self.rich_style
         if self._head and y == 0:
-            style = base + self.get_component_rich_style("table--head", partial=True)
+            style = base + self.get_component_rich_style("table--head")
             return self._line([column.title for column in self._columns], style, plain=True)
         row = y - self._head + self.scroll_offset.y
         if row >= self._count:
@@ -262,7 +262,11 @@ class Table(ScrollView, can_focus=True):
         return Strip(segments).adjust_cell_length(self.size.width, style)
 
     def _toned(self, style: Style, tone: str) -> Style:
-        return style + self.get_component_rich_style(f"table--{tone}", partial=True) if tone else style
+        if not tone:
+            return style
+        # The partial style, which leaves the background alone, forgets how transparent a colour is.
+        whole = self.get_component_rich_style(f"table--{tone}")
+        return style + self.get_component_rich_style(f"table--{tone}", partial=True) + Style(color=whole.color)
 
     def on_focus(self) -> None:
         self.refresh_row(self.cursor)

@@ -1,0 +1,37 @@
+"""Runs that ended while the user looked at something else. Pure: what to say follows from two looks at the runs."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from tuiwb.runs import RunView
+
+Severity = Literal["information", "warning", "error"]
+
+_SEVERITY: dict[str, Severity] = {"failed": "error", "lost": "error", "interrupted": "error", "stopped": "information"}
+
+
+class RunNews:
+    """Compares each look at the runs with the one before."""
+
+    def __init__(self) -> None:
+        self._active: set[str] = set()
+
+    @property
+    def active(self) -> bool:
+        """Some run was under way at the last look."""
+        return bool(self._active)
+
+    def take(self, views: "Sequence[RunView]") -> list[tuple[str, Severity]]:
+        """A sentence and its weight for each run that ended since the last look."""
+        from tuiwb.tui.run_texts import title
+
+        ended = [view for view in views if view.run_id in self._active and not view.active]
+        self._active = {view.run_id for view in views if view.active}
+        return [
+            (
+                f"{title(view)}: {view.state}{'. ' + view.reason if view.reason else ''}",
+                _SEVERITY.get(view.state, "information"),
+            )
+            for view in ended
+        ]
