@@ -109,7 +109,7 @@ async def test_changes_are_given_up_only_after_a_yes(file: Path) -> None:
 
 async def test_a_screen_hears_of_changes_when_it_is_shown(file: Path) -> None:
     async with bench("settings", recipe=str(file)) as pilot:
-        await opened(pilot)
+        await pilot.until(lambda: pilot.app.workspace.model is not None)
         seen: list[Workspace] = []
         room = pilot.room
         assert isinstance(room, RoomScreen)
