@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from tuiwb import recipe
@@ -63,14 +63,15 @@ def consistent(one: Recipe) -> bool:
     return not list(contradictions(one)) and all(consistent(stage) for stage in one.stages or ())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(struct(Recipe))
+@example(Recipe(name="a\x85b", tags=("\u2028", " x ", "- y", "a: b", "")))
 def test_any_recipe_is_read_as_it_was_written(one: Recipe) -> None:
     assume(one != Recipe() and consistent(one))
     assert recipe.loads(recipe.dumps(one)) == one
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(KEYS), min_size=1, max_size=8, unique=True), st.data())
 def test_any_misspelt_key_is_named_with_its_line(keys: list[str], data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(keys) - 1))

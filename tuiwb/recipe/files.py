@@ -217,14 +217,20 @@ def _lists(value: Any) -> Any:
 
 
 def _quoted(value: Any) -> Any:
-    """Words that YAML 1.1, which many tools still read, takes for true and false get quotes."""
-    from ruamel.yaml.scalarstring import SingleQuotedScalarString
+    """Strings that need other quotes than the emitter's own: words that YAML 1.1, which many tools still read, takes
+    for true and false, and line breaks of Unicode, which come back only when they are escaped."""
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString, SingleQuotedScalarString
 
-    if isinstance(value, dict):
-        return {key: _quoted(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_quoted(item) for item in value]
-    return SingleQuotedScalarString(value) if value in ("no", "yes", "on", "off", "y", "n") else value
+    match value:
+        case dict():
+            return {_quoted(key): _quoted(inner) for key, inner in value.items()}
+        case list():
+            return [_quoted(item) for item in value]
+        case str() if any(mark in value for mark in "\x85\u2028\u2029"):
+            return DoubleQuotedScalarString(value)
+        case "no" | "yes" | "on" | "off" | "y" | "n":
+            return SingleQuotedScalarString(value)
+    return value
 
 
 def _summary(file: Path) -> str:
