@@ -179,7 +179,7 @@ def detail(row: Row, width: int, height: int, note: str = "") -> Content:
         ("hub id", row.hub_id if row.hub_id != row.ref else None),
         ("path", row.path),
         ("source", row.source),
-        ("", "the hub asks to accept its licence first" if row.gated and row.where != HERE else None),
+        ("access", "accept its licence on the hub" if row.gated and row.where != HERE else None),
     ]
     shorts = [(name, value) for name, value in short if value]
     longs = [(name, value) for name, value in long if value]
