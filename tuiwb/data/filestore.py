@@ -22,7 +22,7 @@ from tuiwb.data.offsets import Found, Offsets, cache_file
 from tuiwb.data.rows import Row, RowFault, Value
 from tuiwb.data.split import Splitter
 
-BLOCK = 8 << 20
+BLOCK = 2 << 20
 HEAD = 1 << 20
 """Read when a file is opened: enough for a first page, and done in milliseconds."""
 
@@ -146,6 +146,11 @@ class FileStore:
             with contextlib.suppress(OSError):
                 os.close(self._file)
             self._file = -1
+
+    def __del__(self) -> None:
+        # A view that was left while a thread still reads is closed when that thread is done.
+        if hasattr(self, "_file"):
+            self.close()
 
     def _head(self) -> None:
         """The first page. A first row longer than a page is left to `index`."""

@@ -45,7 +45,8 @@ class View:
     ) -> None:
         """As `open_view`."""
         self.path = path
-        self._given = (name, columns)
+        self.given = (name, columns)
+        """Format and columns as the user named them."""
         self._limit = max_examples
         self.store = open_store(path)
         self._status = path.stat()
@@ -65,6 +66,10 @@ class View:
         """All rows, unreadable ones too. Indexes first."""
         self.index()
         return self.known
+
+    def __bool__(self) -> bool:
+        """True, always: `if view` must not wait for the index to count rows."""
+        return True
 
     @property
     def known(self) -> int:
@@ -214,7 +219,7 @@ class View:
 
     def _detect(self) -> Detection:
         try:
-            return detect(sample(self.store), *self._given, declared=self.store.columns())
+            return detect(sample(self.store), *self.given, declared=self.store.columns())
         except InputFault as error:
             raise InputFault(error.message, file=self.path, line=error.line, key=error.key) from error
 

@@ -109,6 +109,8 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
         self._head = int(head)
         self._count = 0
         self._row: RowFunction = lambda _: None
+        self._widths: list[int] = []
+        self._widths_of: tuple[int, Sequence[Column]] = (-1, ())
 
     @property
     def row_count(self) -> int:
@@ -210,7 +212,12 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
 
     def widths(self) -> list[int]:
         """The cells of each column now; 0 for one that is not shown."""
-        room = self.scrollable_content_region.width  # without the scroll bar
+        room = self.size.width - int(self.show_vertical_scrollbar)
+        if self._widths_of != (room, self._columns):
+            self._widths_of, self._widths = (room, self._columns), self._share(room)
+        return self._widths
+
+    def _share(self, room: int) -> list[int]:
         shown = [column.from_width <= room for column in self._columns]
         widths = [column.width if on else 0 for column, on in zip(self._columns, shown, strict=True)]
         gaps = max(sum(shown) - 1, 0) * 2

@@ -1,0 +1,123 @@
+"""Looking for rows: words, `/regular expression/`, `column:words`, `column>number`; one at a time or all of them."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tuiwb.base.errors import UsageFault
+from tuiwb.base.tasks import Task
+from tuiwb.data.rows import Row
+from tuiwb.data.view import View
+
+_COMPARE = re.compile(r"^(?P<column>[^\s:<>=!]+)\s*(?P<sign>>=|<=|!=|=|>|<)\s*(?P<number>-?\d+(\.\d+)?)$")
+_SIGNS: dict[str, Callable[[float, float], bool]] = {
+    ">": lambda a, b: a > b,
+    "<": lambda a, b: a < b,
+    ">=": lambda a, b: a >= b,
+    "<=": lambda a, b: a <= b,
+    "=": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+}
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is looked for: `test` says whether a row is it."""
+
+    text: str
+    test: Callable[[Row], bool]
+
+
+def parse(text: str, columns: tuple[str, ...]) -> Query:
+    """A query as it is typed. Words match in any case unless they hold a capital; a column is named exactly.
+
+    Raises:
+        UsageFault: the regular expression is none, or nothing is looked for.
+    """
+    wanted = text.strip()
+    if not wanted:
+        raise UsageFault("type what to look for: words, /regex/, column:words or column>number")
+    if (compared := _COMPARE.match(wanted)) and compared["column"] in columns:
+        return Query(wanted, _comparing(compared["column"], _SIGNS[compared["sign"]], float(compared["number"])))
+    column, colon, rest = wanted.partition(":")
+    if colon and column in columns and rest:
+        inside = _matcher(rest)
+        return Query(wanted, lambda row: _any_text(row.value.get(column), inside))
+    inside = _matcher(wanted)
+    return Query(wanted, lambda row: _any_text(row.value, inside))
+
+
+def find(view: View, query: Query, start: int, *, backwards: bool = False, task: Task | None = None) -> int | None:
+    """The next row that is looked for, from `start` on and around the end; None when there is none at all."""
+    total = len(view)
+    task = task or Task()
+    looked = 0
+    for first, count in _pages(start % total if total else 0, total, backwards):
+        task.step("searching", looked, total, "rows")
+        page = view.rows(first, count)
+        for row in reversed(page) if backwards else page:
+            if query.test(row):
+                return row.id
+        looked += count
+    return None
+
+
+def matching(view: View, query: Query, task: Task | None = None) -> npt.NDArray[np.int64]:
+    """The numbers of all rows that are looked for."""
+    found = [row.id for row in view.scan(task) if query.test(row)]
+    return np.array(found, np.int64)
+
+
+def _pages(start: int, total: int, backwards: bool) -> Iterator[tuple[int, int]]:
+    """Pages (first row, rows) that cover everything once, from `start` to the end and then from the other one."""
+    if backwards:
+        for end in range(start + 1, 0, -_PAGE):
+            yield max(end - _PAGE, 0), min(_PAGE, end)
+        for end in range(total, start + 1, -_PAGE):
+            yield max(end - _PAGE, start + 1), min(_PAGE, end - start - 1)
+    else:
+        for first in range(start, total, _PAGE):
+            yield first, min(_PAGE, total - first)
+        for first in range(0, start, _PAGE):
+            yield first, min(_PAGE, start - first)
+
+
+def _matcher(wanted: str) -> Callable[[str], bool]:
+    if len(wanted) > 2 and wanted[0] == wanted[-1] == "/":
+        try:
+            pattern = re.compile(wanted[1:-1])
+        except re.error as error:
+            raise UsageFault(f"{wanted} is no regular expression: {error}") from error
+        return lambda text: pattern.search(text) is not None
+    if wanted != wanted.lower():
+        return lambda text: wanted in text
+    return lambda text: wanted in text.lower()
+
+
+def _comparing(column: str, compare: Callable[[float, float], bool], number: float) -> Callable[[Row], bool]:
+    def test(row: Row) -> bool:
+        value = row.value.get(column)
+        if isinstance(value, str):
+            try:
+                value = float(value)
+            except ValueError:
+                return False
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and compare(value, number)
+
+    return test
+
+
+def _any_text(value: Any, inside: Callable[[str], bool]) -> bool:
+    """Whether any text in a value, however deep, is it; numbers count as they are written."""
+    if isinstance(value, str):
+        return inside(value)
+    if isinstance(value, dict):
+        return any(_any_text(part, inside) for part in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_any_text(part, inside) for part in value)
+    return value is not None and inside(str(value).lower() if isinstance(value, bool) else str(value))

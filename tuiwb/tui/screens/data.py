@@ -1,0 +1,404 @@
+"""The Data screen: page through a dataset of any size, see each row as the model will, and what is wrong with it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Container, Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from tuiwb.base.errors import TuiwbError
+from tuiwb.base.tasks import Task
+from tuiwb.base.text import gate_line
+from tuiwb.base.units import count, size
+from tuiwb.tui.screen import RoomScreen
+from tuiwb.tui.screens import data_find, data_format, data_lens
+from tuiwb.tui.screens.data_detail import VIEWS, Detail, Lens, detail
+from tuiwb.tui.screens.data_files import OpenDataset
+from tuiwb.tui.screens.data_problems import ProblemsPane
+from tuiwb.tui.screens.data_rows import RowPages, Shown, read_page
+from tuiwb.tui.widgets.frame import Empty, Pane
+from tuiwb.tui.widgets.pieces import PieceView
+from tuiwb.tui.widgets.table import Column, Table
+from tuiwb.tui.workspace import Workspace
+
+if TYPE_CHECKING:
+    from tuiwb.data import Problem, View
+
+CHECK_BY_ITSELF = 32 << 20
+"""Bytes; a larger file is read whole only when asked to."""
+
+_RECENT = 12
+
+
+class DataScreen(RoomScreen):
+    ROOM: ClassVar[str] = "data"
+
+    def compose_body(self) -> ComposeResult:
+        with Container(id="browser"):
+            yield Static(id="format")
+            with Container(id="sides"):
+                with Vertical(id="left"):
+                    yield Pane(Table(Column("row"), id="table"), title="Rows", id="rows")
+                    yield ProblemsPane()
+                yield Pane(PieceView(id="text"), title="Row", id="detail")
+        yield Empty("No dataset is open.", "o: open one", id="empty")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.view: View | None = None
+        self.pages: RowPages | None = None
+        self.look = VIEWS[0]
+        self.lens = Lens(problem="No model is open: m chooses one, and its chat template shows what it sees.")
+        self._lens_of: Any = None
+        self._chosen_model = ""
+        self.query_text = ""
+        self._changed = ""
+        self._recent: list[str] = []
+        self._offered = ""
+        self._wanted_row = 0
+
+    # The session
+
+    def layout_state(self) -> dict[str, Any]:
+        path = str(self.view.path) if self.view else ""
+        return {"path": path, "row": self.row or 0, "look": self.look, "recent": self._recent}
+
+    def restore_layout(self, state: dict[str, Any]) -> None:
+        recent, look, path = state.get("recent"), state.get("look"), state.get("path")
+        if isinstance(recent, list):
+            self._recent = [str(one) for one in recent][:_RECENT]
+        if look in VIEWS:
+            self.look = str(look)
+        if isinstance(path, str) and path and self.view is None:
+            self._wanted_row = state["row"] if isinstance(state.get("row"), int) else 0
+            self.open(path)
+
+    # What is shown
+
+    def opened(self) -> None:
+        self.set_class(self.view is None, "-nothing")
+        self.every(0.5, self._tick)
+        self.every(3.0, self._look_at_the_file)
+
+    def shown(self) -> None:
+        # Leaving cancelled what was under way.
+        if self.view is not None:
+            self._index(self.view)
+
+    def show_workspace(self, workspace: Workspace) -> None:
+        path = data_format.dataset_of(workspace)
+        if path and path != self._offered:
+            self._offered = path
+            if self.view is None and self.task_of("open") is None:
+                self.open(path, entry=workspace.recipe.datasets[0])
+        self._refresh_lens()
+
+    def open(self, path: str, *, entry: Any = None, name: str | None = None, columns: Any = None) -> None:
+        """Open a dataset, in a thread; what was open stays when it cannot be."""
+
+        def work(_: Task) -> "View":
+            from tuiwb import data
+
+            view = data.open(entry or path, name=name, columns=columns)
+            view.rows(0, 1)
+            return view
+
+        self.start("open", work, self._opened)
+
+    def _opened(self, view: "View") -> None:
+        same = self.view is not None and self.view.path == view.path
+        at = self.row if same else self._wanted_row
+        self.view, self._wanted_row = view, 0
+        self.pages = RowPages(view, self._read)
+        self.query_text, self._changed = "", ""
+        path = str(view.path)
+        self._recent = [path, *(one for one in self._recent if one != path)][:_RECENT]
+        self.set_class(False, "-nothing")
+        self.fill(at or 0)
+        self.query_one("#table").focus()
+        self._index(view)
+        self.refresh_hints()
+
+    def fill(self, row: int | None = None) -> None:
+        """Show the rows; the cursor on this one."""
+        if self.pages is None:
+            return
+        table = self.query_one("#table", Table)
+        cursor = table.cursor if row is None else self.pages.line(row)
+        table.fill(len(self.pages), self.pages.cells, cursor=cursor)
+        self.show_format()
+        self._show_row()
+
+    def _read(self, wanted: list[int]) -> None:
+        """Pages that the table has no rows for: read them, the latest wish first."""
+        pages, view = self.pages, self.view
+        if pages is None or view is None:
+            return
+        numbers = {page: pages.numbers(page) for page in wanted[-6:]}
+
+        def work(_: Task) -> dict[int, list[Shown]]:
+            return {page: read_page(view, rows) for page, rows in numbers.items()}
+
+        def done(read: dict[int, list[Shown]]) -> None:
+            if pages is self.pages:
+                if pages.take(read) or 0 in read:
+                    self._lay_out()
+                self.query_one("#table").refresh()
+
+        def failed(error: TuiwbError) -> None:
+            pages.lost()
+            self.problem(error)
+
+        self.start("rows", work, done, failed)
+
+    def _lay_out(self) -> None:
+        table = self.query_one("#table", Table)
+        if self.pages is not None:
+            table.set_columns(*self.pages.layout(table.size.width))
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._lay_out)
+
+    def _index(self, view: "View") -> None:
+        """Find all rows, then read them all where that is quick."""
+        before = view.format
+
+        def done(_: None) -> None:
+            if view is self.view:
+                if self.pages is not None and view.format is not before:
+                    self.pages.forget()  # their problems are judged by another format now
+                self.fill()
+                if view.verdict is None and view.store.nbytes <= CHECK_BY_ITSELF:
+                    self.action_check()
+                else:
+                    self._show_problems()
+
+        self.start("index", lambda task: view.index(task), done)
+
+    def _tick(self) -> None:
+        """Rows that were found since, and how far the work is."""
+        if self.pages is not None and any(self.task_of(job) for job in ("index", "check", "search")):
+            # Another length of the table lays out the whole screen: not more often than needed.
+            if len(self.pages) > 1.3 * self.query_one("#table", Table).row_count:
+                self.query_one("#table", Table).fill(len(self.pages), self.pages.cells)
+            self.show_format()
+
+    def _look_at_the_file(self) -> None:
+        view = self.view
+
+        def done(what: str | None) -> None:
+            if view is self.view and (what or "") != self._changed:
+                self._changed = what or ""
+                self.show_format()
+
+        if view is not None:
+            self.start("changed", lambda _: view.changed(), done)
+
+    def show_format(self) -> None:
+        """Format, confidence and reason; how far work is; what happened to the file."""
+        view, pages = self.view, self.pages
+        if view is None or pages is None:
+            return
+        self.query_one("#format", Static).update(data_format.verdict(view, self._changed))
+        rows = self.query_one("#rows", Pane)
+        rows.border_title = Content(gate_line(view.path.name, 40))
+        found = f"{count(len(pages))} with “{gate_line(self.query_text, 20)}” of " if pages.ids is not None else ""
+        words = f"{found}{count(view.known)} rows, {view.store.kind}, {size(view.store.nbytes)}"
+        tasks = [task for job in ("search", "check", "index") if (task := self.task_of(job))]
+        rows.border_subtitle = Content(words + data_format.progress(tasks))
+
+    @property
+    def row(self) -> int | None:
+        """The number of the row under the cursor."""
+        if self.pages is None or not len(self.pages):
+            return None
+        return self.pages.number(min(self.query_one("#table", Table).cursor, len(self.pages) - 1))
+
+    def _show_row(self) -> None:
+        view, row, text = self.view, self.row, self.query_one(PieceView)
+        if view is None or row is None:
+            self.query_one("#detail", Pane).border_title = "Row"
+            text.show(())
+            return
+        look, lens, width = self.look, self.lens, text.text_width
+        self.start("detail", lambda _: detail(view, row, look, lens, width), self._show_detail)
+
+    def _show_detail(self, found: Detail) -> None:
+        pane, text = self.query_one("#detail", Pane), self.query_one(PieceView)
+        title = Content(found.title)
+        same = pane.border_title == title
+        pane.border_title = title
+        pane.border_subtitle = Content(found.counts or self.lens.name)
+        text.show(found.lines, top=not same)
+
+    def _show_problems(self) -> None:
+        view = self.view
+        if view is None:
+            return
+
+        def done(problems: "tuple[Problem, ...]") -> None:
+            if view is not self.view:
+                return
+            self.query_one(ProblemsPane).show(problems, whole=view.verdict is not None)
+            if not problems:
+                self.set_class(False, "-problems")
+            elif not self.has_class("-narrow"):
+                self.set_class(True, "-problems")
+            self.show_format()
+            self.refresh_hints()
+
+        self.start("problems", lambda _: view.problems, done)
+
+    # What happens
+
+    def on_table_moved(self, event: Table.Moved) -> None:
+        if event.table.id == "table":
+            self._show_row()
+
+    def on_table_chosen(self, event: Table.Chosen) -> None:
+        if event.table.id == "table":
+            self.query_one(PieceView).focus()
+
+    def on_problems_pane_case(self, event: ProblemsPane.Case) -> None:
+        self.go(event.row)
+
+    def on_piece_view_resized(self) -> None:
+        self._show_row()
+
+    def go(self, row: int) -> None:
+        """To a row, whatever is filtered."""
+        if self.pages is None:
+            return
+        if self.pages.ids is not None and row not in self.pages.ids:
+            self.pages.show_only(None)
+        self.fill(row)
+
+    def _refresh_lens(self) -> None:
+        """The template and tokenizer of the model, when it or the recipe is another."""
+        wanted = data_lens.wanted(self.workspace, self._chosen_model)
+        if wanted == self._lens_of:
+            return
+        self._lens_of = wanted
+
+        def done(lens: Lens) -> None:
+            self.lens = lens
+            self._show_row()
+
+        self.start("lens", lambda task: data_lens.load(wanted, task), done)
+
+    # What can be done
+
+    def reason(self, action: str) -> str | None:
+        if action in ("open", "model"):
+            return None
+        if self.view is None:
+            return "No dataset is open: press o."
+        if action in ("next", "previous") and not self.query_text:
+            return "Nothing was searched for yet: press /."
+        if action == "problems" and not self.query_one(ProblemsPane).problems:
+            return "No problem is known." if self.view.verdict else "None in the rows sampled; c checks all."
+        if action == "use" and self.workspace.recipe is None:
+            return "No recipe is open: ctrl+o opens one."
+        if action == "check" and self.view.verdict is not None:
+            return "The whole file has been checked."
+        return None
+
+    def action_open(self) -> None:
+        offered = [(path, "recent") for path in self._recent]
+        if (mine := data_format.dataset_of(self.workspace)) and mine not in self._recent:
+            offered.insert(0, (mine, "of the recipe"))
+
+        def chosen(path: str | None) -> None:
+            if path:
+                self.open(str(Path(path).expanduser()))
+
+        self.app.push_screen(OpenDataset(offered), chosen)
+
+    def action_view(self) -> None:
+        self.look = VIEWS[(VIEWS.index(self.look) + 1) % len(VIEWS)]
+        self._show_row()
+
+    def action_problems(self) -> None:
+        table = self.query_one(ProblemsPane).table
+        if table.has_focus:
+            self.set_class(not self.has_class("-narrow"), "-problems")
+            self.query_one("#table").focus()
+        else:
+            self.set_class(True, "-problems")
+            table.focus()
+
+    def action_check(self) -> None:
+        view = self.view
+        if view is None:
+            return
+
+        def done(_: object) -> None:
+            if view is self.view:
+                self._show_problems()
+
+        self.start("check", lambda task: view.verify(task), done)
+
+    def action_reload(self) -> None:
+        if self.view is not None:
+            given = self.view.given
+            self.open(str(self.view.path), name=given[0], columns=given[1])
+
+    def action_goto(self) -> None:
+        def typed(text: str) -> None:
+            digits = text.strip().replace(",", "")
+            if self.view and digits.isdigit() and int(digits) < self.view.known:
+                self.go(int(digits))
+            elif self.view is not None:
+                self.problem(f"{text.strip()!r} is no row: they go from 0 to {count(self.view.known - 1)}")
+
+        self.ask("Go to row", typed, hint="a number from 0")
+
+    def action_search(self) -> None:
+        data_find.ask_search(self)
+
+    def action_next(self) -> None:
+        data_find.search(self, 1)
+
+    def action_previous(self) -> None:
+        data_find.search(self, -1)
+
+    def action_filter(self) -> None:
+        data_find.ask_filter(self)
+
+    def action_format(self) -> None:
+        if self.view is not None:
+            data_format.ask_format(self, self.view)
+
+    def action_model(self) -> None:
+        def chosen(name: str) -> None:
+            self._chosen_model = name
+            self._refresh_lens()
+
+        data_lens.ask_model(self, chosen)
+
+    def action_use(self) -> None:
+        if self.view is not None:
+            data_format.use(self, self.view)
+
+    def action_scroll_down(self) -> None:
+        self.query_one(PieceView).scroll_lines(3)
+
+    def action_scroll_up(self) -> None:
+        self.query_one(PieceView).scroll_lines(-3)
+
+    def action_columns_right(self) -> None:
+        self._shift(1)
+
+    def action_columns_left(self) -> None:
+        self._shift(-1)
+
+    def _shift(self, by: int) -> None:
+        if self.pages is not None:
+            last = max(len(self.pages.columns) - 1, 0)
+            self.pages.first_column = min(max(self.pages.first_column + by, 0), last)
+            self._lay_out()
+
+    def copyable(self) -> str:
+        return self.query_one(PieceView).plain if self.view else ""

@@ -1,0 +1,104 @@
+"""What the Data screen does with the recipe's dataset, and how a format is named where it cannot be told."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from textual.content import Content
+
+from tuiwb.base.tasks import Task
+from tuiwb.base.text import gate_line
+from tuiwb.tui.workspace import Workspace
+
+if TYPE_CHECKING:
+    from tuiwb.data import View
+    from tuiwb.data.formats import FormatName
+    from tuiwb.tui.screens.data import DataScreen
+
+
+def dataset_of(workspace: Workspace) -> str:
+    """The path of the open recipe's first dataset, or nothing."""
+    datasets = getattr(workspace.recipe, "datasets", None)
+    return str(datasets[0].path) if datasets else ""
+
+
+def verdict(view: "View", changed: str) -> Content:
+    """The format of the rows, how sure that is and why; what happened to the file since."""
+    found = view.format
+    if found.name:
+        tone = "$text-success" if found.confidence > 0.98 else "$text-warning"
+        sure = (f" {found.confidence:.0%}  ", tone)
+        said = Content.assemble((found.name, "bold $text-accent"), sure, gate_line(found.reason))
+    else:
+        unknown = ("format unknown  ", "bold $text-error")
+        said = Content.assemble(unknown, gate_line(found.reason), ("  t: name it", "dim"))
+    if changed:
+        said = Content.assemble(said, (f"\nThe file {changed} since it was opened; r: read it again", "$text-warning"))
+    return said
+
+
+def progress(tasks: Sequence[Task]) -> str:
+    """How far the first task is that can tell."""
+    for now in (task.progress for task in tasks):
+        if now.total:
+            return f" · {now.doing} {100 * now.done // now.total} %"
+    return ""
+
+
+def ask_format(screen: "DataScreen", view: "View") -> None:
+    """Let the user name the format; a part whose column cannot be told is asked for next."""
+    from tuiwb.data.formats import FORMATS
+
+    names = list(FORMATS)
+    options = [("auto", "let the rows decide")] + [(name, FORMATS[name].summary) for name in names]
+
+    def chosen(position: int) -> None:
+        if position == 0:
+            screen.open(str(view.path))
+        else:
+            _ask_columns(screen, view, names[position - 1], {})
+
+    current = names.index(view.format.name) + 1 if view.format.name else 0
+    screen.choose("What the rows are", options, chosen, current=current)
+
+
+def _ask_columns(screen: "DataScreen", view: "View", name: "FormatName", given: dict[str, str]) -> None:
+    """Open the file with this format once every part that it needs has a column."""
+    from tuiwb.data.formats import FORMATS
+
+    form = FORMATS[name]
+    taken = dict(given)
+    missing = []
+    for part, usual in form.needed.items():
+        if part not in taken:
+            column = next((one for one in view.columns if one.lower() in usual and one not in taken.values()), None)
+            if column is None:
+                missing.append(part)
+            else:
+                taken[part] = column
+    if not missing:
+        screen.open(str(view.path), name=name, columns=given or None)
+        return
+    part, left = missing[0], [column for column in view.columns if column not in taken.values()]
+
+    def chosen(position: int) -> None:
+        _ask_columns(screen, view, name, {**given, part: left[position]})
+
+    if left:
+        options = [(gate_line(column, 40), "") for column in left]
+        screen.choose(f"{name}: which column is the {part}?", options, chosen)
+    else:
+        screen.problem(f"{name} needs {' and '.join(form.needed)}, and no column is left for {part}")
+
+
+def use(screen: "DataScreen", view: "View") -> None:
+    """Make the open dataset the first one of the open recipe."""
+    import msgspec
+
+    from tuiwb.recipe import DatasetEntry
+
+    recipe = screen.workspace.recipe
+    name, columns = view.given
+    entry = DatasetEntry(path=str(view.path), format=name, columns=dict(columns) if columns else None)  # type: ignore[arg-type]
+    others = tuple(recipe.datasets or ())[1:]
+    screen.bench.keeper.change(msgspec.structs.replace(recipe, datasets=(entry, *others)))
+    screen.notify(f"The recipe learns from {gate_line(view.path.name, 40)}.")
