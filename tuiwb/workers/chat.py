@@ -79,6 +79,7 @@ class Answer:
     generated: list[int] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
     first_token_s: float = 0.0
+    last_token_s: float = 0.0
     ended: bool = False
 
 
@@ -265,7 +266,7 @@ class Engine:
         if text != streamed and text.startswith(streamed):
             # Bytes that never became a whole character are shown at the end, as decoding the whole shows them.
             self._link.send(Token(id=ask.id, lane=lane.spec.name, text=text[len(streamed) :]))
-        spent = time.monotonic() - answer.started - answer.first_token_s
+        spent = answer.last_token_s - answer.first_token_s
         stopped = bool(answer.generated) and answer.generated[-1] in stop_ids
         context = lane.spec.context
         self._link.send(
@@ -308,6 +309,7 @@ class _Watch:
                 continue
             if not answer.generated:
                 answer.first_token_s = now - answer.started
+            answer.last_token_s = now - answer.started
             answer.generated.append(token)
             if token in self._stop_ids:
                 answer.ended = True
