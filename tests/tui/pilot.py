@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from textual import constants
 from textual.message import Message
 from textual.pilot import Pilot
 
@@ -81,8 +82,10 @@ async def bench(
     size: tuple[int, int] = (80, 24),
     recipe: str | None = None,
     settings: settings_module.Settings | None = None,
+    colours: str = "truecolor",
 ) -> AsyncIterator[BenchPilot]:
-    """The app on `screen`, ready."""
+    """The app on `screen`, ready. `colours` as TEXTUAL_COLOR_SYSTEM."""
+    constants.COLOR_SYSTEM = colours
     messages: list[Message] = []
     app = Workbench(screen, recipe, settings)
     async with app.run_test(size=size, message_hook=messages.append) as pilot:

@@ -138,6 +138,15 @@ async def test_a_theme_is_kept_and_an_unknown_one_is_told() -> None:
         await pilot.until(lambda: any("no theme `textual-drak`" in toast for toast in pilot.toasts()))
 
 
+async def test_a_terminal_of_sixteen_colours_gets_a_theme_in_its_own() -> None:
+    async with bench("settings", colours="standard") as pilot:
+        assert pilot.app.theme == "ansi-dark"
+        assert settings.load().screen.theme == "textual-dark"
+        pilot.app.theme = "nord"
+        await pilot.until(lambda: settings.load().screen.theme == "nord")
+        assert pilot.app.theme == "nord"
+
+
 async def test_a_problem_is_one_gated_sentence_and_can_be_read_again() -> None:
     async with bench("settings") as pilot:
         pilot.room.problem(InputFault("no such \x1b[31mcolumn [b]", file="rows.jsonl", line=3))

@@ -147,8 +147,7 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
 
     def apply_settings(self) -> None:
         """Make the settings in force visible: theme, keys."""
-        wanted = self.settings.screen.theme
-        self.theme = wanted if wanted in self.available_themes else "textual-dark"
+        self.theme = self._theme_in_force
         self.animation_level = "full" if self.settings.screen.animation else "none"
         self._bindings = type(self)._merge_bindings()
         for row in keys.GLOBAL:
@@ -159,6 +158,15 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
             if screen.is_open:
                 screen.settings_changed()
                 screen.refresh_frame()
+
+    @property
+    def _theme_in_force(self) -> str:
+        """The theme of the settings; on a terminal of 16 colours, where blends cannot be read, our two give way to
+        those in its own colours."""
+        wanted = self.settings.screen.theme
+        known = wanted if wanted in self.available_themes else "textual-dark"
+        few = self.console.color_system == "standard"
+        return {"textual-dark": "ansi-dark", "textual-light": "ansi-light"}.get(known, known) if few else known
 
     def keys_of(self, id_: str) -> tuple[str, ...]:
         """The keys of an action in force."""
@@ -189,7 +197,7 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
 
     def _watch_theme(self, theme_name: str) -> None:
         super()._watch_theme(theme_name)
-        if self.is_running and theme_name != self.settings.screen.theme:
+        if self.is_running and theme_name != self._theme_in_force:
             self.save_setting("screen.theme", theme_name)
 
     # Going from screen to screen
@@ -247,7 +255,7 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
         elif self.session.recipe:
             self.keeper.open(self.session.recipe)
         self.keeper.select_run(self.session.run_id)
-        if self.theme != (wanted := self.settings.screen.theme):
+        if (wanted := self.settings.screen.theme) not in self.available_themes:
             self.problem(f"screen.theme: there is no theme `{wanted}`; {self.theme} is used")
         self._tell_key_faults()
         self.room.call_after_refresh(_freeze)

@@ -26,7 +26,7 @@ def help_text(bench: "Workbench", where: str) -> Content:
         groups.setdefault(row.group or "This screen", []).append(row)
     parts: list[Content] = []
     for group, members in groups.items():
-        parts.append(Content.styled(group, "bold $accent"))
+        parts.append(Content.styled(group, "bold $text-accent"))
         parts += [
             Content.assemble("  ", (shown[row.id].ljust(width), "bold $foreground"), "  ", (row.help, "dim"))
             for row in members

@@ -162,7 +162,7 @@ def event_row(event: Mapping[str, Any], start: float) -> tuple[Cell, ...]:
 def hardware(gpus: "GpuStatus", host: "HostSample", samples: Sequence[Mapping[str, Any]], width: int) -> Content:
     """The machine: every GPU with its memory and power, or that there is none; processors, memory, this run's share."""
     wide = min(max(width - 46, 10), 40)
-    lines = [Content.styled("GPUs", "bold $accent")]
+    lines = [Content.styled("GPUs", "bold $text-accent")]
     for gpu in gpus.gpus:
         used = gpu.memory_used / gpu.memory_total if gpu.memory_total else 0.0
         lines.append(
@@ -185,7 +185,7 @@ def hardware(gpus: "GpuStatus", host: "HostSample", samples: Sequence[Mapping[st
         lines.append(Content(f"None: {gate_line(gpus.problem)}."))
     elif gpus.problem:
         lines.append(Content.styled(gate_line(gpus.problem), "$text-error"))
-    lines += [Content(""), Content.styled("Host", "bold $accent")]
+    lines += [Content(""), Content.styled("Host", "bold $text-accent")]
     lines.append(
         _meter(
             "processors",
@@ -213,7 +213,7 @@ def hardware(gpus: "GpuStatus", host: "HostSample", samples: Sequence[Mapping[st
             run.append(gib(memory))
         if isinstance(free := now.get("disk_free"), int | float):
             run.append(f"{size(free)} free on its disk")
-        lines += [Content(""), Content.styled("This run", "bold $accent"), Content(", ".join(run))]
+        lines += [Content(""), Content.styled("This run", "bold $text-accent"), Content(", ".join(run))]
     return Content("\n").join(lines)
 
 

@@ -58,7 +58,7 @@ _Spot = tuple[int, int, str]
 """Columns of a line that can be clicked, from and to, and the action that this runs."""
 
 
-class _Line(Widget):
+class Line(Widget):
     """One line made of pieces, some of which can be clicked."""
 
     def __init__(self) -> None:
@@ -76,20 +76,20 @@ class _Line(Widget):
                 return
 
 
-class Header(_Line):
+class Header(Line):
     """` tuiwb  1 Plan  2 Data …        recipe   status `"""
 
     def render(self) -> Content:
         bench, width = self.bench, self.size.width
         gap = " " if width < 100 else "  "
-        parts: list[tuple[str, str]] = [(" tuiwb" + gap, "bold $accent")]
+        parts: list[tuple[str, str]] = [(" tuiwb" + gap, "bold $text-accent")]
         self._spots = []
         at = len(parts[0][0])
         for room in bench.rooms:
             number = keys.shown((bench.keys_of(f"app.{room.name}") or [""])[0])
             text = f"{number} {room.title}"
             if room.name == bench.current_room:
-                parts.append((text, "bold reverse $accent"))
+                parts.append((text, "bold reverse $text-accent"))
             else:
                 parts += [(f"{number} ", "dim"), (room.title, "$foreground")]
             parts.append((gap, ""))
@@ -111,7 +111,7 @@ class Header(_Line):
         return Content.assemble(shown, ("  " if shown[0] and status else "", ""), (status, "$text-success"))
 
 
-class Hints(_Line):
+class Hints(Line):
     """The keys of this screen that matter now, then the global ones. A key that cannot be used is dim; one that the
     focused text field would take as text is left out."""
 
@@ -143,7 +143,7 @@ class Hints(_Line):
                 break
             off = row.where != keys.APP and screen.is_open and screen.reason(row.action) is not None
             parts += [
-                (f"{key} ", "dim" if off else "bold $accent"),
+                (f"{key} ", "dim" if off else "bold $text-accent"),
                 (f"{row.label}  ", "dim" if off else "$foreground"),
             ]
             end = at + len(key) + len(row.label) + 3
