@@ -112,18 +112,16 @@ class Worker:
         return plan.exit_code
 
     def _hold(self) -> None:
-        while not (self.run.path / "go").exists() and (self.plan.deaf or not rundir.pending_requests(self.run)):
+        while not (self.run.path / "go").exists() and (self.plan.deaf or not self._requests()):
             time.sleep(0.01)
+
+    def _requests(self) -> list[Request]:
+        return [request for request in rundir.pending_requests(self.run) if request.verb in ("save", "stop", "pause")]
 
     def _asked_to_end(self) -> bool:
         if self.plan.deaf:
             return False
-        for request in rundir.pending_requests(self.run):
-            if request.verb == "cancel":
-                continue
-            if self._answer(request):
-                return True
-        return False
+        return any(self._answer(request) for request in self._requests())
 
     def _answer(self, request: Request) -> bool:
         saved = self._save()

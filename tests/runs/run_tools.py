@@ -18,7 +18,9 @@ T = TypeVar("T")
 
 
 def light_job(**plan: Any) -> Job:
-    return Job(kind="train", name="light", module="light_worker", input=plan, environment={"PYTHONPATH": SEARCH_PATH})
+    """A job of the light worker, without GPUs; see `light_worker.Plan`."""
+    search = {"PYTHONPATH": SEARCH_PATH}
+    return Job(kind="train", name="light", module="light_worker", input=plan, gpus=(), environment=search)
 
 
 def until(condition: Callable[[], T], wait_s: float = 20.0) -> T:

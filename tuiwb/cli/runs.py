@@ -43,7 +43,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         asked = _action(actions, verb, what, _ask)
         asked.add_argument("--wait", type=float, metavar="S", help="wait up to S seconds for what comes of it")
 
-    _action(actions, "resume", "go on with a run from its newest whole checkpoint", _resume)
+    _action(actions, "resume", "go on with a run from its newest whole checkpoint, or let one go that is held", _resume)
+    _action(actions, "hold", "keep a run that waits from starting, until `resume`", _hold)
     clone = _action(actions, "clone", "launch the same run again as a new one, with other settings if wanted", _clone)
     add_settings(clone)
     delete = _action(actions, "delete", "put a run into the trash", _delete)
@@ -59,13 +60,14 @@ def _action(actions: Any, name: str, what: str, function: Any, *, run: bool = Tr
     parser: argparse.ArgumentParser = actions.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".")
     if run:
         argument = parser.add_argument("id", metavar="ID", help="an id, a unique part of one, or `last`")
-        argument.completer = _complete  # type: ignore[attr-defined]
+        argument.completer = complete  # type: ignore[attr-defined]
     output.add_json(parser)
     parser.set_defaults(run=function)
     return parser
 
 
-def _complete(prefix: str, **_: Any) -> list[str]:
+def complete(prefix: str, **_: Any) -> list[str]:
+    """Ids of runs, for argcomplete."""
     return [found.run_id for found in runs.run_dirs() if found.run_id.startswith(prefix)]
 
 
@@ -177,6 +179,15 @@ def _ask(args: argparse.Namespace) -> int:
 
 def _resume(args: argparse.Namespace) -> int:
     return _launched(runs.resume(args.id), args)
+
+
+def _hold(args: argparse.Namespace) -> int:
+    run = runs.hold(args.id)
+    if args.json:
+        output.print_json({"run_id": run.run_id, "run_dir": str(run.path)})
+    else:
+        output.say(f"{run.run_id} is held; `tuiwb runs resume {run.run_id}` lets it go")
+    return 0
 
 
 def _clone(args: argparse.Namespace) -> int:

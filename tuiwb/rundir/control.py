@@ -16,7 +16,7 @@ from tuiwb.base import atomic
 from tuiwb.rundir.documents import current_attempt
 from tuiwb.rundir.layout import RunDir
 
-VERBS = ("save", "stop", "pause", "cancel")
+VERBS = ("save", "stop", "pause", "cancel", "hold", "release")
 
 _REQUEST = re.compile(r"(\d{6})\.json")
 
@@ -37,7 +37,7 @@ def request(run: RunDir, verb: str, **fields: Any) -> Request:
     """Ask a run for something.
 
     Args:
-        verb: save, stop, pause or cancel.
+        verb: one of VERBS. hold and release are for a run that waits, and answered by its wrapper.
 
     Raises:
         OSError: it could not be written; nothing was asked.

@@ -13,7 +13,7 @@ Ids may be the beginning or a unique part of one, or `last`.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuiwb.runs.actions import Verb, answer, ask, clone, delete, purge, restore, resume
+    from tuiwb.runs.actions import Verb, answer, ask, clone, delete, hold, purge, restore, resume
     from tuiwb.runs.follow import Record, tail, tail_log
     from tuiwb.runs.job import Job
     from tuiwb.runs.launching import launch
@@ -28,6 +28,7 @@ _HOMES = {
     "ask": "actions",
     "clone": "actions",
     "delete": "actions",
+    "hold": "actions",
     "purge": "actions",
     "restore": "actions",
     "resume": "actions",
@@ -59,6 +60,7 @@ __all__ = [
     "clone",
     "delete",
     "find",
+    "hold",
     "launch",
     "purge",
     "restore",

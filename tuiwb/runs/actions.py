@@ -35,14 +35,7 @@ def ask(run_id: str, verb: Verb, *, by: str = "user") -> rundir.Request:
     state = str(stands.state.get("state"))
     if state in rundir.RESTING:
         raise UsageFault(f"{run.run_id} is {state}, so there is nothing to {verb}")
-    try:
-        try:
-            return rundir.request(run, verb, by=by)
-        except OSError:
-            ballast.drop(run)  # on a full disk an end must still be asked for
-            return rundir.request(run, verb, by=by)
-    except OSError as error:
-        raise EnvironmentFault(f"cannot be asked ({reason_of(error)})", file=run.control) from error
+    return _request(run, verb, by)
 
 
 def answer(run: RunDir, asked: rundir.Request, *, wait_s: float) -> dict[str, Any] | None:
@@ -64,8 +57,24 @@ def answer(run: RunDir, asked: rundir.Request, *, wait_s: float) -> dict[str, An
     return None
 
 
+def hold(run_id: str) -> RunDir:
+    """Keep a run that waits from starting, until `resume`.
+
+    Raises:
+        UsageFault: it does not wait.
+        EnvironmentFault: as `ask`.
+    """
+    run = listing.find(run_id)
+    state = str(_ours(run, "hold").state.get("state"))
+    if state != "queued":
+        raise UsageFault(f"{run.run_id} is {state}; only a run that waits can be held")
+    _request(run, "hold", "user")
+    return run
+
+
 def resume(run_id: str) -> RunDir:
-    """Start a new attempt on the run's directory, from its newest whole checkpoint. Broken ones are put aside.
+    """Start a new attempt on the run's directory, from its newest whole checkpoint. Broken ones are put aside. A run
+    that waits is let go: it is held no longer, and does not wait for other runs any more.
 
     Raises:
         UsageFault: the run is live, or has finished.
@@ -73,7 +82,9 @@ def resume(run_id: str) -> RunDir:
         RunFault: its wrapper did not start.
     """
     run = listing.find(run_id)
-    _ours(run, "resume")
+    if _ours(run, "resume").state.get("state") == "queued":
+        _request(run, "release", "user")
+        return run
     held = lock.take(run)
     if held is None:
         raise UsageFault(f"{run.run_id} is live already; `tuiwb runs show {run.run_id}` tells how it is doing")
@@ -164,6 +175,17 @@ def _trash() -> list[RunDir]:
     if not runs:
         raise UsageFault("the trash is empty")
     return runs
+
+
+def _request(run: RunDir, verb: str, by: str) -> rundir.Request:
+    try:
+        try:
+            return rundir.request(run, verb, by=by)
+        except OSError:
+            ballast.drop(run)  # on a full disk an end must still be asked for
+            return rundir.request(run, verb, by=by)
+    except OSError as error:
+        raise EnvironmentFault(f"cannot be asked ({reason_of(error)})", file=run.control) from error
 
 
 def _ours(run: RunDir, verb: str) -> Standing:

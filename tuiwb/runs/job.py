@@ -25,7 +25,11 @@ class Job:
         parts: names of the parts in their order; the run has finished when the last of them has.
         total_steps: of all parts, when known before the start.
         processes: training processes on this machine.
-        gpus: numbers of the GPUs to take; None takes what is visible, an empty tuple none.
+        gpus: numbers of the GPUs to take; None takes as many free ones as there are processes, an empty tuple none. The
+            worker sees its GPUs, and only those, through CUDA_VISIBLE_DEVICES, which its wrapper sets.
+        after: ids of the runs that must have ended well before.
+        priority: of those that wait for the same GPUs, the higher goes first.
+        held: waits until it is let go.
         folder: working folder of the worker, against which relative paths of the recipe count.
         environment: variables to add for the worker. It is written into job.yaml, so never a secret.
     """
@@ -44,6 +48,9 @@ class Job:
     gpus: tuple[int, ...] | None = None
     folder: Path = field(default_factory=Path.cwd)
     environment: Mapping[str, str] = field(default_factory=dict)
+    after: tuple[str, ...] = ()
+    priority: int = 0
+    held: bool = False
     tags: tuple[str, ...] = ()
     notes: str = ""
 
@@ -67,6 +74,9 @@ def to_document(
         "total_steps": job.total_steps,
         "processes": job.processes,
         "gpus": None if job.gpus is None else list(job.gpus),
+        "after": list(job.after),
+        "priority": job.priority,
+        "held": job.held,
         "stop": dict(stop),
         "input": dict(job.input),
         "source": dict(job.source),
@@ -96,6 +106,7 @@ def from_document(document: Mapping[str, Any]) -> Job:
         gpus=None if gpus is None else tuple(gpus),
         folder=Path(document.get("folder") or Path.cwd()),
         environment=document.get("environment") or {},
+        priority=int(document.get("priority") or 0),
         tags=tuple(document.get("tags") or ()),
         notes=str(document.get("notes") or ""),
     )

@@ -1,8 +1,9 @@
 """The stop ladder: ask and wait for the checkpoint, then SIGTERM, then SIGKILL. Who climbs it is the wrapper, so
 nobody needs to watch."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+from tuiwb.runs.pace import Pace
 
 BEFORE_TRAINING = frozenset({"", "wait", "load", "data"})
 """Phases in which a stop loses nothing."""
@@ -20,17 +21,6 @@ LEAVING_S = 3.0
 def patience(grace_s: float) -> dict[str, float]:
     """The waits of a run, as job.yaml holds them. A user who waits less for a stop waits less for all of it."""
     return {"grace_s": grace_s, "term_s": min(TERM_GRACE_S, grace_s), "leaving_s": min(LEAVING_S, grace_s)}
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How long the worker takes, from its beats. `still_s`: seconds since its phase began or, in a save, since the
-    checkpoint last grew."""
-
-    phase: str = ""
-    still_s: float = 0.0
-    longest_step_s: float = 0.0
-    last_save_s: float = 0.0
 
 
 class Ladder:

@@ -76,6 +76,11 @@ def fresh_attempt(number: int) -> dict[str, Any]:
         "wrapper": None,
         "launcher": None,
         "adopted": None,
+        "leases": None,
+        "held": None,
+        "released": None,
+        "queued_since": None,
+        "cause": None,
         "resume": None,
     }
 

@@ -3,7 +3,7 @@
 exit.json of this attempt    at rest, as it says
 lock held                    supervised
 another machine's            shown from its beat; never touched from here
-its process lives            unsupervised: a new wrapper adopts it
+its process lives, it waits  unsupervised: a new wrapper adopts it, or waits on
 the machine was restarted    interrupted
 else                         finished if result and checkpoint say so, otherwise lost
 """
@@ -11,13 +11,15 @@ else                         finished if result and checkpoint say so, otherwise
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tuiwb import rundir
 from tuiwb.base.errors import TuiwbError
 from tuiwb.base.log import logger
 from tuiwb.rundir import Identity, RunDir
-from tuiwb.runs import ballast, launching, lock, processes
+from tuiwb.runs import lock, processes
+from tuiwb.runs.ending import write_end
 from tuiwb.runs.verdict import Evidence, Verdict, gather, judge
 
 
@@ -68,14 +70,17 @@ def _settle(run: RunDir) -> Standing:
         return standing(run, repair=False)
     found, verdict = _unheld(run, state)
     if verdict is None:
+        from tuiwb.runs import launching  # a wrapper looks at other runs too, and need not load what launching needs
+
         try:
-            launching.start_wrapper(run, held, adopt=True)
+            launching.start_wrapper(run, held, adopt=state.get("state") != "queued")
         except TuiwbError as error:
             logger("runs").warning("%s could not be adopted: %s", run.run_id, error)
             return found
         return Standing(rundir.read_state(run) or state, supervised=True)
     try:
-        _write_end(run, state, verdict)
+        set_state = partial(rundir.write_state, run)
+        write_end(run, verdict, int(state.get("attempt", 1)), by="reconcile", set_state=set_state)
     except OSError as error:
         logger("runs").warning("the end of %s could not be written: %s", run.run_id, error)
     finally:
@@ -88,20 +93,13 @@ def _unheld(run: RunDir, state: Mapping[str, Any]) -> tuple[Standing, Verdict | 
     machine = state.get("machine") or {}
     if machine.get("boot_id") == rundir.boot_id():
         launcher = Identity.from_json(state.get("launcher"))
-        if (launcher is not None and launcher.alive()) or processes.members(run.run_id):
+        alive = (launcher is not None and launcher.alive()) or processes.members(run.run_id)
+        if alive or state.get("state") == "queued":  # who waits has no process but its wrapper, and waits on
             return Standing(state, supervised=False), None
     verdict = judge(Evidence(seen=False, **gather(run, state)))
     if verdict.state == "lost" and machine.get("boot_id") != rundir.boot_id():
         verdict = Verdict("interrupted", "the machine was restarted")
     return Standing({**state, "state": verdict.state, "reason": verdict.reason or None}), verdict
-
-
-def _write_end(run: RunDir, state: Mapping[str, Any], verdict: Verdict) -> None:
-    ballast.drop(run)
-    attempt = state.get("attempt", 1)
-    rundir.append_event(run, "ended", by="reconcile", attempt=attempt, state=verdict.state, reason=verdict.reason)
-    rundir.write_exit(run, attempt=attempt, state=verdict.state, reason=verdict.reason, cause=verdict.cause)
-    rundir.write_state(run, verdict.state, reason=verdict.reason or None, cause=verdict.cause or None)
 
 
 def _foreign(state: Mapping[str, Any]) -> bool:

@@ -6,14 +6,17 @@ import signal
 import subprocess
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from tuiwb import rundir
 from tuiwb.rundir import ATTEMPT, MARK, Identity, RunDir
-from tuiwb.runs import ballast, oom, processes
-from tuiwb.runs.ladder import Ladder, Pace, patience
+from tuiwb.runs import oom, processes
+from tuiwb.runs.ending import PATIENCE_S, write_end
+from tuiwb.runs.ladder import Ladder, patience
+from tuiwb.runs.leases import Lease, release
+from tuiwb.runs.pace import BeatWatch
 from tuiwb.runs.samples import HostSampler
 from tuiwb.runs.verdict import Evidence, Verdict, gather, judge
 
@@ -26,20 +29,17 @@ SAMPLE_S = 5.0
 SILENT_START_S = 30.0
 """A worker that has lived so long without a beat counts as running."""
 
-WRITE_PATIENCE_S = 60.0
-"""How long the end of a run is tried to be written."""
-
 
 class Supervisor:
     """Owns one attempt of one run. Everything it cannot write it does without: the run matters more.
 
     Args:
-        held: the descriptor of the run's lock. It stays open until the process ends.
+        lock: the descriptor of the run's lock. It stays open until the process ends.
     """
 
-    def __init__(self, run: RunDir, held: int) -> None:
+    def __init__(self, run: RunDir, lock: int) -> None:
         self.run = run
-        self.held = held
+        self.lock = lock
         self.job = rundir.read_job(run)
         self.state = rundir.read_state(run) or {"state": "starting", "attempt": 1}
         self.attempt = int(self.state.get("attempt", 1))
@@ -52,20 +52,23 @@ class Supervisor:
         self.returncode: int | None = None
         self._unwritten: tuple[str, dict[str, Any]] | None = None
         self._asked: dict[str, str] = {}
-        self._beat: dict[str, Any] = {}
-        self._beat_seen = 0
-        self._phase_since = self._started = time.monotonic()
+        self._started = time.monotonic()
+        self.beats = BeatWatch(run, self.attempt, self._started)
         self._sampled = 0.0
         self._oom_kills = oom.kills()
+        self.leases: Sequence[Lease] = []
+        self.environment: dict[str, str] = {}
+        self.held = self.released = False
         self._terminated_from_outside = False
         self._trace = ""
-        self._size_seen, self._grew = -1, 0.0
 
     # The life of an attempt
 
     def start(self) -> Verdict:
         """Start the worker, watch it and write its end."""
-        self._set("starting", wrapper=_me().to_json(), output_from=_size(self.run.output_file))
+        self._set(str(self.state["state"]), wrapper=_me().to_json(), output_from=_size(self.run.output_file))
+        if verdict := self._wait_for_turn():
+            return self._end(verdict)
         try:
             child = self._spawn()
         except OSError as error:
@@ -81,6 +84,10 @@ class Supervisor:
         """Watch what a wrapper that was killed has left behind."""
         self.adopted = True
         self.launcher = Identity.from_json(self.state.get("launcher")) or self._oldest()
+        if uuids := self.state.get("leases"):
+            from tuiwb.runs import turn
+
+            self.leases = turn.retake(self.run, uuids)
         rundir.append_event(self.run, "adopted", by="wrapper", attempt=self.attempt)
         self._set(str(self.state["state"]), wrapper=_me().to_json(), adopted=True)
         return self._watch()
@@ -89,11 +96,54 @@ class Supervisor:
         """SIGTERM to the wrapper (a shutdown, a batch system): the run is asked to stop. Called by a signal handler."""
         self._terminated_from_outside = True
 
+    # Waiting
+
+    def _wait_for_turn(self) -> Verdict | None:
+        """Wait for the runs that come before and for GPUs.
+
+        Returns:
+            the end, if the run was asked to end before it began.
+        """
+        if self.job.get("gpus") == [] and not self.job.get("after") and not self.job.get("held"):
+            self.environment = {"CUDA_VISIBLE_DEVICES": ""}
+            return None
+        from tuiwb.runs import turn
+
+        since = turn.began_to_wait(self.state)
+        mine = turn.Turn(self.run, self.job, since)
+        self.held = bool(self.state.get("held", self.job.get("held")))
+        self.released = bool(self.state.get("released"))
+        while not mine.come(held=self.held):
+            if mine.reason != self.state.get("reason"):
+                self._set("queued", reason=mine.reason, queued_since=since)
+            self._requests()
+            if self.released:
+                mine.skip_the_others()
+            if self.ladder.verb is not None:
+                mine.leave()
+                ends = {"stop": "stopped", "pause": "paused", "cancel": "cancelled"}
+                return Verdict(ends[self.ladder.verb], "before it began")
+            time.sleep(TICK_S)
+        self.leases, self.environment = mine.leases, mine.environment
+        uuids = [lease.uuid for lease in self.leases] or None
+        self._set("starting", reason=None, queued_since=None, leases=uuids)
+        return None
+
+    def _hold(self, asked: rundir.Request) -> None:
+        """hold and release are answered by whoever waits; a run that trains cannot be held."""
+        if self.launcher is not None:
+            rundir.acknowledge(self.run, asked, problem="it does not wait any more")
+            return
+        self.held = asked.verb == "hold"
+        self.released = not self.held
+        self._set(str(self.state["state"]), held=self.held, released=self.released)
+        rundir.acknowledge(self.run, asked)
+
     # Starting
 
     def _spawn(self) -> int:
         environment = {**os.environ, **self.job.get("environment", {})}
-        environment |= {MARK: self.run.run_id, ATTEMPT: str(self.attempt)}
+        environment |= {**self.environment, MARK: self.run.run_id, ATTEMPT: str(self.attempt)}
         # torchrun kills its ranks 30 s after a SIGTERM, which is less than the save of a large model takes.
         environment.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(int(self.ladder.grace_s + 30)))
         folder = Path(self.job.get("folder") or self.run.path)
@@ -138,9 +188,9 @@ class Supervisor:
     def _tick(self) -> None:
         now = time.monotonic()
         self._requests()
-        self._look_at_beat(now)
+        self.beats.look(now)
         self._show_state()
-        due = self.ladder.next(now, self._pace(now))
+        due = self.ladder.next(now, self.beats.pace(now, stopping=self.ladder.verb is not None))
         if due is not None:
             self._climb(due)
         if now - self._sampled >= SAMPLE_S:
@@ -175,7 +225,9 @@ class Supervisor:
             rundir.append_event(
                 self.run, "asked", verb=asked.verb, request=asked.id, by=str(asked.fields.get("by", "user"))
             )
-            if asked.verb in ("stop", "pause", "cancel"):
+            if asked.verb in ("hold", "release"):
+                self._hold(asked)
+            elif asked.verb in ("stop", "pause", "cancel"):
                 self.ladder.ask(_ending(asked.verb), now)
         for number, verb in list(self._asked.items()):
             answer = rundir.acknowledgement(self.run, number)
@@ -195,43 +247,12 @@ class Supervisor:
                 fields["problem"] = found.problem
         rundir.append_event(self.run, "acknowledged", by="worker", verb=verb, request=number, **fields)
 
-    def _look_at_beat(self, now: float) -> None:
-        try:
-            changed = self.run.beat_file.stat().st_mtime_ns
-        except OSError:
-            return
-        if changed == self._beat_seen:
-            return
-        self._beat_seen = changed
-        beat = rundir.read_beat(self.run)
-        if beat is None or beat.get("attempt") != self.attempt:
-            return
-        if beat.get("phase") != self._beat.get("phase"):
-            self._phase_since = now
-        self._beat = beat
-
-    def _pace(self, now: float) -> Pace:
-        return Pace(
-            phase=str(self._beat.get("phase", "")),
-            still_s=now - max(self._phase_since, self._grown(now)),
-            longest_step_s=float(self._beat.get("longest_step_s") or 0),
-            last_save_s=float(self._beat.get("last_save_s") or 0),
-        )
-
-    def _grown(self, now: float) -> float:
-        """When the newest checkpoint was last seen growing; only looked at while a stop waits for a save."""
-        if self.ladder.verb is not None and self._beat.get("phase") == "save":
-            size = _newest_checkpoint_size(self.run)
-            if size != self._size_seen:
-                self._size_seen, self._grew = size, now
-        return self._grew
-
     def _show_state(self) -> None:
         if self.ladder.verb is not None:
             state = "stopping"
-        elif self._beat.get("phase") == "save":
+        elif self.beats.phase == "save":
             state = "saving"
-        elif self._beat or self.adopted or time.monotonic() - self._started > SILENT_START_S:
+        elif self.beats.heard or self.adopted or time.monotonic() - self._started > SILENT_START_S:
             state = "running"
         else:
             return
@@ -278,11 +299,22 @@ class Supervisor:
         if unkillable:
             pids = [process.pid for process in unkillable]
             rundir.append_event(self.run, "unkillable", by="wrapper", pids=pids)
+        release(self.leases)
         for path, problem in rundir.quarantine_broken(self.run):
             rundir.append_event(self.run, "quarantined", by="wrapper", checkpoint=path.name, problem=problem)
         if verdict is None:
             verdict = judge(self._evidence())
-        self._write_end(verdict, [process.pid for process in unkillable])
+        write_end(
+            self.run,
+            verdict,
+            self.attempt,
+            by="wrapper",
+            set_state=self._set,
+            patience_s=PATIENCE_S,
+            returncode=self.returncode,
+            signals=self.ladder.signals,
+            unkillable=[process.pid for process in unkillable],
+        )
         return verdict
 
     def _evidence(self) -> Evidence:
@@ -292,33 +324,6 @@ class Supervisor:
             host_memory=oom.kills() > self._oom_kills,
             **gather(self.run, self.state),
         )
-
-    def _write_end(self, verdict: Verdict, unkillable: list[int]) -> None:
-        """Events and answers first, then exit.json, then the state: whoever sees the run at rest finds all of it. The
-        ballast goes before, so that there is room on a full disk."""
-        ending = {
-            "attempt": self.attempt,
-            "state": verdict.state,
-            "reason": verdict.reason,
-            "cause": verdict.cause,
-            "returncode": self.returncode,
-            "signals": self.ladder.signals,
-            "unkillable": unkillable,
-        }
-        ballast.drop(self.run)
-        rundir.append_event(self.run, "ended", by="wrapper", **{k: ending[k] for k in ("attempt", "state", "reason")})
-        for left in rundir.pending_requests(self.run):
-            _answer_for_the_dead(self.run, left)
-        deadline = time.monotonic() + WRITE_PATIENCE_S
-        while True:
-            try:
-                rundir.write_exit(self.run, **ending)
-                break
-            except OSError:
-                if time.monotonic() > deadline or not self.run.path.exists():
-                    break
-                time.sleep(0.1)
-        self._set(verdict.state, reason=verdict.reason or None, cause=verdict.cause or None, adopted=None)
 
     def _set(self, state: str, **fields: Any) -> None:
         """Write the state. What the disk does not take now is tried again at the next tick."""
@@ -331,24 +336,12 @@ class Supervisor:
             self.state = {**self.state, "state": state, **fields}
 
 
-def _answer_for_the_dead(run: RunDir, asked: rundir.Request) -> None:
-    try:
-        rundir.acknowledge(run, asked, problem="the run has ended")
-    except OSError:
-        return
-
-
 def _ending(verb: str) -> Literal["stop", "pause", "cancel"]:
     return "cancel" if verb == "cancel" else "pause" if verb == "pause" else "stop"
 
 
 def _me() -> Identity:
     return Identity.of(os.getpid())
-
-
-def _newest_checkpoint_size(run: RunDir) -> int:
-    found = [path for part in run.parts() for path in rundir.checkpoints(part)]
-    return rundir.folder_bytes(found[-1]) if found else 0
 
 
 def _size(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,17 @@ from tuiwb.runs.launching import launch
 WORKER = "tuiwb.workers.train"
 
 
-def train(assessment: Assessment) -> RunDir:
+def train(assessment: Assessment, *, after: tuple[str, ...] = (), priority: int = 0, held: bool = False) -> RunDir:
     """Launch the training.
+
+    Args:
+        after, priority, held: as in `Job`.
 
     Raises:
         InputFault: a check found an error; there is no run then.
         EnvironmentFault, RunFault: as `launch`.
     """
-    return launch(job_of(assessment))
+    return launch(replace(job_of(assessment), after=after, priority=priority, held=held))
 
 
 def job_of(assessment: Assessment) -> Job:
@@ -45,10 +49,20 @@ def job_of(assessment: Assessment) -> Job:
         plan=assessment.plan.to_json() if assessment.plan else None,
         parts=(recipe.stage or "sft",),
         total_steps=recipe.max_steps if (recipe.max_steps or -1) > 0 else None,
-        gpus=recipe.launch.gpus if recipe.launch and isinstance(recipe.launch.gpus, tuple) else None,
+        processes=(recipe.launch.processes if recipe.launch else None) or 1,
+        gpus=_gpus(assessment),
         tags=recipe.tags or (),
         notes=recipe.notes or "",
     )
+
+
+def _gpus(assessment: Assessment) -> tuple[int, ...] | None:
+    """The GPUs that the user named, or none on a processor. Where the choice was left to us, it is made when the run's
+    turn has come: the GPU that is free now may not be the one that is free then."""
+    stated, resolved = assessment.resolved.stated.launch, assessment.resolved.recipe.launch
+    if stated is not None and isinstance(stated.gpus, tuple):
+        return stated.gpus
+    return () if resolved is not None and resolved.gpus == () else None
 
 
 def _name(assessment: Assessment) -> str:

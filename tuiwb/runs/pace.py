@@ -1,0 +1,74 @@
+"""How fast a worker goes, as its wrapper sees it from the beats."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tuiwb import rundir
+from tuiwb.rundir import RunDir
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long the worker takes. `still_s`: seconds since its phase began or, in a save, since the checkpoint last
+    grew."""
+
+    phase: str = ""
+    still_s: float = 0.0
+    longest_step_s: float = 0.0
+    last_save_s: float = 0.0
+
+
+class BeatWatch:
+    """Follows beat.json of one attempt. Times are monotonic seconds.
+
+    Attributes:
+        heard: whether the worker was heard of in this attempt.
+        phase: of its newest beat.
+    """
+
+    def __init__(self, run: RunDir, attempt: int, now: float) -> None:
+        self.run, self.attempt = run, attempt
+        self.heard = False
+        self.phase = ""
+        self._beat: dict[str, Any] = {}
+        self._seen = 0
+        self._since = self._grew = now
+        self._size = -1
+
+    def look(self, now: float) -> None:
+        """Read the beat if it is a new one. Cheap: mostly one stat."""
+        try:
+            changed = self.run.beat_file.stat().st_mtime_ns
+        except OSError:
+            return
+        if changed == self._seen:
+            return
+        self._seen = changed
+        beat = rundir.read_beat(self.run)
+        if beat is None or beat.get("attempt") != self.attempt:
+            return
+        if beat.get("phase") != self.phase:
+            self._since = now
+        self._beat, self.heard, self.phase = beat, True, str(beat.get("phase", ""))
+
+    def pace(self, now: float, *, stopping: bool) -> Pace:
+        """How it goes.
+
+        Args:
+            stopping: a stop waits for a save, so its progress is worth a look at the checkpoint's size.
+        """
+        if stopping and self.phase == "save":
+            size = _newest_checkpoint_size(self.run)
+            if size != self._size:
+                self._size, self._grew = size, now
+        return Pace(
+            phase=self.phase,
+            still_s=now - max(self._since, self._grew),
+            longest_step_s=float(self._beat.get("longest_step_s") or 0),
+            last_save_s=float(self._beat.get("last_save_s") or 0),
+        )
+
+
+def _newest_checkpoint_size(run: RunDir) -> int:
+    found = [path for part in run.parts() for path in rundir.checkpoints(part)]
+    return rundir.folder_bytes(found[-1]) if found else 0
