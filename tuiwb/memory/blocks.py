@@ -40,6 +40,7 @@ class Path:
     adapter: int = 4
     dora: bool = False
     dropout: bool = True
+    float_masks: bool = False  # dropout on a CPU multiplies by noise of the input's type
     attention: AttentionKernel = "flash"
     repeats_heads: bool = False  # keys and values are repeated for every query head before the kernel
     fused_adapter: bool = False  # one autograd function for base and adapter (Unsloth): saves inputs, no masks
@@ -75,10 +76,10 @@ class Blocks:
         return self.tape.op([a, b], a.elements, max(a.width, b.width), saved=saved)
 
     def dropped(self, x: Tensor) -> Tensor:
-        """Dropout keeps its mask, one byte an element."""
+        """Dropout keeps its mask: one byte an element on a GPU, the noise itself on a CPU."""
         if not self.tape.recording or not x.requires_grad:
             return self.tape.op([x], x.elements, x.width)
-        mask = self.tape.allocate(x.elements)
+        mask = self.tape.allocate(x.elements.times(x.width if self.path.float_masks else 1))
         return self.tape.op([x], x.elements, x.width, saved=[mask])
 
     def activation(self, x: Tensor) -> Tensor:

@@ -115,6 +115,7 @@ class Inputs:
             adapter=adapter.width if adapter else 4,
             dora=adapter.dora if adapter else False,
             dropout=adapter.dropout if adapter else False,
+            float_masks=self.device == "cpu",
             attention=self.attention,
             repeats_heads=repeats,
             grouped_experts=self.transformers == "5",

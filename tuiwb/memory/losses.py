@@ -12,13 +12,13 @@ from typing import Literal, NamedTuple
 
 from tuiwb.memory.architecture import Architecture, Linear, Norm
 from tuiwb.memory.blocks import Blocks, Path
-from tuiwb.memory.trace import Ledger, Moment, Storage, Tape, Tensor, features, fixed
+from tuiwb.memory.trace import Extent, Ledger, Moment, Storage, Tape, Tensor, features, fixed
 
 LossPath = Literal["full_logits", "chunked", "liger", "triton", "none"]
 Stack = Literal["5", "4.48", "4.44"]
 
 CHUNK_TOKENS = 4096  # trl/kernels/chunked_logprob.py TOKEN_CHUNK_SIZE
-CHUNK_VOCABULARY = 8192  # trl add_fused_lm_head chunk_size
+CHUNK_VOCABULARY = 32768  # trl trainer/utils.py _CHUNKED_LOGPROB_CHUNK_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class LossCode:
         share: part of the tokens that reach the output matrix (completion tokens in DPO and GRPO).
         outside: the loss is computed outside the model, on outputs that stay: under autocast accelerate makes a float32
             copy of them (GPT-BigCode up to transformers 4.48).
+        few_tokens: there are fewer tokens than a tile of the chunked loss has rows.
         cache: elements a token of the keys and values that the model returns with them.
     """
 
@@ -48,6 +49,7 @@ class LossCode:
     share: float = 1.0
     outside: bool = False
     cache: int = 0
+    few_tokens: bool = False
     outputs: int = 0  # a value or reward head has so many outputs instead of the vocabulary
 
 
@@ -182,20 +184,7 @@ def _fused(blocks: Blocks, architecture: Ending, hidden: Tensor, code: LossCode)
     weight = architecture.vocab * architecture.embedding_width
     grads = [fixed(weight * path.weights)] if path.trained and not path.accumulates else []
     if code.path == "chunked":
-        tile = fixed(min(CHUNK_VOCABULARY, architecture.vocab) * CHUNK_TOKENS * path.compute)
-        temporary = tape.allocate(tile)
-        del temporary
-        temporaries = [tile, hidden.elements.times(4)]
-        if path.trained:
-            temporaries.append(fixed(4 * weight))
-        return tape.op(
-            [hidden],
-            fixed(1),
-            4,
-            saved=[hidden],
-            temporaries=temporaries,
-            parameter_grads=grads,
-        )
+        return _chunked(blocks, architecture, hidden, code, grads)
     # Liger: chunks of about T·h/V rows, so that a chunk's logits are no larger than the hidden states.
     rows = architecture.hidden
     chunk = tape.allocate(features(rows * (path.compute + 4)))
@@ -212,6 +201,29 @@ def _fused(blocks: Blocks, architecture: Ending, hidden: Tensor, code: LossCode)
         grads=[(hidden.elements, hidden.width)],
         parameter_grads=grads,
     )
+
+
+def _chunked(blocks: Blocks, architecture: Ending, hidden: Tensor, code: LossCode, grads: list[Extent]) -> Tensor:
+    """TRL's fused output layer: tiles of so many tokens × so many words, used again and again."""
+    tape, path = blocks.tape, blocks.path
+    width = path.compute if path.autocast else max(hidden.width, path.weights)
+
+    def tile(words: int) -> Extent:
+        return features(words) if code.few_tokens else fixed(words * CHUNK_TOKENS)
+
+    # The buffer has its full width also where the vocabulary is smaller. Without Triton a tile is folded in torch, out
+    # of place: 12 and 29 bytes an element of temporaries, counted in _forward_tile and _backward_tile.
+    buffer = tile(CHUNK_VOCABULARY).times(width)
+    words = tile(min(CHUNK_VOCABULARY, architecture.vocab))
+    forward, backward = (12, 29) if path.float_masks else (0, 0)
+    scored = tape.op([hidden], hidden.elements, hidden.width)  # hidden_states[mask]
+    temporary = tape.allocate(buffer.plus(words.times(forward)), "logits of one tile")
+    del temporary
+    temporaries = [buffer, words.times(backward), hidden.elements.times(4)]
+    if path.trained:
+        weight = architecture.vocab * architecture.embedding_width
+        temporaries.append(fixed(4 * weight) if path.weights != 4 else Extent())
+    return tape.op([scored], fixed(1), 4, saved=[scored], temporaries=temporaries, parameter_grads=grads)
 
 
 def _scalar(tape: Tape, x: Tensor) -> Tensor:

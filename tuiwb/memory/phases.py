@@ -13,7 +13,7 @@ from tuiwb.memory.architecture import Layer
 from tuiwb.memory.blocks import Path
 from tuiwb.memory.inputs import Inputs
 from tuiwb.memory.layers import LayerTrace, trace_layer
-from tuiwb.memory.losses import LossTrace, ending, trace_loss
+from tuiwb.memory.losses import CHUNK_TOKENS, LossTrace, ending, trace_loss
 from tuiwb.memory.sharding import Shards
 from tuiwb.memory.trace import Moment
 
@@ -81,7 +81,8 @@ class Step:
         """The same step with another batch; the traces are shared, so this costs next to nothing."""
         step = Step(replace(self.inputs, batch=batch, length=length))
         step.__dict__["_traces"] = self._traces
-        step.__dict__["loss"] = self.loss
+        if (batch * length < CHUNK_TOKENS) == (self.inputs.tokens < CHUNK_TOKENS):
+            step.__dict__["loss"] = self.loss
         return step
 
     @cached_property
@@ -90,7 +91,8 @@ class Step:
         path = replace(inputs.path, accumulates=self.keeps_gradients)
         if inputs.quantization and inputs.upcast == "true":
             path = replace(path, weights=4)
-        return trace_loss(ending(inputs.architecture), path, inputs.loss, self._traces[-1][2].out_width)
+        code = replace(inputs.loss, few_tokens=inputs.tokens < CHUNK_TOKENS)
+        return trace_loss(ending(inputs.architecture), path, code, self._traces[-1][2].out_width)
 
     @property
     def keeps_gradients(self) -> bool:
@@ -110,6 +112,14 @@ class Step:
         if self.keeps_gradients:
             parts["gradients"] = parts.get("gradients", 0) + self.shards.gradients
         return parts
+
+    @property
+    def _held(self) -> Parts:
+        """What the caller of the model still names after the loss: its output, with the logits."""
+        inputs = self.inputs
+        if not inputs.loss.held or inputs.loss.outputs:
+            return {}
+        return {"logits": float(inputs.architecture.vocab * inputs.compute * inputs.tokens)}
 
     @cached_property
     def _saved_before(self) -> tuple[float, ...]:
@@ -186,7 +196,7 @@ class Step:
                 if key in seen or (inputs.trained_from or 0) > index:
                     continue
                 seen.add(key)
-                base = dict(self._standing)
+                base = self._standing | self._held
                 waiting = self._saved_before[index + 1 if inputs.checkpointing else index] + self._embedding
                 base[self._waiting_name()] = waiting
                 for name, value in self.shards.retained(index, last, trace.out_width).items():
@@ -212,7 +222,7 @@ class Step:
         inputs = self.inputs
         if not (self._trains_embedding and inputs.architecture.tied):
             return None
-        base = dict(self._standing)
+        base = self._standing | self._held
         if not self.keeps_gradients:
             base["gradients"] = base.get("gradients", 0.0) + self.shards.gradients
         base["second gradient of the embedding"] = inputs.architecture.embedding * self.shards.gradient_width
@@ -220,7 +230,7 @@ class Step:
         return Phase("gradient of the embedding", base)
 
     def _step_phase(self) -> Phase:
-        base = dict(self._standing)
+        base = self._standing | self._held
         if not self.keeps_gradients:
             base["gradients"] = base.get("gradients", 0.0) + self.shards.gradients
         base["optimizer's copy"] = self.shards.step_copy
