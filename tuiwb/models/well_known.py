@@ -37,6 +37,7 @@ class CatalogueEntry:
         chat: trained to converse, with a chat template.
         gated: the hub asks to accept a licence first.
         source: where config and count were read.
+        published_as: the quantization that the hub's files have where it is not the configuration's type.
         wheel: where it can be had when the hub cannot be reached.
     """
 
@@ -48,6 +49,7 @@ class CatalogueEntry:
     gated: bool
     source: str
     config: Mapping[str, Any]
+    published_as: str | None = None
     wheel: Wheel | None = None
 
     @property
@@ -59,10 +61,11 @@ class CatalogueEntry:
         return context_length(self.config)
 
     @property
-    def download_bytes(self) -> int:
-        """Roughly what a download takes: the weights in the type they are published in."""
-        width = {"float32": 4, "float8_e4m3fn": 1}.get(dtype_of(self.config) or "", 2)
-        return self.parameters * width
+    def download_bytes(self) -> int | None:
+        """Roughly what a download takes: the weights in their type; None where they are published quantized."""
+        if self.published_as:
+            return None
+        return self.parameters * (4 if dtype_of(self.config) == "float32" else 2)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -74,6 +77,7 @@ class CatalogueEntry:
             "license": self.license,
             "chat": self.chat,
             "gated": self.gated,
+            "published_as": self.published_as,
             "source": self.source,
         }
 

@@ -91,7 +91,7 @@ def from_entry(entry: "CatalogueEntry") -> Row:
         hub_id=entry.hub_id,
         architecture=entry.architecture,
         parameters=entry.parameters,
-        type=info.quantization or info.dtype,
+        type=f"{info.dtype}, published as {entry.published_as}" if entry.published_as else info.dtype,
         bytes=entry.download_bytes,
         context=entry.context_length,
         vocabulary=info.vocab_size,
