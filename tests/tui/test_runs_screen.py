@@ -158,7 +158,7 @@ async def test_smoothing_axis_scale_and_cursor() -> None:
         await pilot.press("a")
         await pilot.until_text("100 – 6,000 tokens")
         await pilot.press("l")
-        await pilot.until_text("tokens  log")
+        await pilot.until_text("tokens, log")
         await pilot.press("left", "left", "left")
         await pilot.until_text("at 5,")
         assert re.search(r"loss 0\.1[67]", pilot.text())

@@ -15,6 +15,7 @@ from textual.message import Message
 
 from tuiwb.base.tasks import Task
 from tuiwb.monitor import Axis, Curve, Progress, RunMetrics, curve, progress
+from tuiwb.tui.widgets.braille import nice
 
 if TYPE_CHECKING:
     from tuiwb.hardware import GpuSampler, GpuStatus, HostSample
@@ -168,6 +169,8 @@ class Watch:
             if found is None:
                 return
             self._run = _OneRun(found)
+        ours = next((view for view in self._listed or () if view.run_id == wanted.run_id), None)
+        self._run.live = ours is not None and ours.active
         for message in self._run.news(wanted):
             self._post(message)
 
@@ -177,6 +180,7 @@ class _OneRun:
 
     def __init__(self, run: "RunDir") -> None:
         self.run = run
+        self.live = False
         self._metrics = RunMetrics(run)
         self._log = LogTail(run.output_file)
         self._drawn: tuple[Any, ...] = ()
@@ -187,7 +191,7 @@ class _OneRun:
         """What changed since the last call."""
         messages: list[Message] = []
         read = self._metrics.read()
-        how = (wanted.axis, wanted.half_life, wanted.columns)
+        how = (wanted.axis, wanted.half_life, wanted.columns, self.live)
         if read or how != self._drawn:
             self._drawn = how
             messages.append(self._curves(wanted))
@@ -213,6 +217,8 @@ class _OneRun:
         # One x axis for all charts, so that the cursor means the same in each.
         axes = [series.xs[wanted.axis] for series in part.series.values() if series.values]
         start, end = min((xs[0] for xs in axes), default=0.0), max((xs[-1] for xs in axes), default=1.0)
+        if self.live:
+            end = nice(start, end)[1]  # so that a new point does not move all others
         curves = tuple(
             curve(
                 series,

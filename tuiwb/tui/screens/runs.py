@@ -16,7 +16,7 @@ from tuiwb.tui.watch import CurvesSeen, DetailSeen, HardwareSeen, LogSeen, RunsS
 from tuiwb.tui.widgets.charts import Charts
 from tuiwb.tui.widgets.frame import Empty, Pane
 from tuiwb.tui.widgets.log_view import LogView
-from tuiwb.tui.widgets.table import Column, Table
+from tuiwb.tui.widgets.table import Cell, Column, Table
 
 if TYPE_CHECKING:
     from tuiwb.runs import RunView
@@ -35,6 +35,7 @@ class RunsScreen(RoomScreen):
         self.views: tuple[RunView, ...] = ()
         self._seen_runs = False
         self._filter = ""
+        self._rows: list[tuple[Cell, ...]] = []
         self._detail: DetailSeen | None = None
         self._curves: CurvesSeen | None = None
         self._samples: list[dict[str, Any]] = []
@@ -156,12 +157,16 @@ class RunsScreen(RoomScreen):
             "There are no runs yet.", "3: choose a recipe and launch it   ·   or type: tuiwb train RECIPE"
         )
         now = time.time()
+        before, self._rows = self._rows, [run_texts.row(view, now) for view in listed]
+        redraw = None
+        if len(before) == len(self._rows):
+            redraw = [at for at, (old, new) in enumerate(zip(before, self._rows, strict=True)) if old != new]
         table = self.query_one("#runs", Table)
         wanted = self._watch.wanted.run_id
         at = next((position for position, view in enumerate(listed) if view.run_id == wanted), None)
-        table.fill(len(listed), lambda position: run_texts.row(listed[position], now), cursor=at)
-        pane = self.query_one("#list", Pane)
-        pane.border_subtitle = Content(f"/{self._filter}  {len(listed)} of {len(self.views)}" if self._filter else "")
+        table.fill(len(listed), self._rows.__getitem__, cursor=at, redraw=redraw)
+        note = f"/{self._filter}  {len(listed)} of {len(self.views)}" if self._filter else ""
+        self.query_one("#list", Pane).note(note)
         if at is None and listed:
             self._select(listed[table.cursor].run_id)
         self._summary()
@@ -227,8 +232,7 @@ class RunsScreen(RoomScreen):
     def _after_drawing(self) -> None:
         self._watch.want(columns=self._charts.columns)
         hidden = self._charts.hidden if self.page == "curves" else 0
-        note = f"+ {hidden} more curves" if hidden > 0 else ""
-        self.query_one("#detail", Pane).border_subtitle = Content(note)
+        self.query_one("#detail", Pane).note(f"+ {hidden} more curves" if hidden > 0 else "")
 
     @property
     def _charts(self) -> Charts:

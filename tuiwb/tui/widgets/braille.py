@@ -102,6 +102,19 @@ def _runs(bits: list[int], tones: list[int]) -> list[tuple[str, int]]:
     return runs
 
 
+def nice(low: float, high: float) -> tuple[float, float]:
+    """A range that holds `low` to `high` and ends on short numbers, so that it stays while values come in. At most a
+    twentieth of a power of ten is added on either side."""
+    if high <= low:
+        pad = abs(high) * 0.05 or 1.0
+        return low - pad, high + pad
+    unit = 10.0 ** math.floor(math.log10(high - low)) / 20
+    if not math.isfinite(unit) or unit == 0:
+        return low, high
+    # min and max: dividing and multiplying again may lose the last bit.
+    return min(math.floor(low / unit) * unit, low), max(math.ceil(high / unit) * unit, high)
+
+
 def number(value: float) -> str:
     """A value on an axis, in at most eight characters: `0.0002` is `2e-4`, `1234567` is `1.23e6`."""
     if not math.isfinite(value):

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from rich.segment import Segment
-from rich.style import Style
-from textual.content import Content
+from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
 from tuiwb.base.text import gate_line
 from tuiwb.base.units import duration
 from tuiwb.monitor import Axis, Bucket, Curve
-from tuiwb.tui.widgets.braille import Range, Trace, number, plot
+from tuiwb.tui.widgets.braille import Range, Trace, nice, number, plot
 
 _NAMES = {
     "eval_loss": "eval loss",
@@ -24,24 +23,31 @@ _NAMES = {
     "tokens_per_s": "tokens/s",
     "step_s": "seconds a step",
 }
-_TONES = ("chart--raw", "chart--line", "chart--second")
+_TONES = ("raw", "line", "second")
+_STYLES = ("axis", "cursor", "odd", "value", "second-value", *_TONES)
+
+Line = tuple[tuple[str, str], ...]
+"""A row as it is drawn: pieces of text, each with one of the styles above, or with "" for that of the widget."""
 
 
 class Chart(Widget):
-    """See the top of this file. `show` gives it curves; it draws nothing but its frame before."""
+    """See the top of this file. `show` gives it curves; it draws nothing before.
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"chart--axis", "chart--cursor", *_TONES}
+    It draws its title and axes itself, so that only rows that changed are sent when a point is added.
+    """
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"chart--{style}" for style in _STYLES}
     DEFAULT_CSS = """
     Chart {
-        border: round $foreground 30%;
-        border-title-color: $foreground;
-        border-subtitle-color: $text-muted;
-        height: 1fr; width: 1fr; padding: 0;
-        & .chart--axis { color: $foreground 60%; }
+        height: 1fr; width: 1fr;
+        & .chart--axis { color: $foreground; text-style: dim; }
         & .chart--cursor { color: $text-warning; }
-        & .chart--raw { color: $primary 60%; }
-        & .chart--line { color: $text-primary; text-style: bold; }
-        & .chart--second { color: $text-warning; text-style: bold; }
+        & .chart--odd { color: $text-error; }
+        & .chart--raw { color: $primary; }
+        & .chart--line { color: $text-primary; }
+        & .chart--second { color: $text-warning; }
+        & .chart--value { color: $text-primary; text-style: bold; }
+        & .chart--second-value { color: $text-warning; text-style: bold; }
     }
     """
 
@@ -50,14 +56,7 @@ class Chart(Widget):
         self._curves: tuple[Curve, ...] = ()
         self._log = False
         self._cursor: float | None = None
-        self._rows: list[list[tuple[str, int]]] = []
-        self._gutter = 0
-        self._view = Range(0, 1, 0, 1)
-
-    @property
-    def columns(self) -> int:
-        """How many points side by side it can show: two a cell."""
-        return max((self.content_size.width - 7) * 2, 2)
+        self._lines: list[Line] = []
 
     def show(self, curves: Sequence[Curve], *, log: bool = False, cursor: float | None = None) -> None:
         """Draw these curves: the first with its smoothing, the others over it.
@@ -67,76 +66,121 @@ class Chart(Widget):
             cursor: where on the x axis the values are told; None is the end.
         """
         self._curves, self._log, self._cursor = tuple(curves), log, cursor
-        self._draw()
-        self.refresh()
+        before, self._lines = self._lines, self._draw()
+        if len(before) != len(self._lines):
+            self.refresh()
+            return
+        changed = [
+            Region(*_span(old, new, y))
+            for y, (old, new) in enumerate(zip(before, self._lines, strict=True))
+            if old != new
+        ]
+        if changed:
+            self.refresh(*changed)
 
     def on_resize(self) -> None:
-        self._draw()
+        self._lines = self._draw()
+        self.refresh()
 
-    def _draw(self) -> None:
-        width, height = self.content_size
-        if not self._curves or width < 12 or height < 2:
-            self._rows = []
-            return
+    def _draw(self) -> list[Line]:
+        width, height = self.size
+        if not self._curves or width < 16 or height < 4:
+            return []
+        view = self._view()
+        high, low = number(view.high), number(view.low)
+        gutter = max(len(high), len(low))
+        cells = width - gutter - 2
+        first = self._curves[0]
+        traces = [Trace(first.buckets, 0 if first.smooth else 1)]
+        if first.smooth:
+            traces.append(Trace([Bucket(x, y, y, y, y) for x, y in first.smooth], 1))
+        traces += [Trace(curve.buckets, 2) for curve in self._curves[1:]]
+        rows = plot(traces, cells, height - 2, view)
+        lines = [self._title()]
+        for y, row in enumerate(rows):
+            label = high if y == 0 else low if y == len(rows) - 1 else ""
+            tick = "┤" if label else "│"
+            line: Line = (
+                (f"{label:>{gutter}} {tick}", "axis"),
+                *((text, _TONES[tone] if tone >= 0 else "") for text, tone in row),
+            )
+            if self._cursor is not None:
+                line = _over(line, gutter + 2 + view.column(self._cursor, cells))
+            lines.append(line)
+        lines.append((self._x_axis(gutter + 1, width),))
+        return lines
+
+    def _view(self) -> Range:
+        """What the axes reach over."""
         first = self._curves[0]
         positive = [bucket.low for curve in self._curves for bucket in curve.buckets if bucket.low > 0]
         log = self._log and bool(positive)
         low = min(positive) if log else min(curve.low for curve in self._curves)
         high = max(curve.high for curve in self._curves)
-        if high <= low:
-            pad = abs(high) * 0.05 or 1.0
-            low, high = (low / 1.1, high * 1.1) if log else (low - pad, high + pad)
+        if not log:
+            low, high = nice(low, high)
+        elif high <= low:
+            low, high = low / 1.1, high * 1.1
         end = first.end if first.end > first.start else first.start + 1
-        self._view = Range(first.start, end, low, high, log)
-        self._gutter = max(len(number(low)), len(number(high))) + 1
-        traces = [Trace(first.buckets, 0 if first.smooth else 1)]
-        if first.smooth:
-            traces.append(Trace([Bucket(x, y, y, y, y) for x, y in first.smooth], 1))
-        traces += [Trace(curve.buckets, 2) for curve in self._curves[1:]]
-        self._rows = plot(traces, max(width - self._gutter, 1), height, self._view)
-        self._label(first)
+        return Range(first.start, end, low, high, log)
 
-    def _label(self, first: Curve) -> None:
-        parts: list[tuple[str, str]] = []
+    def _title(self) -> Line:
+        parts: list[tuple[str, str]] = [(" ", "")]
         for position, curve in enumerate(self._curves):
             value = curve.last if self._cursor is None else _at(curve.buckets, self._cursor)
-            tone = "$text-primary" if position == 0 else "$text-warning"
-            if parts:
-                parts.append(("  ", ""))
-            parts += [(f"{named(curve.name)} ", tone), ("" if value is None else number(value), f"bold {tone}")]
+            name, figure = ("line", "value") if position == 0 else ("second", "second-value")
+            parts += [(f"{named(curve.name)} ", name), ("" if value is None else number(value), figure)]
             if position == 0 and curve.smooth:
                 average = curve.smooth[-1][1] if self._cursor is None else _smooth_at(curve.smooth, self._cursor)
-                parts.append((f" ≈ {number(average)}", "dim"))
+                parts.append((f" ≈ {number(average)}", "axis"))
             if curve.odd:
-                parts.append((f" {curve.odd[0]} not finite from step {curve.odd[1]:.0f}", "$text-error"))
-        self.border_title = Content.assemble(*parts)
-        cursor = "" if self._cursor is None else f"  at {place(first.axis, self._cursor)}"
-        log = "  log" if self._view.log else ""
-        self.border_subtitle = Content(
-            f"{place(first.axis, first.start)} – {place(first.axis, first.end)} {unit(first.axis)}{log}{cursor}"
-        )
+                parts.append((f" {curve.odd[0]} not finite from step {curve.odd[1]:.0f}", "odd"))
+            parts.append(("  ", ""))
+        return tuple(parts)
+
+    def _x_axis(self, indent: int, width: int) -> tuple[str, str]:
+        axis = self._curves[0].axis
+        reach = " ".join(
+            (place(axis, self._curves[0].start), "–", place(axis, self._curves[0].end), unit(axis))
+        ).rstrip()
+        log = ", log" if self._log else ""
+        cursor = "" if self._cursor is None else f", at {place(axis, self._cursor)}"
+        text = f" {reach}{log}{cursor} "
+        return (" " * indent + "└" + "─" * max(width - indent - 2 - len(text), 0) + text, "axis")
 
     def render_line(self, y: int) -> Strip:
-        width, base = self.content_size.width, self.rich_style
-        if not self._rows or y >= len(self._rows):
+        width, base = self.size.width, self.rich_style
+        if y >= len(self._lines):
             return Strip.blank(width, base)
-        label = ""
-        if y == 0:
-            label = number(self._view.high)
-        elif y == len(self._rows) - 1:
-            label = number(self._view.low)
-        segments = [Segment(label.rjust(self._gutter - 1) + "│", base + self._style("chart--axis"))]
-        for text, tone in self._rows[y]:
-            segments.append(Segment(text, base if tone < 0 else base + self._style(_TONES[tone])))
-        strip = Strip(segments).adjust_cell_length(width, base)
-        if self._cursor is not None:
-            at = self._gutter + self._view.column(self._cursor, max(width - self._gutter, 1))
-            mark = Segment("│", base + self._style("chart--cursor"))
-            strip = Strip([*strip.crop(0, at), mark, *strip.crop(at + 1)])
-        return strip
+        segments = [
+            Segment(text, base + self.get_component_rich_style(f"chart--{style}", partial=True) if style else base)
+            for text, style in self._lines[y]
+        ]
+        return Strip(segments).adjust_cell_length(width, base)
 
-    def _style(self, name: str) -> Style:
-        return self.get_component_rich_style(name, partial=True)
+
+def _span(old: Line, new: Line, y: int) -> tuple[int, int, int, int]:
+    """Where two states of row `y` differ: x, y, width, 1."""
+    before, after = ([(character, style) for text, style in line for character in text] for line in (old, new))
+    longest = max(len(before), len(after))
+    for cells in (before, after):
+        cells += [(" ", "")] * (longest - len(cells))
+    differ = [x for x in range(longest) if before[x] != after[x]] or [0]
+    return differ[0], y, differ[-1] - differ[0] + 1, 1
+
+
+def _over(line: Line, at: int) -> Line:
+    """A row with the cursor's mark in the cell `at`."""
+    pieces: list[tuple[str, str]] = []
+    start = 0
+    for text, style in line:
+        inside = at - start
+        if 0 <= inside < len(text):
+            pieces += [(text[:inside], style), ("│", "cursor"), (text[inside + 1 :], style)]
+        else:
+            pieces.append((text, style))
+        start += len(text)
+    return tuple(piece for piece in pieces if piece[0])
 
 
 def _at(buckets: Sequence[Bucket], x: float) -> float | None:

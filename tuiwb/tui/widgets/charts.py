@@ -22,7 +22,7 @@ class Charts(Grid):
     log_scale: the y axes are logarithmic.
     """
 
-    DEFAULT_CSS = "Charts { height: 1fr; width: 1fr; grid-gutter: 0; }"
+    DEFAULT_CSS = "Charts { height: 1fr; width: 1fr; grid-gutter: 0 2; }"
 
     def __init__(self, **widget: Any) -> None:
         super().__init__(**widget)

@@ -24,7 +24,7 @@ class Pane(Vertical):
 
     Args:
         title: on the upper border.
-        note: on the lower border, dim; change it with `border_subtitle`.
+        note: on the lower border, dim; change it with `note`.
         widget: what every widget takes (`id`, `classes`).
     """
 
@@ -34,6 +34,14 @@ class Pane(Vertical):
         super().__init__(*children, **widget)
         self.border_title = Content(title) if title else None
         self.border_subtitle = Content(note) if note else None
+        self._note = note
+
+    def note(self, text: str) -> None:
+        """Write on the lower border. Nothing is drawn again when it stands there already, because a border is drawn
+        with all that is inside it."""
+        if text != self._note:
+            self._note = text
+            self.border_subtitle = Content(text) if text else None
 
 
 class Empty(Widget):

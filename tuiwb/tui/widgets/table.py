@@ -9,7 +9,7 @@ shows as `…` until `refresh_row` or `refresh`. `Table.Moved` and `Table.Chosen
 the screen; `cursor` is the row, 0 when empty.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -116,8 +116,14 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
     def row_count(self) -> int:
         return self._count
 
-    def fill(self, count: int, row: RowFunction, *, cursor: int | None = None) -> None:
-        """Show other rows; the cursor stays on its number unless told otherwise. Posts no message."""
+    def fill(
+        self, count: int, row: RowFunction, *, cursor: int | None = None, redraw: Iterable[int] | None = None
+    ) -> None:
+        """Show other rows; the cursor stays on its number unless told otherwise. Posts no message.
+
+        Args:
+            redraw: the rows that look different, when that is known: only they are drawn again.
+        """
         changed = count != self._count
         self._count, self._row = count, row
         wanted = self.cursor if cursor is None else cursor
@@ -126,7 +132,11 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
         if changed:
             self._measure()
             self.call_after_refresh(self._show_cursor)
-        self.refresh()
+        if changed or redraw is None:
+            self.refresh()
+        else:
+            for each in redraw:
+                self.refresh_row(each)
 
     def set_columns(self, *columns: Column) -> None:
         self._columns = columns
