@@ -1,0 +1,242 @@
+"""What a trainer tells the run directory, and what the run directory tells the trainer."""
+
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from tuiwb import rundir
+from tuiwb.rundir import BeatWriter, MetricsWriter, PartDir, Request, RunDir
+
+# The last so many seconds of training tell how fast it goes.
+_WINDOW_S = 120.0
+# Our names of what the trainer logs.
+_NAMES = {"learning_rate": "lr"}
+_SKIPPED = {"total_flos", "train_runtime", "train_samples_per_second", "train_steps_per_second", "epoch", "step"}
+
+
+class TokenCounter(Protocol):
+    """A trainer that counts what it trains on."""
+
+    def take_tokens(self) -> tuple[int, int]:
+        """Tokens and trained tokens, over all processes, since the last call."""
+
+
+class RunCallback(TrainerCallback):
+    """Writes metrics when a step has ended, beats and events; reads requests and answers them.
+
+    Only the first process touches the run directory. What it reads there it tells the others, so that all of them stop
+    at the same step.
+
+    Args:
+        examples: examples of an epoch.
+        mean_tokens: tokens of an example; the remaining time is told from the tokens that are left.
+    """
+
+    def __init__(self, run: RunDir, part: PartDir, beats: BeatWriter, *, examples: int, mean_tokens: float) -> None:
+        self.run = run
+        self.part = part
+        self.beats = beats
+        self.counter: TokenCounter | None = None
+        self.stopped: str | None = None
+        self.save_problem: str | None = None
+        self.last_problem: str | None = None
+        self._examples = examples
+        self._mean_tokens = mean_tokens
+        self._expected = 0.0
+        self._metrics: MetricsWriter | None = None
+        self._board: Any = None
+        self._waiting: list[Request] = []
+        self._begun = self._step_began = self._evaluated = 0.0
+        self._eval_s = 0.0
+        self._tokens = self._trained = 0
+        self._window: list[tuple[float, int]] = []
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._begun = self._step_began = time.monotonic()
+        if not state.is_world_process_zero:
+            return
+        size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        examples = min(state.max_steps * size, self._examples * max(state.num_train_epochs, 1))
+        self._expected = self._mean_tokens * examples
+        self._metrics = MetricsWriter(self.part.metrics_file)
+        self._tokens, self._trained = _counted_before(self.part, state.global_step)
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._board = SummaryWriter(str(self.part.tensorboard), purge_step=state.global_step or None)
+        rundir.append_event(
+            self.run, "training", by="worker", part=self.part.name, step=state.global_step, total_steps=state.max_steps
+        )
+        self._beat("train", state)
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._step_began = time.monotonic()
+        self._beat("train", state)
+
+    def on_substep_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._beat("train", state)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._beat("train", state)
+        for request in self._requests(args, state):
+            if request.verb == "cancel":
+                self.stopped, control.should_training_stop, control.should_save = "cancel", True, False
+                self._answer(request, step=state.global_step)
+                return
+            self._waiting.append(request)
+            control.should_save = True
+            if request.verb in ("stop", "pause"):
+                self.stopped, control.should_training_stop = request.verb, True
+        if state.global_step >= state.max_steps:
+            control.should_save = True  # the result, whatever save_strategy says
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        counted = self.counter.take_tokens() if self.counter is not None and "loss" in (logs or {}) else None
+        if not state.is_world_process_zero or self._metrics is None or not logs or "train_runtime" in logs:
+            return
+        if counted is not None:
+            record = self._step_record(state, counted)
+        else:
+            record = {"current_steps": state.global_step, "total_steps": state.max_steps}
+        record |= {_NAMES.get(name, name): value for name, value in logs.items() if name not in _SKIPPED}
+        record["epoch"] = logs.get("epoch", state.epoch)
+        self._metrics.write({"time": time.time(), "attempt": rundir.current_attempt(self.run), **record})
+        for name, value in logs.items():
+            if isinstance(value, int | float) and name not in _SKIPPED:
+                tag = f"eval/{name[5:]}" if name.startswith("eval_") else f"train/{name}"
+                self._board.add_scalar(tag, value, state.global_step)
+
+    def on_prediction_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if not self._evaluated:
+            self._evaluated = time.monotonic()
+        self._beat("eval", state)
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self._evaluated:
+            self._eval_s = time.monotonic() - self._evaluated
+            self._evaluated = 0.0
+        self._beat("train", state)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if not state.is_world_process_zero:
+            return
+        checkpoint = self.part.path / f"checkpoint-{state.global_step}"
+        verdict = rundir.verify_checkpoint(checkpoint)
+        problem = self.last_problem = self.save_problem or verdict.problem
+        if problem is None:
+            rundir.append_event(
+                self.run, "saved", by="worker", part=self.part.name, step=state.global_step, bytes=verdict.bytes
+            )
+            for request in self._waiting:
+                self._answer(request, checkpoint=checkpoint, step=state.global_step)
+        else:
+            rundir.append_event(self.run, "save_failed", by="worker", step=state.global_step, problem=problem)
+            for request in self._waiting:
+                self._answer(request, step=state.global_step, problem=problem)
+            if self.stopped in ("stop", "pause"):
+                # Nothing of the run is lost by going on; the disk may have room later.
+                self.stopped, control.should_training_stop = None, state.global_step >= state.max_steps
+        self._waiting = []
+        self.save_problem = None
+        self._beat("train", state)
+
+    def saving(self, state: TrainerState) -> None:
+        """Called before a checkpoint is written."""
+        if state.is_world_process_zero:
+            self._beat("save", state)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
+        if self._board is not None:
+            self._board.close()
+
+    def _requests(self, args: TrainingArguments, state: TrainerState) -> list[Request]:
+        """What was asked since the last step and is not yet being done; the same in every process."""
+        known = {request.id for request in self._waiting}
+        found: list[Any] = []
+        if state.is_world_process_zero:
+            found = [request for request in rundir.pending_requests(self.run) if request.id not in known]
+        if args.world_size > 1:
+            box = [found]
+            torch.distributed.broadcast_object_list(box, src=0)
+            found = box[0]
+        return found
+
+    def _answer(self, request: Request, *, checkpoint: Path | None = None, **fields: Any) -> None:
+        try:
+            rundir.acknowledge(self.run, request, checkpoint=checkpoint, **fields)
+        except OSError as error:
+            rundir.append_event(self.run, "unanswered", by="worker", request=request.id, problem=str(error))
+
+    def _step_record(self, state: TrainerState, counted: tuple[int, int]) -> dict[str, Any]:
+        now = time.monotonic()
+        tokens, trained = counted
+        self._tokens += tokens
+        self._trained += trained
+        step_s = now - self._step_began
+        self._window.append((step_s, tokens))
+        while len(self._window) > 1 and sum(seconds for seconds, _ in self._window) > _WINDOW_S:
+            self._window.pop(0)
+        seconds = sum(seconds for seconds, _ in self._window)
+        speed = sum(tokens for _, tokens in self._window) / max(seconds, 1e-9)
+        elapsed = now - self._begun
+        remaining = self._remaining(state, speed)
+        return {
+            "current_steps": state.global_step,
+            "total_steps": state.max_steps,
+            "percentage": round(100 * state.global_step / max(state.max_steps, 1), 2),
+            "elapsed_time": str(timedelta(seconds=int(elapsed))),
+            "remaining_time": str(timedelta(seconds=int(remaining))),
+            "elapsed_s": round(elapsed, 3),
+            "remaining_s": round(remaining, 1),
+            "throughput": round(speed, 2),
+            "tokens_per_s": round(speed, 2),
+            "total_tokens": self._tokens,
+            "trained_tokens": self._trained,
+            "step_s": round(step_s, 4),
+        }
+
+    def _remaining(self, state: TrainerState, speed: float) -> float:
+        """Seconds to go: the tokens that are left at the speed of the last minutes, and the evaluations."""
+        evaluations = 0.0
+        if self._eval_s and state.eval_steps:
+            evaluations = (state.max_steps - state.global_step) // state.eval_steps * self._eval_s
+        # Steps differ in length, so the rest is told by tokens.
+        left = max(self._expected - self._tokens, 0.0) if state.global_step < state.max_steps else 0.0
+        return left / max(speed, 1e-9) + evaluations
+
+    def _beat(self, phase: str, state: TrainerState) -> None:
+        if state.is_world_process_zero:
+            self.beats.beat(phase, state.global_step, state.max_steps, self.part.number)
+
+
+def _counted_before(part: PartDir, step: int) -> tuple[int, int]:
+    """What earlier attempts had counted when they had done so many steps."""
+    if not step:
+        return 0, 0
+    tokens = trained = 0
+    for record in rundir.read_all(part.metrics_file):
+        if record.get("current_steps") == step and "total_tokens" in record:
+            tokens, trained = int(record["total_tokens"]), int(record.get("trained_tokens", 0))
+    return tokens, trained

@@ -1,0 +1,103 @@
+"""The examples of a run, ready to train and measure on. Needs no torch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuiwb import models
+from tuiwb.base.errors import InputFault
+from tuiwb.base.tasks import Task
+from tuiwb.data.prepare import PrepareSettings, prepare
+from tuiwb.data.prepared import Prepared
+from tuiwb.models import ChatTemplate, Tokenizer
+from tuiwb.recipe import DatasetEntry, Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Rows = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What is trained on and measured on: prepared examples, and which rows of them.
+
+    Attributes:
+        rows: the prepared rows of an epoch.
+        held_out: by name, the examples to measure on and which rows of them.
+        template: None where no row is a conversation and the model has none.
+    """
+
+    prepared: Prepared
+    rows: "Rows"
+    held_out: Mapping[str, tuple[Prepared, "Rows"]]
+    tokenizer: Tokenizer
+    template: ChatTemplate | None
+
+    @property
+    def mean_tokens(self) -> float:
+        """Tokens of an example."""
+        return float(self.prepared.lengths()[self.rows].mean())
+
+
+def load_data(recipe: Recipe, told: Callable[[int, int | None], None]) -> Data:
+    """Prepare the datasets of a resolved recipe, or find them prepared.
+
+    Args:
+        told: is called with rows done and rows in all, often.
+
+    Raises:
+        InputFault: there is no row to train on, or the model, its tokenizer or a dataset cannot be read.
+        EnvironmentFault: the cache cannot be written.
+    """
+    if not recipe.model_name_or_path:
+        raise InputFault("no model is named", key="model_name_or_path")
+    tokenizer = models.load_tokenizer(models.open_model(recipe.model_name_or_path))
+    if recipe.eos_token:
+        tokenizer = _ending_in(tokenizer, recipe.eos_token)
+    template = None
+    if recipe.chat_template or tokenizer.chat_template:
+        template = tokenizer.template(recipe.chat_template)
+    settings = PrepareSettings.of(recipe)
+    task = _Telling(told)
+
+    def prepared_of(entries: Sequence[DatasetEntry]) -> Prepared:
+        return prepare(entries, tokenizer, template, settings, task=task)
+
+    prepared = prepared_of(recipe.datasets or ())
+    rows, held = prepared.split(recipe.eval_fraction or 0.0, settings.seed)
+    if not len(rows):
+        raise InputFault("there are too few rows to hold some out", key="eval_fraction")
+    held_out: dict[str, tuple[Prepared, Rows]] = {"held_out": (prepared, held)} if len(held) else {}
+    for entry in recipe.eval_datasets or ():
+        other = prepared_of((entry,))
+        held_out[_unused(Path(entry.path).stem, held_out)] = (other, other.order)
+    return Data(prepared, rows, held_out, tokenizer, template)
+
+
+class _Telling(Task):
+    """Passes on how far the preparation is."""
+
+    def __init__(self, told: Callable[[int, int | None], None]) -> None:
+        super().__init__()
+        self._told = told
+
+    def step(self, doing: str, done: int = 0, total: int | None = None, unit: str = "") -> None:
+        super().step(doing, done, total, unit)
+        self._told(done, total)
+
+
+def _ending_in(tokenizer: Tokenizer, token: str) -> Tokenizer:
+    """The tokenizer with another eos token."""
+    if tokenizer.token_id(token) is None:
+        raise InputFault(f"the tokenizer has no token {token}", key="eos_token")
+    return replace(tokenizer, special_tokens={**tokenizer.special_tokens, "eos_token": token})
+
+
+def _unused(name: str, taken: Mapping[str, object]) -> str:
+    number = 2
+    unused = name
+    while unused in taken:
+        unused, number = f"{name}_{number}", number + 1
+    return unused

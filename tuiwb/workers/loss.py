@@ -1,0 +1,134 @@
+"""The loss of language modelling, computed only where there is a label.
+
+The projection to the vocabulary is the largest matrix product of a small model, and only the answers' tokens need it.
+It is also done in pieces, each with its gradient at once, so that logits of the whole batch never exist.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+IGNORED = -100
+# Rows of logits at a time: 128 x 49,152 float32 are 24 MiB, which stays near the cache of a server CPU.
+_CHUNK = 128
+
+
+class LabelledLoss:
+    """Sum of the negative log-likelihoods of the labelled tokens of a batch.
+
+    The hidden states are caught on their way into the output layer; the model itself then projects a single one of
+    them, from which it is also seen whether it does more to its logits than that layer does (soft caps, scales). Where
+    it does, or where the layer is not a plain matrix, the model projects all labelled positions itself.
+
+    Args:
+        model: a causal language model, or a PeftModel around one.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.head = model.get_output_embeddings()
+        self._selected: Tensor | None = None
+        self._hidden: Tensor | None = None
+        self._plain: bool | None = None if type(self.head) is torch.nn.Linear else False
+        self._hook = self.head.register_forward_pre_hook(self._catch)
+
+    def __call__(self, model: torch.nn.Module, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Run the model.
+
+        Args:
+            inputs: the batch, with `labels` (batch, length) that are -100 where masked.
+
+        Returns:
+            the sum of the losses, float32, and the number of labelled tokens, both scalars.
+        """
+        labels = inputs["labels"][:, 1:]
+        self._selected = labels != IGNORED
+        try:
+            outputs = model(**{name: value for name, value in inputs.items() if name != "labels"}, use_cache=False)
+        finally:
+            self._selected = None
+        hidden, self._hidden = self._hidden, None
+        wanted = labels[labels != IGNORED]
+        if hidden is None:
+            raise RuntimeError("the model did not use its output layer")
+        if self._plain is None:
+            self._plain = self._is_plain(outputs.logits, hidden)
+            if not self._plain:
+                return self(model, inputs)
+        if self._plain:
+            weight, bias = self.head.weight, self.head.bias
+            if not torch.is_grad_enabled():
+                weight = weight.detach()  # so that measuring makes no gradient of it
+            total = _ChunkedLoss.apply(hidden, weight, bias, wanted)
+        else:
+            logits = outputs.logits.reshape(-1, outputs.logits.shape[-1]).float()
+            total = functional.cross_entropy(logits, wanted, reduction="sum")
+        return total, torch.tensor(len(wanted), device=total.device)
+
+    def close(self) -> None:
+        """Leave the model as it was."""
+        self._hook.remove()
+
+    def _catch(self, module: torch.nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        if self._selected is None:
+            return None  # somebody else runs the model, to generate or to look at its logits
+        hidden = arguments[0]
+        # Learned positions of a prompt come first and have no labels.
+        length = self._selected.shape[1]
+        self._hidden = hidden[:, -length - 1 : -1][self._selected]
+        return (self._hidden if self._plain is False else self._hidden[:1],)
+
+    @torch.no_grad()
+    def _is_plain(self, logits: Tensor, hidden: Tensor) -> bool:
+        """Whether the model's logits are what its output layer makes of the hidden states."""
+        own = functional.linear(hidden[:1], self.head.weight, self.head.bias)
+        shown = logits.reshape(-1, logits.shape[-1])[:1]
+        return shown.shape == own.shape and torch.allclose(shown.float(), own.float(), rtol=1e-4, atol=1e-4)
+
+
+class _ChunkedLoss(torch.autograd.Function):
+    """Cross entropy of `hidden @ weight.T + bias`, summed. The gradient is made while the logits are there."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
+        """
+        Args:
+            hidden: (tokens, width).
+            weight: (vocabulary, width); bias: (vocabulary,) or None.
+            labels: (tokens,), none of them masked.
+        """
+        wants_hidden, wants_weight, wants_bias, _ = ctx.needs_input_grad
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        hidden_grad = torch.empty_like(hidden) if wants_hidden else None
+        weight_grad = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
+        bias_grad = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and wants_bias else None
+        for start in range(0, len(labels), _CHUNK):
+            rows, wanted = hidden[start : start + _CHUNK], labels[start : start + _CHUNK, None]
+            logits = functional.linear(rows, weight, bias).float()
+            logits -= logits.amax(dim=1, keepdim=True)
+            chosen = logits.gather(1, wanted)
+            sums = logits.exp_().sum(dim=1, keepdim=True)
+            total += (sums.log() - chosen).sum()
+            if hidden_grad is None and weight_grad is None and bias_grad is None:
+                continue
+            gradient = logits.div_(sums)
+            gradient.scatter_add_(1, wanted, torch.full_like(chosen, -1.0))
+            gradient = gradient.to(weight.dtype)
+            if hidden_grad is not None:
+                torch.mm(gradient, weight, out=hidden_grad[start : start + _CHUNK])
+            if weight_grad is not None:
+                weight_grad.addmm_(gradient.float().T, rows.float())
+            if bias_grad is not None:
+                bias_grad += gradient.float().sum(dim=0)
+        ctx.kept = (
+            hidden_grad,
+            None if weight_grad is None else weight_grad.to(weight.dtype),
+            None if bias is None or bias_grad is None else bias_grad.to(bias.dtype),
+        )
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (outer,) = gradients
+        return *(None if kept is None else kept * outer.to(kept.dtype) for kept in ctx.kept), None

@@ -1,0 +1,205 @@
+"""The model that a recipe trains: the base in its precision, and what of it is trained."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+
+from tuiwb import models
+from tuiwb.base.errors import InputFault
+from tuiwb.recipe import Recipe
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "auto": "auto"}
+LORA = ("lora", "qlora", "dora")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the base model's files are, as transformers takes it: `path` is a folder, or a hub id."""
+
+    path: str
+    arguments: dict[str, Any]
+    name: str
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "Source":
+        """Find the base model of a recipe.
+
+        Raises:
+            InputFault, EnvironmentFault: it is not there, or cannot be opened.
+        """
+        if not recipe.model_name_or_path:
+            raise InputFault("no model is named", key="model_name_or_path")
+        info = models.open_model(recipe.model_name_or_path)
+        arguments: dict[str, Any] = {"trust_remote_code": bool(recipe.trust_remote_code)}
+        if info.path is None:
+            raise InputFault(
+                f"the weights of {info.ref} are not on this machine; run `tuiwb models get {info.name}`",
+                key="model_name_or_path",
+            )
+        if info.path.is_file():
+            return cls(str(info.path.parent), arguments | {"gguf_file": info.path.name}, recipe.model_name_or_path)
+        return cls(str(info.path), arguments, recipe.model_name_or_path)
+
+
+def load_base(recipe: Recipe, *, device: torch.device) -> PreTrainedModel:
+    """The base model with its weights, in the recipe's precision, on the device.
+
+    Raises:
+        InputFault: there is no such model.
+    """
+    source = Source.of(recipe)
+    arguments = dict(source.arguments)
+    arguments["dtype"] = _DTYPES[recipe.dtype or "float32"]
+    if recipe.attn_implementation:
+        arguments["attn_implementation"] = recipe.attn_implementation
+    if (quantization := _quantization(recipe, device)) is not None:
+        arguments["quantization_config"] = quantization
+        # A quantized model cannot be moved afterwards.
+        arguments["device_map"] = {"": device}
+    # The sampling settings of a checkpoint may contradict each other, which only matters when it talks.
+    config = AutoConfig.from_pretrained(source.path, **source.arguments)
+    model = AutoModelForCausalLM.from_pretrained(source.path, config=config, **arguments)
+    model.config.use_cache = False
+    return model
+
+
+def make_trainable(model: PreTrainedModel, recipe: Recipe) -> torch.nn.Module:
+    """The model with exactly those parameters trainable that the method means.
+
+    Args:
+        model: the base, as `load_base` returns it.
+
+    Returns:
+        the same model, or a PeftModel around it.
+
+    Raises:
+        InputFault: the method does not fit the model, such as target modules that it does not have.
+    """
+    method = recipe.method or "lora"
+    if recipe.adapter_name_or_path:
+        return _continued(model, recipe.adapter_name_or_path)
+    if method == "full":
+        return model
+    if method == "freeze":
+        return _frozen(model, recipe.freeze_layers)
+    from peft import get_peft_model
+
+    try:
+        return get_peft_model(model, _adapter_config(recipe, model))
+    except ValueError as error:
+        raise InputFault(f"no such adapter can be put on this model ({error})", key="method") from error
+
+
+def count_parameters(model: torch.nn.Module) -> tuple[int, int]:
+    """Trainable and all parameters; 4-bit weights, which are stored two to a byte, counted as what they stand for."""
+    trainable = total = 0
+    for parameter in model.parameters():
+        count = parameter.numel()
+        if type(parameter).__name__ == "Params4bit":
+            count *= 2 * parameter.element_size()
+        total += count
+        trainable += count if parameter.requires_grad else 0
+    return trainable, total
+
+
+def adapters_to_float32(model: torch.nn.Module) -> None:
+    """Trainable parameters in float32: 16 bits lose updates, and a CPU without units for bfloat16 is three times
+    slower with it (TRL casts adapters on a quantized base to bfloat16)."""
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.dtype != torch.float32:
+            parameter.data = parameter.data.float()
+
+
+def _quantization(recipe: Recipe, device: torch.device) -> BitsAndBytesConfig | None:
+    if recipe.load_in_8bit:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    if not recipe.load_in_4bit:
+        return None
+    compute = torch.float32 if device.type == "cpu" or not (recipe.bf16 or recipe.fp16) else torch.bfloat16
+    if recipe.fp16:
+        compute = torch.float16
+    storage = {"bnb_4bit_quant_storage": recipe.bnb_4bit_quant_storage} if recipe.bnb_4bit_quant_storage else {}
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=recipe.bnb_4bit_quant_type or "nf4",
+        bnb_4bit_use_double_quant=recipe.use_bnb_nested_quant is not False,
+        bnb_4bit_compute_dtype=compute,
+        **storage,
+    )
+
+
+def _continued(model: PreTrainedModel, adapter: str) -> torch.nn.Module:
+    from peft import PeftModel
+
+    path = Path(adapter).expanduser()
+    if not (path / "adapter_config.json").is_file():
+        raise InputFault(f"{adapter} is no adapter folder (adapter_config.json is missing)", key="adapter_name_or_path")
+    return PeftModel.from_pretrained(model, str(path), is_trainable=True)
+
+
+def _frozen(model: PreTrainedModel, layers: int | None) -> PreTrainedModel:
+    """Freeze embeddings and the first so many layers."""
+    stack = _layers(model)
+    count = len(stack) if layers is None else layers
+    if not 0 <= count < len(stack):
+        raise InputFault(
+            f"the model has {len(stack)} layers, so from 0 to {len(stack) - 1} can be frozen", key="freeze_layers"
+        )
+    for parameter in model.get_input_embeddings().parameters():
+        parameter.requires_grad = False
+    for layer in stack[:count]:
+        layer.requires_grad_(False)
+    return model
+
+
+def _layers(model: PreTrainedModel) -> torch.nn.ModuleList:
+    """The decoder's layers: the longest list of modules in it."""
+    lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
+    if not lists:
+        raise InputFault("the layers of this model are not known, so none can be frozen", key="method")
+    return max(lists, key=len)
+
+
+def _adapter_config(recipe: Recipe, model: PreTrainedModel) -> Any:
+    from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, PromptTuningInit
+
+    method = recipe.method or "lora"
+    common: dict[str, Any] = {"task_type": "CAUSAL_LM"}
+    targets: Any = recipe.lora_target_modules
+    if targets is not None:
+        common["target_modules"] = targets if isinstance(targets, str) else list(targets)
+    if recipe.lora_modules_to_save:
+        common["modules_to_save"] = list(recipe.lora_modules_to_save)
+    if method in LORA:
+        if recipe.lora_target_parameters is not None:
+            given = recipe.lora_target_parameters
+            common["target_parameters"] = [given] if isinstance(given, str) else list(given)
+        return LoraConfig(
+            r=recipe.lora_r or 16,
+            lora_alpha=recipe.lora_alpha or 2 * (recipe.lora_r or 16),
+            lora_dropout=recipe.lora_dropout or 0.0,
+            use_rslora=bool(recipe.use_rslora),
+            use_dora=bool(recipe.use_dora) or method == "dora",
+            **common,
+        )
+    if method == "ia3":
+        return IA3Config(**common)
+    common.pop("target_modules", None)
+    common.pop("modules_to_save", None)
+    if method == "prefix":
+        return PrefixTuningConfig(
+            num_virtual_tokens=recipe.num_virtual_tokens or 20,
+            prefix_projection=bool(recipe.prefix_projection),
+            **common,
+        )
+    text = recipe.prompt_tuning_init_text
+    return PromptTuningConfig(
+        num_virtual_tokens=recipe.num_virtual_tokens or 8,
+        prompt_tuning_init=PromptTuningInit.TEXT if text else PromptTuningInit.RANDOM,
+        prompt_tuning_init_text=text,
+        tokenizer_name_or_path=model.config._name_or_path if text else None,
+        **common,
+    )

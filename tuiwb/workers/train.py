@@ -1,0 +1,243 @@
+"""The training worker: `python -m tuiwb.workers.train RUN_DIR`.
+
+It reads the resolved recipe from job.yaml, prepares the data, trains, and says how it went in the part's result.json.
+The last checkpoint (the best, with load_best_model_at_end) is what came out; result.json names it.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tuiwb import rundir
+from tuiwb.base.errors import InputFault, RunFault
+from tuiwb.recipe import Recipe
+from tuiwb.rundir import BeatWriter, PartDir, RunDir
+from tuiwb.workers import failure
+from tuiwb.workers.data import Data, load_data
+
+if TYPE_CHECKING:
+    from tuiwb.workers.sft import Trainer
+
+_FAILED = 5
+_STAGES = ("sft", "pretrain")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train. Returns 0 when the part finished or stopped as asked, 5 when it failed."""
+    run = RunDir(Path((arguments or sys.argv[1:])[0]).absolute())
+    # Nobody is told that somebody trains, and no progress bar fills the log.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    job = rundir.read_job(run)
+    attempt = Attempt(run, run.part(1, (job.get("parts") or ["main"])[0]))
+    try:
+        attempt.train(msgspec.convert(job.get("input") or {}, Recipe))
+    except Exception as error:
+        traceback.print_exc()
+        return attempt.failed(error)
+    return 0
+
+
+class Attempt:
+    """One attempt at one part of a run, in one of its processes. The first process alone writes into the run."""
+
+    def __init__(self, run: RunDir, part: PartDir) -> None:
+        self.run = run
+        self.part = part
+        self.first = os.environ.get("RANK", "0") == "0"
+        self.beats = BeatWriter(run)
+        self.step: int | None = None
+        self._began = time.monotonic()
+
+    def train(self, recipe: Recipe) -> None:
+        """Bring the part to its end, or to where it was asked to stop, and write its result.
+
+        Raises:
+            TuiwbError: something that the user gave is at fault.
+            Exception: whatever the libraries raise.
+        """
+        refuse_unknown(recipe)
+        self._beat("data")
+        data = self._prepared(recipe) if self.first else None
+        self._beat("load")
+        import transformers
+        from accelerate import PartialState
+
+        state = PartialState(cpu=bool(recipe.use_cpu))
+        state.wait_for_everyone()
+        data = data or load_data(recipe, lambda done, total: None)
+        # As TRL does, so that a new adapter begins with the same numbers.
+        transformers.set_seed(42 if recipe.seed is None else recipe.seed)
+        trainer = self._trainer(recipe, data, state.device)
+        try:
+            self._run(trainer)
+        finally:
+            self.step = trainer.state.global_step
+        self._finish(trainer)
+
+    def failed(self, error: Exception) -> int:
+        """Say why it failed.
+
+        Returns:
+            the exit code.
+        """
+        message = failure.sentence(error, step=self.step)
+        sys.stderr.write(f"{message}\n")
+        if not self.first:
+            return _FAILED
+        whole = [path for path in rundir.checkpoints(self.part) if rundir.verify_checkpoint(path).valid]
+        cause = failure.cause_of(error)
+        self._event("failed", message=message, cause=cause)
+        try:
+            rundir.write_result(
+                self.run,
+                self.part,
+                "failed",
+                checkpoint=whole[-1] if whole else None,
+                step=self.step,
+                message=message,
+                error=type(error).__name__,
+                cause=cause,
+                **self._measured(),
+            )
+        except OSError as unwritten:
+            sys.stderr.write(f"result.json could not be written: {unwritten}\n")
+        return _FAILED
+
+    def _prepared(self, recipe: Recipe) -> Data:
+        data = load_data(recipe, lambda done, total: self._beat("data", done, total))
+        summary = data.prepared.summary
+        counts = {name: summary[name] for name in ("rows", "kept", "tokens", "trained_tokens")}
+        held = {name: len(rows) for name, (_, rows) in data.held_out.items()}
+        self._event("prepared", examples=len(data.rows), held_out=held, **counts)
+        for problem in summary["problems"]:
+            self._event("data_problem", message=problem)
+        return data
+
+    def _trainer(self, recipe: Recipe, data: Data, device: Any) -> "Trainer":
+        from tuiwb.workers.callback import RunCallback
+        from tuiwb.workers.lora import fuse_lora
+        from tuiwb.workers.model import adapters_to_float32, count_parameters, load_base, make_trainable
+        from tuiwb.workers.sft import Trainer
+
+        model = make_trainable(load_base(recipe, device=device), recipe)
+        trainable, total = count_parameters(model)
+        if not trainable:
+            raise InputFault("nothing of this model would be trained", key="method")
+        callback = RunCallback(self.run, self.part, self.beats, examples=len(data.rows), mean_tokens=data.mean_tokens)
+        trainer = Trainer(model, recipe, data, callback, self.part.path)
+        if device.type == "cpu":
+            adapters_to_float32(trainer.model)
+            fuse_lora(trainer.model)
+        self._event("loaded", trainable_parameters=trainable, parameters=total, device=str(device))
+        return trainer
+
+    def _run(self, trainer: "Trainer") -> None:
+        checkpoint = self._resume_from()
+        if checkpoint is None:
+            trainer.train()
+            return
+        saved = json.loads((checkpoint / "trainer_state.json").read_bytes())
+        if saved["global_step"] >= saved["max_steps"]:
+            # The last attempt ended between its last checkpoint and its result.
+            trainer.state.global_step = trainer.state.max_steps = saved["global_step"]
+            return
+        self._event("resumed", step=saved["global_step"], checkpoint=checkpoint.name)
+        trainer.train(resume_from_checkpoint=str(checkpoint))
+
+    def _resume_from(self) -> Path | None:
+        """The checkpoint that this attempt begins from: what the run's state says, else the newest that is whole."""
+        state = rundir.read_state(self.run)
+        if state is not None and state.get("attempt", 1) > 1:
+            named = (state.get("resume") or {}).get("checkpoint")
+            return self.run.path / named if named else None
+        if state is not None:
+            return None
+        whole = [path for path in rundir.checkpoints(self.part) if rundir.verify_checkpoint(path).resumable]
+        return whole[-1] if whole else None
+
+    def _finish(self, trainer: "Trainer") -> None:
+        if not self.first:
+            return
+        state, asked = trainer.state, trainer.run_callback.stopped
+        finished = state.global_step >= state.max_steps and asked != "cancel"
+        checkpoint: Path | None = self.part.path / f"checkpoint-{state.global_step}"
+        if finished and trainer.args.load_best_model_at_end and state.best_model_checkpoint:
+            checkpoint = Path(state.best_model_checkpoint)
+        if asked == "cancel":
+            checkpoint = None
+        elif not (verdict := rundir.verify_checkpoint(self.part.path / f"checkpoint-{state.global_step}")).valid:
+            raise RunFault(trainer.run_callback.last_problem or f"the last checkpoint is broken: {verdict.problem}")
+        self._event("finished" if finished else "stopped", step=state.global_step)
+        rundir.write_result(
+            self.run,
+            self.part,
+            "finished" if finished else "stopped",
+            checkpoint=checkpoint,
+            step=state.global_step,
+            metrics=_last_metrics(state.log_history),
+            **self._measured(),
+        )
+
+    def _measured(self) -> dict[str, Any]:
+        """Peaks of this process, in bytes, and its seconds."""
+        rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        measured = {"seconds": round(time.monotonic() - self._began, 1), "peak_rss_bytes": rss, "peak_bytes": rss}
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+            measured["peak_bytes"] = measured["peak_cuda_bytes"] = torch.cuda.max_memory_allocated()
+            measured["peak_cuda_reserved_bytes"] = torch.cuda.max_memory_reserved()
+        return measured
+
+    def _beat(self, phase: str, done: int = 0, total: int | None = None) -> None:
+        if self.first:
+            self.beats.beat(phase, done, total, self.part.number)
+
+    def _event(self, event: str, **fields: Any) -> None:
+        if self.first:
+            rundir.append_event(self.run, event, by="worker", part=self.part.name, **fields)
+
+
+def refuse_unknown(recipe: Recipe) -> None:
+    """Refuse what can be planned but is not trained.
+
+    Raises:
+        InputFault: with the key.
+    """
+    launch = recipe.launch
+    stage = recipe.stage or "sft"
+    if recipe.stages:
+        raise InputFault("runs of several stages are not trained yet; launch them one by one", key="stages")
+    if stage not in _STAGES:
+        raise InputFault(f"stage {stage} is not trained yet; there are {', '.join(_STAGES)}", key="stage")
+    if recipe.packing or recipe.padding_free:
+        raise InputFault("is not trained yet; group_by_length saves padding too", key="packing")
+    if launch is not None and launch.sharding not in (None, "none", "ddp"):
+        raise InputFault(f"sharding {launch.sharding} is not trained yet; ddp is", key="launch.sharding")
+    if launch is not None and launch.offload not in (None, "none"):
+        raise InputFault("offloading is not trained yet", key="launch.offload")
+    for name in ("tensor_parallel", "pipeline_parallel", "context_parallel", "expert_parallel"):
+        if launch is not None and (getattr(launch, name) or 1) > 1:
+            raise InputFault("is not trained yet; ddp is", key=f"launch.{name}")
+    if stage in ("sft", "pretrain") and recipe.loss_type not in (None, "nll"):
+        raise InputFault("sft is trained with the loss nll alone", key="loss_type")
+
+
+def _last_metrics(history: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The newest value of each loss."""
+    found: dict[str, float] = {}
+    for logs in history:
+        found |= {name: value for name, value in logs.items() if name.endswith("loss")}
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
