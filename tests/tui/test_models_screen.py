@@ -19,6 +19,7 @@ from tuiwb.models import SearchHit
 from tuiwb.tui.dialogs import Confirm, Reader
 from tuiwb.tui.screens import models_rows
 from tuiwb.tui.screens.models import ModelsScreen
+from tuiwb.tui.widgets.table import Table
 
 SIZES = [(80, 24), (160, 50)]
 HIT = SearchHit("org/Some-Model-7B", 7_000_000_000, "LlamaForCausalLM", "mit", 1234, 5, gated=True, chat=True)
@@ -176,6 +177,7 @@ async def test_a_hub_that_cannot_be_reached_is_said_once(monkeypatch: pytest.Mon
         await pilot.press("enter")
         await pilot.until_text("the hub cannot be reached (no route)")
         assert "smollm2-135m-instruct" in pilot.text()
+        assert screen(pilot).query_one("#models", Table).cursor == 0
 
 
 async def test_escape_in_the_search_goes_back_to_the_list() -> None:

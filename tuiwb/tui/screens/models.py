@@ -49,11 +49,11 @@ class ModelsScreen(RoomScreen):
                 yield Input(placeholder="/ to search here, in the catalogue and on the hub", compact=True, id="search")
                 yield Table(
                     Column("", 1),
-                    Column("model", 16, flex=3),
+                    Column("model", 16, flex=1),
                     Column("params", 6, right=True),
                     Column("size", 9, right=True, from_width=44),
                     Column("context", 9, right=True, from_width=54),
-                    Column("licence", 11, flex=1, from_width=66),
+                    Column("licence", 11, from_width=66),
                     id="models",
                 )
                 yield Empty("", id="none")
@@ -118,7 +118,7 @@ class ModelsScreen(RoomScreen):
         known = {row.ref: at for at, row in reversed(list(enumerate(self.rows)))}
         # Where nothing is here yet, the small model is the one to begin with.
         first = _SMALL if not self._here and not self._wanted else ""
-        at = known.get(self._selected, known.get(first))
+        at = known.get(self._selected, known.get(first, 0 if self._wanted else None))
         table.fill(len(self.rows), self._cells, cursor=at)
         table.display = bool(self.rows)
         none = self.query_one("#none", Empty)
@@ -213,7 +213,7 @@ class ModelsScreen(RoomScreen):
         await self.action_do("use")
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        self._wanted, self._note = event.value, ""
+        self._wanted, self._note, self._selected = event.value, "", ""
         self._hits = ()
         self._list()
 
