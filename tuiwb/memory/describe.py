@@ -56,6 +56,15 @@ def _texts(inputs: Inputs) -> dict[str, tuple[str, str]]:
         "optimizer's copy": (f"{trained} × {width} B{over}: foreach computes √v of all at once", cost.source),
         "workspace": ("2 × 8,519,680 B, forward and backward thread", "torch aten/src/ATen/cuda/CublasHandlePool.cpp"),
         "batch": (f"{tokens} × 24 B: ids, labels, mask", "transformers data collators"),
+        "reference model": (_weights_formula(inputs) + over, "TRL trainer/dpo_trainer.py: a second copy"),
+        "value model": (_weights_formula(inputs) + over, "TRL experimental/ppo"),
+        "reward model": (_weights_formula(inputs) + over, "TRL experimental/ppo, trainer/grpo_trainer.py"),
+        "value model's optimizer": (f"{count(shapes.parameters)} × as the policy's", cost.source),
+        "cache of keys and values": (
+            f"{sum(layer.kv_width for layer in shapes.layers)} × {inputs.compute} B × {inputs.batch} × "
+            f"{inputs.accumulation} × {inputs.length}",
+            "transformers cache_utils.py",
+        ),
         "layer inputs": (
             f"{layers} layers × {tokens} × {hidden} × {inputs.embedding_width} B",
             "torch.utils.checkpoint saves each layer's input",

@@ -17,7 +17,8 @@ from tuiwb.recipe import Launch, Recipe
 Quantization = Literal["", "nf4", "int8", "gptq", "awq"]
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 ADAPTERS = ("lora", "qlora", "dora")
-PLANNED_STAGES = ("pretrain", "sft", "reward", "dpo", "orpo", "kto", "ppo", "grpo", "rloo")
+PAIRED = ("dpo", "orpo", "reward")
+SAMPLING = ("ppo", "grpo", "rloo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,10 @@ class Inputs:
     """Everything that the memory of one GPU depends on.
 
     Attributes:
-        batch: sequences that a device computes at once; for preference stages pairs.
-        length: tokens of the longest sequence.
+        batch: rows of the data that a device computes at once.
+        length: tokens of the longest sequence, with the sampled answer where there is one.
+        others: models besides the trained one, by name; `value model` is trained as well.
+        judges: a forward pass of a reference comes between the trained model's forward and backward pass.
         weights: bytes of an unquantized weight of the base model as loaded.
         compute: bytes of the type that matrices are multiplied in.
         trained_from: layers before this one are frozen (method freeze); None where the base is frozen altogether.
@@ -75,7 +78,8 @@ class Inputs:
     eval_batch: int
     evaluates: bool
     device: str
-    reference: bool
+    others: tuple[str, ...]
+    judges: bool
     completion: int
     generations: int
     checkpoints_kept: int
@@ -83,7 +87,13 @@ class Inputs:
 
     @property
     def tokens(self) -> int:
-        return self.batch * self.length
+        """Tokens that one forward pass computes at once."""
+        return self.batch * self.per_row * self.length
+
+    @property
+    def per_row(self) -> int:
+        """Sequences of one row of the data: preference stages compute the chosen and the rejected answer together."""
+        return 2 if self.stage in PAIRED else 1
 
     @property
     def trains_base(self) -> bool:
@@ -187,6 +197,11 @@ def inputs_from(recipe: Recipe, model: ModelInfo, assumed: Assumptions) -> Input
         )
     fsdp = assumed.choose("fsdp", "1", "accelerate takes version 1 unless told") if sharding == "fsdp" else "1"
     length = recipe.max_length or 1024
+    if stage in SAMPLING:
+        length += recipe.max_completion_length or 256
+        assumed.note("length", f"{length} tokens", "max_length of the prompt and max_completion_length of the answer")
+    if stage == "reward":
+        shapes = _with_score(shapes)
     evaluates = recipe.eval_strategy not in (None, "no")
     return Inputs(
         architecture=shapes,
@@ -220,12 +235,46 @@ def inputs_from(recipe: Recipe, model: ModelInfo, assumed: Assumptions) -> Input
         eval_batch=recipe.per_device_eval_batch_size or recipe.per_device_train_batch_size or 1,
         evaluates=evaluates,
         device=assumed.choose("device", "cpu" if recipe.use_cpu else "gpu", _where(recipe)),
-        reference=stage in ("dpo", "kto", "ppo") and method in ("full", "freeze"),
+        others=_others(recipe, stage, method, assumed),
+        judges=_judges(recipe, stage),
         completion=recipe.max_completion_length or 256,
         generations=recipe.num_generations or 8,
         checkpoints_kept=recipe.save_total_limit or 2,
         save_only_model=bool(recipe.save_only_model),
     )
+
+
+def _judges(recipe: Recipe, stage: str) -> bool:
+    """DPO and KTO ask the reference between forward and backward; the sampling stages ask it before."""
+    return stage in ("dpo", "kto")
+
+
+def _others(recipe: Recipe, stage: str, method: str, assumed: Assumptions) -> tuple[str, ...]:
+    """The models that TRL loads besides the one that is trained. With an adapter the reference is the base itself, the
+    adapter switched off."""
+    found = []
+    whole = method not in ADAPTERS
+    needs_reference = stage in ("dpo", "kto", "ppo") or (stage in ("grpo", "rloo") and bool(recipe.beta))
+    if needs_reference and whole:
+        found.append("reference model")
+        assumed.note("reference model", "of the same size", "the model as it was before this training")
+    elif needs_reference:
+        assumed.note("reference model", "none", "the base with the adapter switched off")
+    if stage == "ppo":
+        found += ["value model", "reward model"]
+        assumed.note("value model", "of the same size", "TRL's PPO trains one beside the policy")
+        assumed.note("reward model", "of the same size", "its size is not read from the recipe")
+    elif stage in ("grpo", "rloo") and recipe.reward_model_name_or_path:
+        found.append("reward model")
+        assumed.note("reward model", "of the same size", "its size is not read from the recipe")
+    return tuple(found)
+
+
+def _with_score(shapes: Architecture) -> Architecture:
+    """A reward model has a score in the place of the output matrix."""
+    from dataclasses import replace
+
+    return replace(shapes, tied=True, head_bias=False, other=(*shapes.other, ("score", shapes.hidden)))
 
 
 def _where(recipe: Recipe) -> str:
@@ -327,7 +376,10 @@ def _attention(recipe: Recipe, assumed: Assumptions) -> AttentionKernel:
 def _loss(shapes: Architecture, stage: str, kernels: str, release: str, assumed: Assumptions) -> LossCode:
     if stage == "reward":
         return LossCode("full_logits", "5", outputs=1)
-    default, reason = "chunked", "TRL 1.16 computes the loss in chunks with its fused output layer"
+    if stage in ("orpo", "ppo"):
+        default, reason = "full_logits", f"TRL's experimental {stage} trainer computes all logits"
+    else:
+        default, reason = "chunked", "TRL 1.16 computes the loss in chunks with its fused output layer"
     if kernels == "liger":
         default, reason = "liger", "Liger's kernels include its fused loss"
     elif kernels == "unsloth":

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from tuiwb.memory.architecture import Layer
 from tuiwb.memory.blocks import Path
-from tuiwb.memory.inputs import Inputs
+from tuiwb.memory.inputs import SAMPLING, Inputs
 from tuiwb.memory.layers import LayerTrace, trace_layer
 from tuiwb.memory.losses import CHUNK_TOKENS, LossTrace, ending, trace_loss
 from tuiwb.memory.sharding import Shards
@@ -156,6 +156,10 @@ class Step:
     def phases(self) -> tuple[Phase, ...]:
         """Every phase at its highest moment, in the order in which they happen."""
         found = [self._loss_phase(), *self._backward_phases(), self._step_phase()]
+        if self.inputs.judges:
+            found.insert(1, self._reference_phase())
+        if self.inputs.stage in SAMPLING:
+            found.insert(0, self._sampling_phase())
         if self.inputs.evaluates:
             found.append(self._evaluation_phase())
         return tuple(phase for phase in found if phase is not None)
@@ -183,6 +187,32 @@ class Step:
         base.update(self.shards.unsharded(None))
         moments = (*self.loss.forward, *self.loss.backward)
         return Phase("forward and loss", self._highest(base, moments, inputs.tokens, inputs.length))
+
+    def _reference_phase(self) -> Phase:
+        """The reference's forward pass without a graph, while the trained model's waits for its backward pass."""
+        inputs = self.inputs
+        base = self._standing | self._held
+        base[self._waiting_name()] = self._saved_before[-1] + self._embedding
+        base.update(self.shards.unsharded(self._traces[0][1]))
+        moments = [moment for _, _, trace in self._traces[:1] for moment in trace.inference]
+        parts = self._highest(base, moments, inputs.tokens, inputs.length)
+        scored = self._highest(base, self.loss.forward, inputs.tokens, inputs.length)
+        return Phase("reference", max(parts, scored, key=lambda one: sum(one.values())))
+
+    def _sampling_phase(self) -> Phase:
+        """Answers are sampled with a cache of keys and values; TRL samples all batches of one step together."""
+        inputs = self.inputs
+        sequences = inputs.batch * inputs.accumulation
+        tokens = sequences * inputs.length
+        base = dict(self._standing)
+        base.update(self.shards.unsharded(None))
+        width = sum(layer.kv_width for layer in inputs.architecture.layers)
+        base["cache of keys and values"] = float(width * inputs.compute * tokens)
+        prompt = sequences * (inputs.length - inputs.completion)
+        moments = [moment for _, _, trace in self._traces[:1] for moment in trace.inference]
+        parts = self._highest(base, moments, prompt, inputs.length)
+        parts["logits"] = parts.get("logits", 0.0) + float(inputs.architecture.vocab * 4 * sequences)
+        return Phase("sampling", parts)
 
     def _backward_phases(self) -> Iterator[Phase]:
         """The backward pass at the last and at the first layer: between them inputs go and gradients come."""
@@ -220,7 +250,7 @@ class Step:
     def _tied_embedding_phase(self) -> Phase | None:
         """A tied embedding gets a second gradient of its size before the two are added."""
         inputs = self.inputs
-        if not (self._trains_embedding and inputs.architecture.tied):
+        if not (self._trains_embedding and inputs.architecture.tied) or inputs.stage == "reward":
             return None
         base = self._standing | self._held
         if not self.keeps_gradients:

@@ -19,6 +19,11 @@ ZERO_BUCKET = 500_000_000  # elements: reduce_bucket_size and allgather_bucket_s
 BATCH_BYTES = 24  # input ids, labels and attention mask of a token, 8 bytes each
 
 
+def inputs_value(inputs: Inputs) -> int:
+    """Parameters of a value model that is trained beside the policy."""
+    return inputs.architecture.parameters if "value model" in inputs.others else 0
+
+
 @dataclass(frozen=True)
 class Shards:
     """Bytes on one of `ranks` GPUs."""
@@ -70,7 +75,8 @@ class Shards:
     @property
     def gradients(self) -> float:
         """All gradients at once."""
-        return self.trained * self.gradient_width / self._gradients_over
+        value = inputs_value(self.inputs) * self.inputs.weights
+        return (self.trained * self.gradient_width + value) / self._gradients_over
 
     @property
     def step_copy(self) -> float:
@@ -102,6 +108,13 @@ class Shards:
         if inputs.adapter is not None:
             alone = self._adapters_alone
             parts["adapters"] = self.trained * (inputs.compute if alone else inputs.adapter.width / self._weights_over)
+        for name in inputs.others:
+            parts[name] = self.weights.sharded / self._weights_over + self.weights.replicated
+        if "value model" in inputs.others:
+            cost = states.optimizer_cost(inputs)
+            width = inputs.weights
+            each = cost.state * width / states.trained_width(inputs)
+            parts["value model's optimizer"] = inputs.architecture.parameters * each / self._optimizer_over
         if value := self.optimizer():
             parts["optimizer"] = value
         if inputs.architecture.model_type == "gpt_bigcode" and inputs.transformers != "5":

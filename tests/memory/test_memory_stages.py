@@ -1,0 +1,46 @@
+"""The stages besides SFT: pairs, references, scores, sampled answers."""
+
+from collections.abc import Callable
+
+from tuiwb.memory import plan
+from tuiwb.models.info import ModelInfo
+from tuiwb.recipe import Recipe
+
+Make = Callable[..., Recipe]
+P = 8_030_261_248
+
+
+def test_dpo_computes_both_answers_and_keeps_a_reference_only_without_an_adapter(
+    llama: ModelInfo, make_recipe: Make
+) -> None:
+    pair = plan(make_recipe(stage="dpo", per_device_train_batch_size=2), llama)
+    single = plan(make_recipe(per_device_train_batch_size=4), llama)
+    assert pair.inputs.tokens == single.inputs.tokens
+    assert "reference" in [phase.name for phase in pair.phases]
+    assert not any("reference model" in phase.parts for phase in pair.phases)
+    full = plan(make_recipe(stage="dpo", method="full"), llama)
+    assert all(phase.parts["reference model"] == 2 * P for phase in full.phases)
+
+
+def test_a_reward_model_has_a_score_instead_of_the_output_matrix(llama: ModelInfo, make_recipe: Make) -> None:
+    made = plan(make_recipe(stage="reward"), llama)
+    assert made.parameters == P - 128256 * 4096 + 4096
+    assert not any("logits" in phase.parts for phase in made.phases)
+
+
+def test_ppo_holds_four_models_and_trains_two(llama: ModelInfo, make_recipe: Make) -> None:
+    made = plan(make_recipe(stage="ppo", method="full"), llama)
+    parts = made.binding.parts
+    assert parts["weights"] == parts["reference model"] == parts["value model"] == parts["reward model"] == 2 * P
+    assert parts["value model's optimizer"] == parts["optimizer"] == 4 * P
+    step = next(phase for phase in made.phases if phase.name == "optimizer step")
+    assert step.parts["gradients"] == 4 * P
+
+
+def test_sampling_needs_a_cache_for_every_answer_of_a_step(llama: ModelInfo, make_recipe: Make) -> None:
+    made = plan(
+        make_recipe(stage="grpo", gradient_accumulation_steps=2, max_length=1024, max_completion_length=512), llama
+    )
+    sampling = next(phase for phase in made.phases if phase.name == "sampling")
+    assert sampling.parts["cache of keys and values"] == 32 * 2 * 1024 * 2 * (4 * 2) * (1024 + 512)
+    assert not any("reference model" in phase.parts for phase in made.phases)
