@@ -29,7 +29,8 @@ def count(number: int) -> str:
 def parameters(number: int) -> str:
     """A parameter count as model names write it: `135M`, `1.2B`, `70.6B`."""
     for unit, power in (("T", 12), ("B", 9), ("M", 6), ("K", 3)):
-        if number >= 10**power:
+        # What would round up to 1000 of a unit is written as 1 of the next: 1B, not 1000M.
+        if number >= 0.9995 * 10**power:
             value = number / 10**power
             return f"{value:.0f}{unit}" if value >= 100 else f"{value:.3g}{unit}"
     return str(number)

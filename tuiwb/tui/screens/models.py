@@ -49,11 +49,11 @@ class ModelsScreen(RoomScreen):
                 yield Input(placeholder="/ to search here, in the catalogue and on the hub", compact=True, id="search")
                 yield Table(
                     Column("", 1),
-                    Column("model", 16, flex=1),
+                    Column("model", 26, flex=1),
                     Column("params", 6, right=True),
                     Column("size", 9, right=True, from_width=44),
                     Column("context", 9, right=True, from_width=54),
-                    Column("licence", 11, from_width=66),
+                    Column("licence", 11, flex=1, from_width=66),
                     id="models",
                 )
                 yield Empty("", id="none")
