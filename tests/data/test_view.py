@@ -10,6 +10,7 @@ import pytest
 from tuiwb import data
 from tuiwb.base.errors import InputFault
 from tuiwb.base.tasks import Cancelled, Task
+from tuiwb.data import verify
 from tuiwb.data.problems import Problem
 from tuiwb.recipe import DatasetEntry
 
@@ -163,6 +164,35 @@ def test_verifying_can_be_cancelled(tmp_path: Path) -> None:
         view.verify(task)
     assert view.verdict is None
     assert view.verify().rows == 10
+
+
+@pytest.mark.parametrize("container", ["jsonl", "json"])
+def test_processes_find_what_one_reader_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, container: str) -> None:
+    rows: list[Any] = [
+        {"instruction": f"q{n}", "output": "a" * (n % 50), "n": n if n % 7 else None} for n in range(999)
+    ]
+    rows[500]["output"] = 4
+    rows[501]["late"] = True
+    path = tmp_path / f"rows.{container}"
+    path.write_text(
+        "\n".join(map(json.dumps, rows)) + '\n{"half' if container == "jsonl" else json.dumps(rows, indent=1)
+    )
+    alone = data.open(path).verify()
+    started: list[Any] = []
+    popen = verify.subprocess.Popen
+    monkeypatch.setattr(verify, "APART_FROM", 10)
+    monkeypatch.setattr(verify.os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(verify.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
+    assert data.open(path).verify() == alone
+    assert len(started) == 3
+    assert all(process.poll() is not None for process in started)
+
+
+def test_a_process_that_dies_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = jsonl(tmp_path / "rows.jsonl", [GOOD] * 50)
+    monkeypatch.setattr(verify, "APART_FROM", 10)
+    monkeypatch.setattr(verify.sys, "executable", "/bin/false")
+    assert data.open(path).verify().rows == 50
 
 
 def test_what_a_row_has_wrong_keeps_it_from_training(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ The first rows can be read as soon as the file is open; the rest are found by `i
 then one `pread` and one parse, however large the file is.
 """
 
+import bisect
 import contextlib
 import itertools
 import os
@@ -58,6 +59,7 @@ class FileStore:
         """
         self.path = path
         self.kind = kind
+        self.reopens = compression is None
         self._splitter = splitter
         self._decode = decode
         self._columns = columns or []
@@ -106,14 +108,24 @@ class FileStore:
         count = min(count, self.known - start)
         if count <= 0:
             return []
-        bounds = self._offsets.starts(start + self._header_rows, count).tolist()
+        bounds, lines = self._offsets.places(start + self._header_rows, count)
         if bounds[-1] - bounds[0] > LONGEST_ROW and count > 1:
             return [row for number in range(start, start + count) for row in self.rows(number, 1)]
-        page = self._read(bounds[0], min(bounds[-1], bounds[0] + LONGEST_ROW + 1))
-        return [
-            self._row(start + n, page[a - bounds[0] : b - bounds[0]], b - a)
-            for n, (a, b) in enumerate(itertools.pairwise(bounds))
-        ]
+        base = bounds[0]
+        page = self._read(base, min(bounds[-1], base + LONGEST_ROW + 1))
+        decode, array = self._decode, self.kind == "JSON array"
+        whole = len(page) == bounds[-1] - base
+        rows: list[Row] = []
+        for number, (a, b), line in zip(itertools.count(start), itertools.pairwise(bounds), lines, strict=False):
+            raw = page[a - base : b - base]
+            value = decode(raw) if whole else self._missing(b - a, raw)
+            if array:
+                line += raw[: len(raw) - len(raw.lstrip())].count(b"\n")  # an element begins behind white space
+            if type(value) is RowFault:
+                rows.append(Row(number, line, {}, self._judged(value, number, raw)))
+            else:
+                rows.append(Row(number, line, value))  # type: ignore[arg-type]
+        return rows
 
     def raw(self, number: int, limit: int | None = None) -> bytes:
         if not 0 <= number < self.known:
@@ -122,18 +134,27 @@ class FileStore:
         raw = self._read(start, end if limit is None else min(end, start + limit)).strip()
         return raw.removesuffix(b",").rstrip() if self.kind == "JSON array" else raw
 
-    def scan(self, task: Task | None = None) -> Iterator[Row]:
+    def scan(self, task: Task | None = None, start: int = 0, stop: int | None = None) -> Iterator[Row]:
         self.index(task)
-        total, start = self.known, 0
-        while start < total:
-            # As many rows as a block holds, judged by the rows before.
-            first, end = self._offsets.span(self._header_rows, start + self._header_rows) if start else (0, 0)
-            each = max((end - first) // start, 1) if start else 4096
-            count = max(1, min(_SCAN // each, total - start, 50_000))
+        end = self.known if stop is None else min(stop, self.known)
+        while start < end:
+            count = self._block_of_rows(start, end)
             yield from self.rows(start, count)
             start += count
             if task:
-                task.step("reading", start, total, "rows")
+                task.step("reading", start, end, "rows")
+
+    def may_hold(self, needle: bytes, start: int, stop: int) -> Iterator[int]:
+        while start < stop:
+            count = self._block_of_rows(start, stop)
+            bounds, _ = self._offsets.places(start + self._header_rows, count)
+            block = self._read(bounds[0], bounds[-1]).lower()
+            at = block.find(needle)
+            while at >= 0:
+                number = bisect.bisect_right(bounds, at + bounds[0]) - 1
+                yield start + number
+                at = block.find(needle, bounds[number + 1] - bounds[0])
+            start += count
 
     def columns(self) -> list[str]:
         return self._columns
@@ -213,23 +234,23 @@ class FileStore:
         except OSError as error:
             raise EnvironmentFault(f"cannot be read ({reason_of(error)})", file=self.path) from error
 
-    def _row(self, number: int, raw: bytes, size: int) -> Row:
-        line = self._offsets.line(number + self._header_rows)
-        if raw[:1] in b"\r\n \t":
-            # An element of an array begins behind white space.
-            line += raw[: len(raw) - len(raw.lstrip())].count(b"\n")
-        decoded: Value | RowFault
+    def _block_of_rows(self, start: int, stop: int) -> int:
+        """As many rows as a block holds, judged by the next few."""
+        few = min(100, stop - start)
+        first, last = self._offsets.span(start + self._header_rows, few)
+        return max(1, min(_SCAN // max((last - first) // few, 1), stop - start, 20_000))
+
+    def _missing(self, size: int, raw: bytes) -> Value | RowFault:
+        """A row of which there are fewer bytes than its size."""
         if size > LONGEST_ROW:
-            decoded = too_long(size)
-        elif len(raw) < size:
-            decoded = RowFault("file_changed", "the file has become shorter since it was opened")
-        else:
-            decoded = self._decode(raw)
-        if not isinstance(decoded, RowFault):
-            return Row(number, line, decoded)
-        if decoded.code == "broken_json" and self._torn(number, raw):
-            decoded = RowFault("half_written", decoded.message)
-        return Row(number, line, {}, decoded)
+            return too_long(size)
+        if len(raw) < size:
+            return RowFault("file_changed", "the file has become shorter since it was opened")
+        return self._decode(raw)
+
+    def _judged(self, fault: RowFault, number: int, raw: bytes) -> RowFault:
+        torn = fault.code == "broken_json" and self._torn(number, raw)
+        return RowFault("half_written", fault.message) if torn else fault
 
     def _torn(self, number: int, raw: bytes) -> bool:
         """Whether this is the last line of the file and was never finished."""

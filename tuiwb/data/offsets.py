@@ -72,13 +72,11 @@ class Offsets:
             raise IndexError(f"rows {first} to {last - 1} of {known}")
         return int(entries["start"][first]), int(entries["start"][last]) if last < known else end
 
-    def starts(self, first: int, count: int) -> npt.NDArray[np.int64]:
-        """First bytes of `count` rows from `first`, and the end of the last one: (count + 1,)."""
+    def places(self, first: int, count: int) -> tuple[list[int], list[int]]:
+        """First bytes of `count` rows from `first` and the end of the last one (count + 1), and their lines (count)."""
         _, end = self.span(first, count)
-        return np.append(self._now.entries["start"][first : first + count], end)
-
-    def line(self, number: int) -> int:
-        return int(self._now.entries["line"][number])
+        entries = self._now.entries[first : first + count]
+        return [*entries["start"].tolist(), end], entries["line"].tolist()
 
     def save(self, path: Path) -> None:
         """Keep the finished index in the cache and read it from there. A cache that cannot be written is no error."""
@@ -105,7 +103,8 @@ class Offsets:
             os.utime(path)
         except (OSError, ValueError):
             return False
-        self._now = _Now(table, len(table) - 1, int(table["start"][-1]))
+        # A plain array on the mapped memory: numpy's own class for it is slow to index.
+        self._now = _Now(table.view(np.ndarray), len(table) - 1, int(table["start"][-1]))
         return True
 
 

@@ -116,6 +116,23 @@ class Tally:
         if len(cases) < _EXAMPLES:
             cases.append(Case(row, line, detail))
 
+    def merge(self, other: "Tally") -> None:
+        """Add the cases of rows that follow."""
+        for code, number in other._counts.items():
+            self._counts[code] = self._counts.get(code, 0) + number
+            self._cases[code] = [*self._cases.get(code, ()), *other._cases[code]][:_EXAMPLES]
+
+    def to_json(self) -> dict[str, Any]:
+        return {code: [number, [case.to_json() for case in self._cases[code]]] for code, number in self._counts.items()}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "Tally":
+        found = cls()
+        for code, (number, cases) in document.items():
+            found._counts[code] = number
+            found._cases[code] = [Case(**case) for case in cases]
+        return found
+
     @staticmethod
     def is_error(code: str) -> bool:
         return RULES[code].severity == "error"

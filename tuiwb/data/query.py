@@ -22,15 +22,19 @@ _SIGNS: dict[str, Callable[[float, float], bool]] = {
     "=": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
 }
-_PAGE = 500
+_PLAIN = re.compile(r"[A-Za-z0-9 .,;:!?()_-]+")
+"""What no writer of JSON or CSV escapes."""
+_PAGE = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is looked for: `test` says whether a row is it."""
+    """What is looked for: `test` says whether a row is it; one that is holds the bytes of `needle`, if there are any,
+    in some case of letters."""
 
     text: str
     test: Callable[[Row], bool]
+    needle: bytes = b""
 
 
 def parse(text: str, columns: tuple[str, ...]) -> Query:
@@ -47,9 +51,9 @@ def parse(text: str, columns: tuple[str, ...]) -> Query:
     column, colon, rest = wanted.partition(":")
     if colon and column in columns and rest:
         inside = _matcher(rest)
-        return Query(wanted, lambda row: _any_text(row.value.get(column), inside))
+        return Query(wanted, lambda row: _any_text(row.value.get(column), inside), _needle(rest))
     inside = _matcher(wanted)
-    return Query(wanted, lambda row: _any_text(row.value, inside))
+    return Query(wanted, lambda row: _any_text(row.value, inside), _needle(wanted))
 
 
 def find(view: View, query: Query, start: int, *, backwards: bool = False, task: Task | None = None) -> int | None:
@@ -59,18 +63,37 @@ def find(view: View, query: Query, start: int, *, backwards: bool = False, task:
     looked = 0
     for first, count in _pages(start % total if total else 0, total, backwards):
         task.step("searching", looked, total, "rows")
-        page = view.rows(first, count)
-        for row in reversed(page) if backwards else page:
-            if query.test(row):
-                return row.id
+        found = _matching(view, query, first, first + count)
+        number = max(found, default=None) if backwards else next(found, None)
+        if number is not None:
+            return number
         looked += count
     return None
 
 
 def matching(view: View, query: Query, task: Task | None = None) -> npt.NDArray[np.int64]:
     """The numbers of all rows that are looked for."""
-    found = [row.id for row in view.scan(task) if query.test(row)]
+    total = len(view)
+    task = task or Task()
+    found: list[int] = []
+    for first, count in _pages(0, total, backwards=False):
+        task.step("searching", first, total, "rows")
+        found += _matching(view, query, first, first + count)
     return np.array(found, np.int64)
+
+
+def _matching(view: View, query: Query, start: int, stop: int) -> Iterator[int]:
+    """Rows from `start` up to `stop` that are looked for, in order."""
+    if query.needle:
+        likely = list(view.store.may_hold(query.needle, start, stop))
+        if len(likely) * 10 < stop - start:
+            return (number for number in likely if query.test(view.store.row(number)))
+    return (row.id for row in view.store.scan(start=start, stop=stop) if query.test(row))
+
+
+def _needle(wanted: str) -> bytes:
+    """The bytes that any row with these words holds, whatever its file escapes; none where that is not sure."""
+    return wanted.lower().encode() if _PLAIN.fullmatch(wanted) else b""
 
 
 def _pages(start: int, total: int, backwards: bool) -> Iterator[tuple[int, int]]:
@@ -116,8 +139,9 @@ def _any_text(value: Any, inside: Callable[[str], bool]) -> bool:
     """Whether any text in a value, however deep, is it; numbers count as they are written."""
     if isinstance(value, str):
         return inside(value)
-    if isinstance(value, dict):
-        return any(_any_text(part, inside) for part in value.values())
-    if isinstance(value, (list, tuple)):
-        return any(_any_text(part, inside) for part in value)
+    if isinstance(value, (dict, list, tuple)):
+        for part in value.values() if isinstance(value, dict) else value:
+            if inside(part) if type(part) is str else _any_text(part, inside):
+                return True
+        return False
     return value is not None and inside(str(value).lower() if isinstance(value, bool) else str(value))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tuiwb.base.tasks import Task
 
@@ -19,9 +19,11 @@ class RowFault:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row. Unreadable ones are rows too, so that numbers and lines stay true; then `value` is empty."""
+class Row(NamedTuple):
+    """One row. Unreadable ones are rows too, so that numbers and lines stay true; then `value` is empty.
+
+    A tuple, because millions of them are made in a row.
+    """
 
     id: int
     """Number of the row in its source, from 0."""
@@ -38,6 +40,8 @@ class RowStore(Protocol):
     kind: str
     """What it is, for people: `JSON lines`, `JSON array`, `CSV`, `parquet` …"""
     nbytes: int
+    reopens: bool
+    """Whether another process can open it and reach any row without reading what comes before."""
 
     @property
     def known(self) -> int:
@@ -67,8 +71,12 @@ class RowStore(Protocol):
     def raw(self, number: int, limit: int | None = None) -> bytes:
         """The row (its first `limit` bytes) as it stands in the file, or as a line of JSON where that is binary."""
 
-    def scan(self, task: Task | None = None) -> Iterator[Row]:
-        """Every row in order, read in large blocks. Indexes first."""
+    def scan(self, task: Task | None = None, start: int = 0, stop: int | None = None) -> Iterator[Row]:
+        """The rows from `start` up to `stop` (all of them) in order, read in large blocks. Indexes first."""
+
+    def may_hold(self, needle: bytes, start: int, stop: int) -> Iterator[int]:
+        """Known rows from `start` up to `stop` that may hold these bytes, in small letters, in any case: no other row
+        does. Far faster than reading each row."""
 
     def columns(self) -> list[str]:
         """Names that the file itself declares (header, schema); empty where each row brings its own."""

@@ -27,6 +27,7 @@ class TableStore:
     def __init__(self, path: Path, kind: str, lengths: list[int], names: list[str]) -> None:
         self.path = path
         self.kind = kind
+        self.reopens = True
         self.nbytes = path.stat().st_size
         self._names = names
         self._ends = list(itertools.accumulate(lengths))
@@ -65,11 +66,15 @@ class TableStore:
         raw = orjson.dumps(self.row(number).value, default=str, option=orjson.OPT_NON_STR_KEYS)
         return raw if limit is None else raw[:limit]
 
-    def scan(self, task: Task | None = None) -> Iterator[Row]:
-        for start in range(0, self.known, _PIECE):
-            yield from self.rows(start, _PIECE)
+    def scan(self, task: Task | None = None, start: int = 0, stop: int | None = None) -> Iterator[Row]:
+        end = self.known if stop is None else min(stop, self.known)
+        for at in range(start, end, _PIECE):
+            yield from self.rows(at, min(_PIECE, end - at))
             if task:
-                task.step("reading", min(start + _PIECE, self.known), self.known, "rows")
+                task.step("reading", min(at + _PIECE, end), end, "rows")
+
+    def may_hold(self, needle: bytes, start: int, stop: int) -> Iterator[int]:
+        yield from range(start, stop)  # packed columns cannot be looked through
 
     def columns(self) -> list[str]:
         return self._names

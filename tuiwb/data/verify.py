@@ -1,38 +1,32 @@
-"""The whole file, row by row: everything that is wrong, what the columns hold, how long the examples are."""
+"""The whole file, row by row: everything that is wrong, what the columns hold, how long the examples are.
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+A small file is read here. A large one is read by other processes, a part each, because reading keeps Python busy: the
+screen goes on answering, and every core helps.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tuiwb.base.tasks import Task
-from tuiwb.base.units import count
-from tuiwb.data.checks import findings
 from tuiwb.data.detection import Detection
-from tuiwb.data.example import Example, Turns
-from tuiwb.data.problems import Problem, Tally
-from tuiwb.data.rows import Row, RowStore
-from tuiwb.data.translate import to_example
-from tuiwb.data.turns import BadRow, type_name
+from tuiwb.data.problems import Problem
+from tuiwb.data.rows import RowStore
+from tuiwb.data.sources import open_store
+from tuiwb.data.survey import Lengths, Survey, survey
 
-_STEP = 1000
+APART_FROM = 50_000
+"""Rows; fewer are read faster than a process starts."""
 
-
-@dataclass(frozen=True, slots=True)
-class Lengths:
-    """Sizes of examples in characters: mean, percentiles, extremes."""
-
-    mean: float
-    min: int
-    p50: int
-    p90: int
-    p99: int
-    max: int
-
-    def to_json(self) -> dict[str, Any]:
-        names = ("mean", "min", "p50", "p90", "p99", "max")
-        return {name: getattr(self, name) for name in names}
+_MOST_PROCESSES = 8
+_POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,119 +55,109 @@ def verify(store: RowStore, detection: Detection, *, limit: int | None = None, t
         Cancelled: the task was cancelled.
         EnvironmentFault: the file cannot be read any more.
     """
+    task = task or Task()
     store.index(task)
     total = store.known if limit is None else min(limit, store.known)
-    tally, columns = Tally(), _Columns(store.columns())
+    apart = total >= APART_FROM and store.reopens
+    found = _apart(store, detection, total, task) if apart else survey(store, detection, 0, total, task)
     for code, detail, line in store.faults():
-        tally.add(code, detail, line=line)
-    read = usable = 0
-    sizes: list[tuple[int, int]] = []
-    for row in _first(store.scan(), total):
-        if row.id % _STEP == 0 and task:
-            task.step("checking", row.id, total, "rows")
-        if row.fault:
-            tally.add(row.fault.code, row.fault.message, row.id, row.line)
-            continue
-        read += 1
-        columns.add(row)
-        if detection.name is None:
-            continue
-        try:
-            example = to_example(row, detection.name, detection.columns)
-        except BadRow as fault:
-            tally.add(fault.code, fault.detail, row.id, row.line)
-            continue
-        found = dict(findings(example))
-        for code, detail in found.items():
-            tally.add(code, detail, row.id, row.line)
-        usable += not any(tally.is_error(code) for code in found)
-        sizes.append(_size(example))
-    if not read and not total:
-        tally.add("no_rows")
-    elif detection.name is None and read:
-        tally.add("unknown_format", detection.reason)
-    columns.report(tally)
-    return Verdict(
-        read, usable, tuple(columns.names), columns.counts(), tally.problems(), _lengths(sizes) if sizes else {}
-    )
+        found.tally.add(code, detail, line=line)
+    if not total:
+        found.tally.add("no_rows")
+    elif detection.name is None and found.read:
+        found.tally.add("unknown_format", detection.reason)
+    return Verdict(found.read, found.usable, tuple(found.columns), found.types, found.problems(), found.lengths)
 
 
-class _Columns:
-    """Which types each column holds, and where each was met first."""
+def _apart(store: RowStore, detection: Detection, total: int, task: Task) -> Survey:
+    """Let processes read a part each."""
+    number = max(min(os.cpu_count() or 1, _MOST_PROCESSES), 1)
+    bounds = [total * part // number for part in range(number + 1)]
+    parts = [_Part(store, detection, *ends) for ends in itertools.pairwise(bounds)]
+    try:
+        while any(part.running for part in parts):
+            task.step("checking", sum(part.done for part in parts), total, "rows")
+            next(part for part in parts if part.running).wait(_POLL_S)
+        results = [part.result(store, detection, task) for part in parts]
+    finally:
+        for part in parts:
+            part.end()
+    found = results[0]
+    for other in results[1:]:
+        found.merge(other)
+    return found
 
-    def __init__(self, declared: list[str]) -> None:
-        self._types: dict[str, dict[type, tuple[int, int, int | None]]] = {name: {} for name in declared}
+
+class _Part:
+    """A process that reads some rows; it says how far it is, a number a line, and then what it found."""
+
+    def __init__(self, store: RowStore, detection: Detection, start: int, stop: int) -> None:
+        self._range = (start, stop)
+        self.done = 0
+        self._found: dict[str, Any] | None = None
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tuiwb.data.verify"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches the one who asked, who ends this
+        )
+        job = {"path": str(store.path), "start": start, "stop": stop, "detection": asdict(detection)}
+        with contextlib.suppress(BrokenPipeError):
+            assert self._process.stdin is not None
+            self._process.stdin.write(json.dumps(job).encode())
+            self._process.stdin.close()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     @property
-    def names(self) -> list[str]:
-        return list(self._types)
+    def running(self) -> bool:
+        return self._reader.is_alive()
 
-    def add(self, row: Row) -> None:
-        for name, value in row.value.items():
-            types = self._types.get(name)
-            if types is None:
-                types = self._types[name] = {}
-            number, first, line = types.get(type(value), (0, row.id, row.line))
-            types[type(value)] = (number + 1, first, line)
+    def wait(self, seconds: float) -> None:
+        self._reader.join(seconds)
 
-    def counts(self) -> dict[str, dict[str, int]]:
-        result: dict[str, dict[str, int]] = {}
-        for name, types in self._types.items():
-            counts = result[name] = {}
-            for kind, seen in types.items():
-                counts[_type(kind)] = counts.get(_type(kind), 0) + seen[0]
-        return result
+    def result(self, store: RowStore, detection: Detection, task: Task) -> Survey:
+        """What was found; read here when the process did not live to say it."""
+        if self._found is None:
+            return survey(store, detection, *self._range, task)
+        return Survey.from_json(self._found)
 
-    def report(self, tally: Tally) -> None:
-        """Columns that hold more than one type, missing values apart; the fewer are the fault."""
-        for name, types in self._types.items():
-            kinds: dict[str, tuple[int, int, int | None]] = {}
-            for kind, (number, row, line) in types.items():
-                if kind is not type(None):
-                    known = kinds.get(_type(kind), (0, row, line))
-                    kinds[_type(kind)] = (known[0] + number, *min(known[1:], (row, line), key=lambda place: place[0]))
-            usual = max(kinds, key=lambda what: kinds[what][0], default="")
-            for what, (number, row, line) in kinds.items():
-                if what != usual:
-                    detail = f"{name} is {usual} in {count(kinds[usual][0])} rows and {what} in {count(number)}"
-                    tally.add("mixed_types", detail, row, line, count=number)
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with contextlib.suppress(ValueError):
+            for line in self._process.stdout:
+                message = json.loads(line)
+                if isinstance(message, int):
+                    self.done = message
+                else:
+                    self._found = message
 
 
-def _type(kind: type) -> str:
-    return "nothing" if kind is type(None) else type_name(kind())
+class _Reporting(Task):
+    """A task whose progress is printed for the one who asked."""
+
+    def step(self, doing: str, done: int = 0, total: int | None = None, unit: str = "") -> None:
+        print(done, flush=True)  # noqa: T201 - the pipe to the one who asked
 
 
-def _first(rows: Iterator[Row], total: int) -> Iterator[Row]:
-    for row in rows:
-        if row.id >= total:
-            return
-        yield row
+def _main() -> None:
+    """The process of a part: the job on stdin, the answer on stdout."""
+    os.nice(10)
+    job = json.load(sys.stdin)
+    store = open_store(Path(job["path"]))
+    store.index()
+    found = survey(store, Detection(**job["detection"]), job["start"], job["stop"], _Reporting())
+    print(json.dumps(found.to_json()), flush=True)  # noqa: T201 - as above
 
 
-def _size(example: Example) -> tuple[int, int]:
-    """Characters of the example and of its answer."""
-    if example.messages is not None:
-        answer = sum(len(turn["content"]) for turn in example.messages if turn["role"] == "assistant")
-        return _characters(example.messages), answer
-    if example.steps is not None:
-        answer = sum(len(text) for text, _ in example.steps)
-    elif example.text is not None:
-        return len(example.text), len(example.text)
-    else:
-        answer = max(_characters(example.completion), _characters(example.chosen), _characters(example.rejected))
-    return _characters(example.prompt) + answer, answer
-
-
-def _characters(turns: Turns | None) -> int:
-    if turns is None:
-        return 0
-    return len(turns) if isinstance(turns, str) else sum(len(turn["content"]) for turn in turns)
-
-
-def _lengths(sizes: list[tuple[int, int]]) -> dict[str, Lengths]:
-    table = np.array(sizes, np.int64)
-    result = {}
-    for number, what in enumerate(("example", "answer")):
-        low, half, most, nearly, high = np.percentile(table[:, number], [0, 50, 90, 99, 100], method="lower").tolist()
-        result[what] = Lengths(round(float(table[:, number].mean()), 1), low, half, most, nearly, high)
-    return result
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
+        _main()
