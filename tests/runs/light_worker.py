@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import struct
 import subprocess
@@ -124,7 +125,12 @@ class Worker:
         return any(self._answer(request) for request in self._requests())
 
     def _answer(self, request: Request) -> bool:
-        saved = self._save()
+        try:
+            saved = self._save()
+        except OSError as error:  # as the trainer does: nothing is lost by going on
+            shutil.rmtree(self.part.path / f"checkpoint-{self.step}")
+            rundir.acknowledge(self.run, request, step=self.step, problem=str(error))
+            return False
         rundir.acknowledge(self.run, request, checkpoint=saved, step=self.step)
         if request.verb == "save":
             return False

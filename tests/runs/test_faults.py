@@ -325,6 +325,7 @@ def test_another_boot_means_interrupted(start):
 def test_another_machines_run_is_shown_and_never_touched(start):
     run = start(steps=30, hold_at=13)
     at_step(run, 13)
+    until(lambda: state_of(run) == "running")
     kill(identity(run, "wrapper"))
     kill(identity(run, "launcher"))
     _rewrite(run, machine_id="another:machine", boot_id="another-boot", host="far")

@@ -90,7 +90,7 @@ def test_at_a_checkpoint(disk, start):
     state = at_rest(run)
     assert state["state"] == "failed"
     assert state["reason"] in ("the disk is full", "[Errno 28] No space left on device")
-    assert rundir.read_exit(run)["cause"] == "disk"
+    assert rundir.read_exit(run)["cause"] == "disk_full"
     assert rundir.newest_valid_checkpoint(run).step == 5
     assert not checkpoint(run, 10).exists()
     disk.fill()
@@ -127,3 +127,17 @@ def test_an_end_can_be_asked_for(disk, start):
 def _ticks(process: rundir.Identity) -> int:
     status = rundir.process_status(process.pid)
     return status.cpu_ticks if status else 0
+
+
+def test_a_stop_that_cannot_save_does_not_end_the_run(disk, start):
+    run = start(steps=10_000, save_every=0, weight_bytes=MIB, hold_at=7)
+    at_step(run, 7)
+    disk.fill(leave=MIB // 2)
+    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=20)
+    assert "No space left on device" in answer["problem"]
+    at_step(run, 100)
+    until(lambda: runs.view(run).state == "running")
+    disk.free()
+    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=20)
+    assert (answer["state"], answer["reason"]) == ("stopped", f"saved at step {answer['step']}")
+    assert rundir.read_exit(run)["signals"] == []

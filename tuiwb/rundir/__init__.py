@@ -29,6 +29,7 @@ from tuiwb.rundir.control import VERBS, Request, acknowledge, acknowledgement, a
 from tuiwb.rundir.documents import (
     ACTIVE,
     RESTING,
+    STEPPING,
     BeatWriter,
     append_event,
     current_attempt,
@@ -63,6 +64,7 @@ __all__ = [
     "ATTEMPT",
     "MARK",
     "RESTING",
+    "STEPPING",
     "VERBS",
     "BeatWriter",
     "CheckpointVerdict",

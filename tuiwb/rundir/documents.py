@@ -20,6 +20,9 @@ from tuiwb.rundir.layout import ATTEMPT, PartDir, RunDir
 RESTING = frozenset({"paused", "stopped", "finished", "failed", "cancelled", "interrupted", "lost"})
 """States in which a run has no process."""
 
+STEPPING = frozenset({"train", "eval", "save"})
+"""Phases whose beats count optimizer steps; those of the other phases count what is done there, such as rows."""
+
 ACTIVE = frozenset({"queued", "starting", "running", "saving", "stopping"})
 """States in which a wrapper should be there."""
 
@@ -105,7 +108,8 @@ class BeatWriter:
 
         Args:
             phase: wait, load, data, compile, train, eval or save.
-            step: optimizer steps that are complete.
+            step: optimizer steps that are complete; before training, what else is counted, such as rows.
+            total_steps: of these.
         """
         now = time.monotonic()
         changed = phase != self._phase

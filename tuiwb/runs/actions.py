@@ -42,8 +42,8 @@ def answer(run: RunDir, asked: rundir.Request, *, wait_s: float) -> dict[str, An
     """Wait for what came of a request.
 
     Returns:
-        for save: the acknowledgement; for the others: the final state (`state`, `reason`) with the acknowledgement's
-        fields; None if `wait_s` was not enough.
+        for save, and where there was a `problem`: the acknowledgement; otherwise the final state (`state`, `reason`)
+        with the acknowledgement's fields; None if `wait_s` was not enough.
     """
     deadline = time.monotonic() + wait_s
     while time.monotonic() < deadline:
@@ -51,7 +51,7 @@ def answer(run: RunDir, asked: rundir.Request, *, wait_s: float) -> dict[str, An
         stands = standing(run).state
         if stands.get("state") in rundir.RESTING:
             return {**(found or {}), "state": stands["state"], "reason": stands.get("reason", "")}
-        if found is not None and asked.verb == "save":
+        if found is not None and found.get("by") != "wrapper" and (asked.verb == "save" or found.get("problem")):
             return found
         time.sleep(0.1)
     return None

@@ -10,7 +10,8 @@ _WIDTH = 300
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What was recognised. `code`: gpu_memory, host_memory, disk, cuda, nccl, import, signal or error."""
+    """What was recognised. `code`: out_of_memory (of a GPU), host_memory, disk_full, cuda, nccl, import, signal
+    or error."""
 
     code: str
     sentence: str
@@ -19,11 +20,11 @@ class Cause:
 # The first that is found in the text wins, so the more telling ones stand first.
 _KNOWN = (
     (
-        "gpu_memory",
+        "out_of_memory",
         "out of GPU memory",
         re.compile(r"OutOfMemoryError|(?:CUDA|HIP) out of memory|CUBLAS_STATUS_ALLOC_FAILED"),
     ),
-    ("disk", "the disk is full", re.compile(r"No space left on device|Disk quota exceeded")),
+    ("disk_full", "the disk is full", re.compile(r"No space left on device|Disk quota exceeded")),
     (
         "host_memory",
         "out of host memory",

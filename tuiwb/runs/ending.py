@@ -60,6 +60,6 @@ def _at_rest(verdict: Verdict) -> Mapping[str, Any]:
 
 def _answer_for_the_dead(run: RunDir, asked: rundir.Request) -> None:
     try:
-        rundir.acknowledge(run, asked, problem="the run has ended")
+        rundir.acknowledge(run, asked, by="wrapper", problem="the run has ended")
     except OSError:
         return

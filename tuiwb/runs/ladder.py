@@ -57,6 +57,11 @@ class Ladder:
         if self._acknowledged is None:
             self._acknowledged = now
 
+    def withdraw(self) -> None:
+        """The worker could not save, and goes on rather than lose what it has done."""
+        if self.verb in ("stop", "pause") and not self.signals:
+            self.verb, self._acknowledged = None, None
+
     def grace(self, pace: Pace) -> float:
         """Seconds that a stop may take before it is helped along."""
         if pace.phase in BEFORE_TRAINING:

@@ -111,7 +111,7 @@ def _view(run: RunDir, stands: Standing, **details: Any) -> RunView:
         attempt=int(state.get("attempt", 1)),
         host=str(machine.get("host", "")),
         step=_step(beat, metrics),
-        total_steps=beat.get("total_steps") or job.get("total_steps"),
+        total_steps=_total(beat, metrics) or job.get("total_steps"),
         part=part.path.name if part else "",
         phase=str(beat.get("phase", "")) if ours else "",
         beat_age_s=beat.get("age_s"),
@@ -126,8 +126,14 @@ def _view(run: RunDir, stands: Standing, **details: Any) -> RunView:
 
 def _step(beat: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> int | None:
     """Beats are not written for each step, metrics not for each; whichever is further tells it."""
-    known = [value for value in (beat.get("step"), (metrics or {}).get("current_steps")) if isinstance(value, int)]
+    beaten = beat.get("step") if beat.get("phase") in rundir.STEPPING else None
+    known = [value for value in (beaten, (metrics or {}).get("current_steps")) if isinstance(value, int)]
     return max(known, default=None)
+
+
+def _total(beat: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> int | None:
+    beaten = beat.get("total_steps") if beat.get("phase") in rundir.STEPPING else None
+    return beaten or (metrics or {}).get("total_steps")
 
 
 def _part_of(run: RunDir, beat: Mapping[str, Any]) -> rundir.PartDir | None:

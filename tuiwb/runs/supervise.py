@@ -234,7 +234,9 @@ class Supervisor:
             if answer is None or verb == "":
                 continue
             self._asked[number] = ""
-            if verb in ("stop", "pause"):
+            if verb in ("stop", "pause") and answer.get("problem"):
+                self.ladder.withdraw()
+            elif verb in ("stop", "pause"):
                 self.ladder.acknowledged(now)
             self._check_answer(number, verb, answer)
 

@@ -60,7 +60,7 @@ def judge(evidence: Evidence) -> Verdict:
     if evidence.finished:
         if named is None or named.valid:
             return Verdict("finished", "")
-        return Verdict("failed", f"it says that it finished, but {named.path.name} is broken: {named.problem}", "disk")
+        return Verdict("failed", f"it says that it finished, but {named.path.name} is broken: {named.problem}")
     if evidence.asked == "cancel":
         return Verdict("cancelled", "")
     outcome = evidence.result.get("outcome")
@@ -85,7 +85,7 @@ def gather(run: RunDir, state: Mapping[str, Any]) -> dict[str, Any]:
     result = current[-1] if current else {}
     resume = state.get("resume") or {}
     beat = rundir.read_beat(run) or {}
-    ours = beat.get("attempt") == attempt
+    ours = beat.get("attempt") == attempt and beat.get("phase") in rundir.STEPPING
     return {
         "asked": _asked(run, attempt),
         "finished": done >= set(range(1, len(expected) + 1)),
@@ -99,8 +99,14 @@ def gather(run: RunDir, state: Mapping[str, Any]) -> dict[str, Any]:
 
 def _asked(run: RunDir, attempt: int) -> str | None:
     """What the attempt was asked to come to: a cancel counts more than a stop, the later of the others more than the
-    earlier."""
-    ends = [asked.verb for asked in rundir.all_requests(run) if asked.attempt == attempt and asked.verb != "save"]
+    earlier, and what was answered with a problem does not count."""
+    ends = [
+        asked.verb
+        for asked in rundir.all_requests(run)
+        if asked.attempt == attempt
+        and asked.verb in ("stop", "pause", "cancel")
+        and not (rundir.acknowledgement(run, asked) or {}).get("problem")
+    ]
     return "cancel" if "cancel" in ends else ends[-1] if ends else None
 
 
@@ -114,12 +120,15 @@ def _disk(run: RunDir) -> Cause | None:
         room = os.statvfs(run.path)
     except OSError:
         return None
-    return Cause("disk", "the disk is full") if room.f_bavail * room.f_frsize < _FULL_BYTES else None
+    return Cause("disk_full", "the disk is full") if room.f_bavail * room.f_frsize < _FULL_BYTES else None
 
 
 def _failed(evidence: Evidence) -> Verdict:
     message = str(evidence.result.get("message") or "")
     cause = causes.recognise(message) or evidence.cause
+    told = str(evidence.result.get("cause") or "error")
+    if told != "error" and (cause is None or cause.code == "error"):
+        cause = Cause(told, message)
     return Verdict("failed", message or (cause.sentence if cause else "the worker failed"), cause.code if cause else "")
 
 
