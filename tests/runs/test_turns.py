@@ -138,6 +138,24 @@ def test_one_gpu_has_one_run_and_the_next_waits_and_says_for_what(gpus, want):
     assert places.waiting() == []
 
 
+def test_what_the_gpus_do_is_sampled(gpus, want):
+    gpus(3)
+    run = want()
+    at_step(run, 3)
+
+    def seen():
+        found = [value["gpus"] for value in rundir.read_all(run.samples_file) if value.get("gpus")]
+        return found[0] if found else None
+
+    (only,) = until(seen)
+    assert (only["uuid"], only["name"], only["index"]) == (gpu(1), "Synthetic GPU", 1)
+    assert (only["utilisation"], only["memory_used"], only["memory_total"]) == (86, 2 << 30, 24 << 30)
+    assert only["run_memory"] is None
+    let_go(run)
+    assert at_rest(run)["state"] == "finished"
+    assert events_of(run, "swept") == []  # the sampler is nobody's orphan
+
+
 def test_all_or_none_and_no_overtaking(gpus, want):
     gpus(3)
     one = want()

@@ -14,6 +14,7 @@ from tuiwb import rundir
 from tuiwb.rundir import ATTEMPT, MARK, Identity, RunDir
 from tuiwb.runs import oom, processes
 from tuiwb.runs.ending import PATIENCE_S, write_end
+from tuiwb.runs.gpufeed import GpuFeed
 from tuiwb.runs.ladder import Ladder, patience
 from tuiwb.runs.leases import Lease, release
 from tuiwb.runs.pace import BeatWatch
@@ -57,6 +58,7 @@ class Supervisor:
         self._sampled = 0.0
         self._oom_kills = oom.kills()
         self.leases: Sequence[Lease] = []
+        self.gpus: GpuFeed | None = None
         self.environment: dict[str, str] = {}
         self.held = self.released = False
         self._terminated_from_outside = False
@@ -209,7 +211,12 @@ class Supervisor:
     def _sample(self) -> None:
         launcher = self.launcher.pid if self.launcher else 0
         family = {launcher, *processes.descendants(launcher, processes.table())}
-        rundir.append_line(self.run.samples_file, self.sampler.sample(family))
+        value = self.sampler.sample(family)
+        if self.leases and self.gpus is None:
+            self.gpus = GpuFeed([lease.uuid for lease in self.leases], SAMPLE_S)
+        if self.gpus is not None:
+            value["gpus"] = self.gpus.latest(family)
+        rundir.append_line(self.run.samples_file, value)
 
     def _requests(self) -> None:
         """Take note of what was asked. save, stop and pause are the worker's to do; cancel is ours."""
@@ -273,7 +280,8 @@ class Supervisor:
         below = [os.getpid()]
         if self.adopted and self.launcher is not None:
             below.append(self.launcher.pid)
-        return processes.members(self.run.run_id, below=below)
+        helpers = [] if self.gpus is None else [self.gpus.pid]
+        return processes.members(self.run.run_id, below=below, without=helpers)
 
     def _oldest(self) -> Identity | None:
         """The launcher, where the wrapper was killed before it had noted it."""
@@ -296,6 +304,8 @@ class Supervisor:
     def _end(self, verdict: Verdict | None) -> Verdict:
         patience = 0.0 if "kill" in self.ladder.signals or self.ladder.verb == "cancel" else self.leaving_s
         swept, unkillable = processes.sweep(self._members, patience_s=patience, reap=self._reap)
+        if self.gpus is not None:
+            self.gpus.close()
         if swept:
             rundir.append_event(self.run, "swept", by="wrapper", processes=swept)
         if unkillable:
