@@ -63,6 +63,8 @@ def load_base(recipe: Recipe, *, device: torch.device) -> PreTrainedModel:
     config = AutoConfig.from_pretrained(source.path, **source.arguments)
     model = AutoModelForCausalLM.from_pretrained(source.path, config=config, **arguments)
     model.config.use_cache = False
+    if device.type == "cpu":
+        _keep_differentiable(model)
     return model
 
 
@@ -111,6 +113,14 @@ def adapters_to_float32(model: torch.nn.Module) -> None:
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.dtype != torch.float32:
             parameter.data = parameter.data.float()
+
+
+def _keep_differentiable(model: torch.nn.Module) -> None:
+    """On a CPU with AVX512-BF16, bitsandbytes 0.50 packs 4-bit weights for inference at the first evaluation and never
+    unpacks them: from then on no gradient flows through the base and its numbers are others."""
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
 
 
 def _quantization(recipe: Recipe, device: torch.device) -> BitsAndBytesConfig | None:
