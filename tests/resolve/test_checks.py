@@ -135,7 +135,8 @@ def test_few_rows_and_an_empty_share_are_said(good: Recipe, rows: Path) -> None:
     ("keys", "key"),
     [
         ({"stage": "dpo"}, "stage"),
-        ({"method": "ia3"}, "method"),
+        ({"packing": True}, "packing"),
+        ({"method": "freeze", "freeze_layers": 2}, "freeze_layers"),
         ({"stages": [{"stage": "sft"}]}, "stages"),
         ({"launch": {"processes": 2}}, "launch.processes"),
         ({"launch": {"sharding": "zero3"}}, "launch.sharding"),
@@ -165,7 +166,8 @@ def test_what_cannot_be_trained_here_is_refused(good: Recipe, keys: dict[str, ob
         {"lora_target_modules": ("q_proj", "mlp.up_proj")},
         {"lora_target_modules": r".*\.(q|v)_proj"},
         {"lora_modules_to_save": ("embed_tokens",)},
-        {"loss_type": "dft"},
+        {"method": "freeze", "freeze_layers": 1},
+        {"method": "dora"},
         {"report_to": "none"},
     ],
 )

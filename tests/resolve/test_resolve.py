@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from machines import a_gpu, a_host
+from tiny import make_tiny_model
 
 from tuiwb import models, recipe
 from tuiwb.recipe import DatasetEntry, Launch, Recipe
@@ -105,12 +106,20 @@ def test_rates_follow_method_and_stage() -> None:
     assert rate(method="lora", learning_rate=3e-3) == 3e-3
 
 
-def test_packing_waits_for_a_kernel_that_keeps_documents_apart() -> None:
+def test_examples_are_grouped_by_length_and_not_packed() -> None:
+    plain = on_cpu(Recipe()).recipe
+    assert (plain.packing, plain.padding_free, plain.train_sampling_strategy) == (False, False, "group_by_length")
+    assert on_cpu(Recipe(packing=True)).recipe.train_sampling_strategy == "random"
+
+
+def test_the_last_two_layers_learn_unless_said_otherwise(tmp_path: Path) -> None:
+    model = models.open_model(str(make_tiny_model(tmp_path / "deep", layers=5)))
+    assert resolve(Recipe(method="freeze"), model=model, host=a_host(), gpus=[]).recipe.freeze_layers == 3
+
+
+def test_a_learned_prefix_goes_without_checkpointing() -> None:
     gpus = [a_gpu()]
-    plain = resolve(Recipe(), model=None, host=a_host(), gpus=gpus).recipe
-    flash = resolve(Recipe(attn_implementation="flash_attention_2"), model=None, host=a_host(), gpus=gpus).recipe
-    assert (plain.packing, plain.train_sampling_strategy) == (False, "group_by_length")
-    assert (flash.packing, flash.train_sampling_strategy, flash.padding_free) == (True, "random", True)
+    assert resolve(Recipe(method="prefix"), model=None, host=a_host(), gpus=gpus).recipe.gradient_checkpointing is False
 
 
 def test_measuring_follows_what_there_is_to_measure_on() -> None:

@@ -6,7 +6,7 @@ from tuiwb.recipe import Recipe
 from tuiwb.resolve.check import Check, error, note
 from tuiwb.resolve.trainable import refusals
 
-_LORA = (
+_LORA: tuple[str, ...] = (
     "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_target_parameters", "lora_modules_to_save",
 )  # fmt: skip
 _FOUR_BITS = ("bnb_4bit_quant_type", "use_bnb_nested_quant", "bnb_4bit_quant_storage")
@@ -15,16 +15,14 @@ _OTHER_STAGES = (
     "beta", "num_generations", "max_completion_length", "ref_model_name_or_path", "reward_model_name_or_path",
     "reward_funcs",
 )  # fmt: skip
-SFT_LOSSES = ("nll", "dft")
 
 
 def check_keys(recipe: Recipe, stated: Recipe) -> Iterator[Check]:
     """Errors of a complete recipe, and notes on stated keys that nothing reads."""
     for key, message, fix in refusals(recipe):
         yield error(key, message, fix)
-    losses = (recipe.loss_type,) if isinstance(recipe.loss_type, str) else recipe.loss_type or ()
-    if recipe.stage == "sft" and (len(losses) > 1 or any(loss not in SFT_LOSSES for loss in losses)):
-        yield error("loss_type", f"stage sft knows {' and '.join(SFT_LOSSES)}, one at a time", "loss_type: nll")
+    if recipe.stage in ("sft", "pretrain") and recipe.loss_type not in (None, "nll", ("nll",)):
+        yield error("loss_type", f"stage {recipe.stage} is trained with nll alone", "loss_type: nll")
     if recipe.eval_strategy != "no" and not (recipe.eval_datasets or recipe.eval_fraction):
         yield error("eval_strategy", "there is nothing to measure on", "eval_fraction: 0.05, or eval_strategy: no")
     if recipe.stage == "sft" and recipe.train_roles == ():
@@ -35,7 +33,9 @@ def check_keys(recipe: Recipe, stated: Recipe) -> Iterator[Check]:
 def _without_effect(recipe: Recipe, stated: Recipe) -> Iterator[Check]:
     idle: list[tuple[tuple[str, ...], str]] = []
     if recipe.method not in ("lora", "qlora", "dora"):
-        idle.append((_LORA, f"method is {recipe.method}"))
+        # IA3 goes by the same names of layers.
+        keys = _LORA[:3] if recipe.method == "ia3" else _LORA
+        idle.append((keys, f"method is {recipe.method}"))
     if not recipe.load_in_4bit:
         idle.append((_FOUR_BITS, "the base is not in 4 bits"))
     if recipe.method not in ("prefix", "prompt"):
@@ -44,8 +44,10 @@ def _without_effect(recipe: Recipe, stated: Recipe) -> Iterator[Check]:
         )
     if recipe.method != "freeze":
         idle.append((("freeze_layers",), f"method is {recipe.method}"))
-    if recipe.stage == "sft":
-        idle.append((_OTHER_STAGES, "stage is sft"))
+    if recipe.stage in ("sft", "pretrain"):
+        idle.append((_OTHER_STAGES, f"stage is {recipe.stage}"))
+    if recipe.stage == "pretrain":
+        idle.append((("train_roles", "train_on_eos"), "stage is pretrain, which learns every token"))
     if recipe.eval_strategy != "steps":
         idle.append((("eval_steps",), f"eval_strategy is {recipe.eval_strategy}"))
     if recipe.save_strategy != "steps":

@@ -154,12 +154,6 @@ def _gpu(recipe: Recipe, gpu: "Gpu") -> Iterator[Check]:
         yield error("tf32", f"{gpu.name} has no TF32", "leave it out")
     if old and (recipe.attn_implementation or "").startswith("flash_attention"):
         yield error("attn_implementation", f"{gpu.name} is too old for it", "attn_implementation: sdpa")
-    flash = (recipe.attn_implementation or "").startswith(("flash_attention", "kernels-community/flash"))
-    if recipe.packing and not flash:
-        yield warning("packing", "without flash attention a packed row costs more than the padding it saves",
-                      "packing: false, train_sampling_strategy: group_by_length")  # fmt: skip
-    if recipe.padding_free and not recipe.packing and not flash:
-        yield error("padding_free", "only flash attention keeps flattened examples apart", "padding_free: false")
 
 
 def _missing(package: str, key: str, what: str) -> Iterator[Check]:

@@ -48,6 +48,7 @@ def check_model(recipe: Recipe, model: "ModelInfo | None", problem: str) -> Iter
         message = f"{count(length)} tokens are more than the {count(context)} that {model.name} was made for"
         yield warning("max_length", message, f"max_length: {context}")
     yield from _layers(recipe, model)
+    yield from _frozen_layers(recipe, model)
 
 
 def check_template(recipe: Recipe, model: "ModelInfo | None") -> Iterator[Check]:
@@ -90,11 +91,22 @@ def _layers(recipe: Recipe, model: "ModelInfo") -> Iterator[Check]:
             yield error("lora_modules_to_save", f"{model.name} has no layer {name}")
 
 
+def _frozen_layers(recipe: Recipe, model: "ModelInfo") -> Iterator[Check]:
+    from tuiwb.models.info import text_config
+
+    layers = text_config(model.config).get("num_hidden_layers")
+    if recipe.method == "freeze" and isinstance(layers, int) and (recipe.freeze_layers or 0) >= layers:
+        message = f"{model.name} has {layers} layers, so from 0 to {layers - 1} of them can stay as they are"
+        yield error("freeze_layers", message, f"freeze_layers: {max(0, layers - 2)}")
+
+
 def _targets(recipe: Recipe, model: "ModelInfo", modules: Sequence[str]) -> Iterator[Check]:
     key, targets = "lora_target_modules", recipe.lora_target_modules
     if targets is None or targets == "all-linear":
         return
-    tied = bool(model.config.get("tie_word_embeddings"))
+    from tuiwb.models.info import text_config
+
+    tied = bool(text_config(model.config).get("tie_word_embeddings", model.config.get("tie_word_embeddings")))
     for name in (targets,) if isinstance(targets, str) else targets:
         if tied and any(part in name for part in _OUTPUT):
             message = f"{name} cannot have an adapter: its weights are also those of the embeddings"

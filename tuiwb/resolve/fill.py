@@ -48,9 +48,9 @@ def resolve(recipe: Recipe, *, model: "ModelInfo | None", host: "Host", gpus: Se
     device = device_for(recipe, host, gpus)
     _devices(choices, device)
     _precision(choices, device)
-    _data(choices, model, device)
+    _data(choices, model)
     _schedule(choices)
-    _adapter(choices)
+    _adapter(choices, model)
     _preference(choices)
     _measuring(choices)
     fill_checkpointing(choices, model, device)
@@ -120,25 +120,16 @@ def _precision(choices: Choices, device: Device) -> None:
     choices.fill("activation_offloading", False, "slower, and not needed unless memory is short")
 
 
-def _data(choices: Choices, model: "ModelInfo | None", device: Device) -> None:
+def _data(choices: Choices, model: "ModelInfo | None") -> None:
     context = model.context_length if model else None
     length = min(1024, context or 1024)
     short = context is not None and context < 1024
     choices.fill("max_length", length, "all that the model can read" if short else "long enough for most answers")
-    varlen = (choices.now.attn_implementation or "").startswith(("flash_attention", "kernels-community/flash"))
-    if choices.now.packing is None:
-        packing = varlen and device.gpu is not None and choices.now.stage in ("sft", "pretrain")
-        choices.fill(
-            "packing",
-            packing,
-            "this attention kernel keeps the documents of a row apart"
-            if packing
-            else "without a flash attention kernel a packed row costs more than the padding it saves",
-        )
+    choices.fill("packing", False, "grouping by length leaves little padding with any attention kernel")
+    choices.fill("padding_free", False, "as packing")
     packing = bool(choices.now.packing)
     if packing:
         choices.fill("packing_strategy", "bfd", "best fit leaves few gaps and cuts few examples")
-    choices.fill("padding_free", packing, "packing implies it" if packing else "it needs a flash attention kernel")
     choices.fill(
         "train_sampling_strategy",
         "random" if packing else "group_by_length",
@@ -179,7 +170,7 @@ def _schedule(choices: Choices) -> None:
     choices.fill("seed", 42, "any number will do, as long as it stays the same")
 
 
-def _adapter(choices: Choices) -> None:
+def _adapter(choices: Choices, model: "ModelInfo | None") -> None:
     method = choices.now.method
     if method in LORA:
         choices.fill("lora_r", 16, "enough for most tasks; more costs memory")
@@ -188,6 +179,12 @@ def _adapter(choices: Choices) -> None:
         if choices.now.lora_target_parameters is None:
             choices.fill("lora_target_modules", "all-linear", "learns more than attention alone at the same rank")
         choices.fill("use_rslora", False, "it matters for ranks above 64")
+    if method == "freeze" and model is not None:
+        from tuiwb.models.info import text_config
+
+        layers = int(text_config(model.config).get("num_hidden_layers") or 0)
+        if layers > 2:
+            choices.fill("freeze_layers", layers - 2, f"the last two of {layers} layers learn")
     if method in ("prefix", "prompt"):
         choices.fill("num_virtual_tokens", 20 if method == "prefix" else 8, f"usual for method {method}")
     if method == "prefix":
@@ -196,7 +193,7 @@ def _adapter(choices: Choices) -> None:
 
 def _preference(choices: Choices) -> None:
     stage = choices.now.stage
-    if stage == "sft":
+    if stage in ("sft", "pretrain"):
         choices.fill("loss_type", "nll", "the usual loss of supervised training")
     if stage in _WITH_REFERENCE:
         beta = 0.0 if stage == "grpo" else 0.05 if stage in ("ppo", "rloo") else 0.1

@@ -15,6 +15,9 @@ def fill_checkpointing(choices: Choices, model: "ModelInfo | None", device: Devi
     """Gradient checkpointing costs a third of the speed, so it is off wherever the plan says that it fits without."""
     if choices.now.gradient_checkpointing is not None:
         return
+    if choices.now.method == "prefix":
+        choices.settle("gradient_checkpointing", False, "a learned prefix does not go with it")
+        return
     if device.gpu is None:
         choices.settle("gradient_checkpointing", False, "on a CPU the memory it saves is seldom short, its time is")
         return

@@ -2,8 +2,8 @@
 
 from tuiwb.recipe import Recipe
 
-STAGES = ("sft",)
-METHODS = ("lora", "qlora", "full")
+STAGES = ("sft", "pretrain")
+METHODS = ("full", "freeze", "lora", "qlora", "dora", "ia3", "prefix", "prompt")
 _ONE = ("nodes", "processes", "tensor_parallel", "pipeline_parallel", "context_parallel", "expert_parallel")
 
 
@@ -17,6 +17,10 @@ def refusals(recipe: Recipe) -> list[tuple[str, str, str]]:
     if recipe.method not in METHODS:
         fix = f"method: one of {', '.join(METHODS)}"
         found.append(("method", f"method {recipe.method} can be planned but not trained yet", fix))
+    for key in ("packing", "padding_free"):
+        if getattr(recipe, key):
+            fix = f"{key}: false, train_sampling_strategy: group_by_length"
+            found.append((key, f"{key} can be planned but not trained yet", fix))
     launch = recipe.launch
     if launch is None:
         return found
