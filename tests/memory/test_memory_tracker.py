@@ -1,0 +1,92 @@
+"""The plan against what PyTorch's own memory tracker sees on this CPU, with transformers as it is installed."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tuiwb.memory import plan
+from tuiwb.models.info import ModelInfo
+from tuiwb.recipe import Recipe
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+
+def measured(method: str, checkpointing: bool, length: int, dtype: str, dropout: float) -> tuple[int, dict[str, Any]]:
+    """Peak of the second training step of a small Llama, and its configuration. The first runs before the tracker does:
+    it makes the optimizer's states."""
+    from peft import LoraConfig, get_peft_model
+    from torch.distributed._tools.mem_tracker import MemTracker
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=3,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        vocab_size=1024,
+        tie_word_embeddings=False,
+        attn_implementation="sdpa",
+    )
+    model = LlamaForCausalLM(config).to(getattr(torch, dtype))
+    model.train()
+    if method == "lora":
+        model = get_peft_model(
+            model, LoraConfig(r=8, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM")
+        )
+    if checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.enable_input_require_grads()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-4, foreach=True)
+    ids = torch.randint(0, 1024, (2, length))
+
+    def step() -> None:
+        output = model(input_ids=ids, labels=ids)
+        output.loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step()
+    tracker = MemTracker()
+    # Its hooks on modules cannot be put on frozen weights, and are not needed for the total.
+    for hook in ("_pre_fw_hook", "_post_fw_hook", "_pre_bw_hook", "_post_bw_hook"):
+        setattr(tracker, hook, lambda *args, **more: None)
+    tracker.track_external(model, optimizer, ids)
+    with tracker:
+        step()
+    (sizes,) = tracker.get_tracker_snapshot("peak").values()
+    return sizes["Total"], json.loads(config.to_json_string())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("method", "checkpointing", "dropout"),
+    [("full", False, 0.0), ("full", True, 0.0), ("lora", False, 0.0), ("lora", False, 0.1), ("lora", True, 0.0)],
+)
+@pytest.mark.parametrize("length", [64, 256])
+def test_the_peak_is_within_three_per_cent(
+    method: str, checkpointing: bool, dropout: float, length: int, dtype: str
+) -> None:
+    seen, config = measured(method, checkpointing, length, dtype, dropout)
+    lora = method == "lora"
+    recipe = Recipe(
+        stage="sft",
+        method=method,  # type: ignore[arg-type]
+        dtype=dtype,  # type: ignore[arg-type]
+        optim="adamw_torch",
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=1,
+        max_length=length,
+        gradient_checkpointing=checkpointing,
+        attn_implementation="sdpa",
+        lora_r=8 if lora else None,
+        lora_dropout=dropout if lora else None,
+        lora_target_modules="all-linear" if lora else None,
+        use_cpu=True,
+    )
+    model = ModelInfo(ref="small", name="small", kind="hub", path=None, config=config, architecture="LlamaForCausalLM")
+    made = plan(recipe, model, assume={"loss": "full_logits"})
+    assert made.peak_bytes == pytest.approx(seen, rel=0.03)
