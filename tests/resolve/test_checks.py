@@ -76,7 +76,9 @@ def test_a_configuration_alone_can_be_planned_but_not_trained(good: Recipe, tiny
     shutil.copy(tiny_model / "config.json", tmp_path / "config")
     assessment = found(msgspec.structs.replace(good, model_name_or_path=str(tmp_path / "config")))
     assert assessment.plan is not None
-    assert "only the configuration" in check_on(assessment, "model_name_or_path").message
+    errors = [check for check in assessment.checks if check.level == "error"]
+    assert len(errors) == 1, "the tokenizer and the template come with the weights"
+    assert "only the configuration" in errors[0].message
 
 
 def test_conversations_need_a_chat_template(good: Recipe, tmp_path: Path) -> None:

@@ -71,7 +71,8 @@ def check_data(recipe: Recipe, model: "ModelInfo | None", task: Task) -> Iterato
             chat = chat or seen.chat
             if key == "datasets":
                 rows += min(seen.rows, entry.max_examples or seen.rows)
-    if chat and model is not None and model.chat_template is None and recipe.chat_template is None:
+    here = model is not None and bool(model.tensors)  # a bare configuration does not say what comes with the weights
+    if chat and model is not None and here and model.chat_template is None and recipe.chat_template is None:
         yield error("chat_template", f"{model.name} has no chat template, and the data are conversations",
                     "chat_template: chatml")  # fmt: skip
     if rows:

@@ -56,6 +56,7 @@ def _without_effect(recipe: Recipe, stated: Recipe) -> Iterator[Check]:
         idle.append((("packing_strategy",), "packing is false"))
     if (recipe.max_steps or -1) > 0:
         idle.append((("num_train_epochs",), f"max_steps is {recipe.max_steps}"))
+    idle.append((("sample_prompts",), "the trainer does not sample yet"))
     for keys, why in idle:
         found = [key for key in keys if getattr(stated, key) is not None]
         if found:

@@ -38,6 +38,7 @@ def check_model(recipe: Recipe, model: "ModelInfo | None", problem: str) -> Iter
         return
     if not model.tensors:
         yield error(key, f"only the configuration of {model.name} is here, not its weights", _get(model))
+        return  # what else is missing comes with them
     if not model.has_tokenizer:
         yield error(key, f"{model.name} has no tokenizer", "put its tokenizer.json into the folder")
     if model.quantization and recipe.method in ("full", "freeze"):
