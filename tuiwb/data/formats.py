@@ -93,7 +93,7 @@ FORMATS: dict[FormatName, Format] = dict(
         ),
         _format(
             "hh_rlhf",
-            "chosen and rejected dialogues written as Human: and Assistant:",
+            "two dialogues written as Human: and Assistant:",
             {"chosen": ("chosen",), "rejected": ("rejected",)},
         ),
         _format(

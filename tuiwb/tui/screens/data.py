@@ -43,7 +43,7 @@ class DataScreen(RoomScreen):
                     yield Pane(Table(Column("row"), id="table"), title="Rows", id="rows")
                     yield ProblemsPane()
                 yield Pane(PieceView(id="text"), title="Row", id="detail")
-        yield Empty("No dataset is open.", "o: open one", id="empty")
+        yield Empty("No dataset is open.", "o: open one   ctrl+o: open a recipe and its dataset", id="empty")
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,21 +56,18 @@ class DataScreen(RoomScreen):
         self.query_text = ""
         self._changed = ""
         self._recent: list[str] = []
-        self._offered = ""
-        self._wanted_row = 0
+        self._offered, self._wanted_row = "", 0
 
     # The session
 
     def layout_state(self) -> dict[str, Any]:
-        path = str(self.view.path) if self.view else ""
+        path = "" if self.view is None else str(self.view.path)
         return {"path": path, "row": self.row or 0, "look": self.look, "recent": self._recent}
 
     def restore_layout(self, state: dict[str, Any]) -> None:
         recent, look, path = state.get("recent"), state.get("look"), state.get("path")
-        if isinstance(recent, list):
-            self._recent = [str(one) for one in recent][:_RECENT]
-        if look in VIEWS:
-            self.look = str(look)
+        self._recent = [str(one) for one in recent][:_RECENT] if isinstance(recent, list) else []
+        self.look = str(look) if look in VIEWS else self.look
         if isinstance(path, str) and path and self.view is None:
             self._wanted_row = state["row"] if isinstance(state.get("row"), int) else 0
             self.open(path)
@@ -113,8 +110,7 @@ class DataScreen(RoomScreen):
         self.view, self._wanted_row = view, 0
         self.pages = RowPages(view, self._read)
         self.query_text, self._changed = "", ""
-        path = str(view.path)
-        self._recent = [path, *(one for one in self._recent if one != path)][:_RECENT]
+        self._recent = list(dict.fromkeys([str(view.path), *self._recent]))[:_RECENT]
         self.set_class(False, "-nothing")
         self.fill(at or 0)
         self.query_one("#table").focus()
@@ -166,14 +162,15 @@ class DataScreen(RoomScreen):
         before = view.format
 
         def done(_: None) -> None:
-            if view is self.view:
-                if self.pages is not None and view.format is not before:
-                    self.pages.forget()  # their problems are judged by another format now
-                self.fill()
-                if view.verdict is None and view.store.nbytes <= CHECK_BY_ITSELF:
-                    self.action_check()
-                else:
-                    self._show_problems()
+            if view is not self.view or self.pages is None:
+                return
+            if view.format is not before:
+                self.pages.forget()  # their problems are judged by another format now
+            self.fill()
+            if view.verdict is None and view.store.nbytes <= CHECK_BY_ITSELF:
+                self.action_check()
+            else:
+                self._show_problems()
 
         self.start("index", lambda task: view.index(task), done)
 
@@ -242,10 +239,8 @@ class DataScreen(RoomScreen):
             if view is not self.view:
                 return
             self.query_one(ProblemsPane).show(problems, whole=view.verdict is not None)
-            if not problems:
-                self.set_class(False, "-problems")
-            elif not self.has_class("-narrow"):
-                self.set_class(True, "-problems")
+            if not problems or not self.has_class("-narrow"):
+                self.set_class(bool(problems), "-problems")
             self.show_format()
             self.refresh_hints()
 
@@ -368,8 +363,8 @@ class DataScreen(RoomScreen):
         data_find.ask_filter(self)
 
     def action_format(self) -> None:
-        if self.view is not None:
-            data_format.ask_format(self, self.view)
+        assert self.view is not None  # `reason` sees to it, here and below
+        data_format.ask_format(self, self.view)
 
     def action_model(self) -> None:
         def chosen(name: str) -> None:
@@ -379,8 +374,8 @@ class DataScreen(RoomScreen):
         data_lens.ask_model(self, chosen)
 
     def action_use(self) -> None:
-        if self.view is not None:
-            data_format.use(self, self.view)
+        assert self.view is not None
+        data_format.use(self, self.view)
 
     def action_scroll_down(self) -> None:
         self.query_one(PieceView).scroll_lines(3)
