@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TAIL = 1 << 16
+_LINES = 200  # torchrun's own report comes after the tracebacks of its ranks
+_FEW_LINES = 8
+_TRACEBACK = re.compile(r"(?:\[rank\d+\]: )?Traceback \(most recent call last\)")
 _WIDTH = 300
 
 
@@ -30,17 +33,19 @@ _KNOWN = (
         "out of host memory",
         re.compile(r"DefaultCPUAllocator: can't allocate memory|Cannot allocate memory|^MemoryError\b", re.M),
     ),
-    ("import", "", re.compile(r"^(?:ModuleNotFoundError|ImportError): .+|No module named .+", re.M)),
+    ("import", "", re.compile(r"^(?:ModuleNotFoundError|ImportError): .+|\S*python[\d.]*: No module named .+", re.M)),
     ("cuda", "", re.compile(r"^.*(?:CUDA|HIP) error: .+", re.M)),
     ("nccl", "", re.compile(r"^.*(?:NCCL (?:error|WARN)|ncclUnhandledCudaError|Watchdog caught collective).*", re.M)),
     ("signal", "", re.compile(r"SignalException: Process \d+ got signal: (?:1|2|15)\b")),
 )
 
-_ERROR = re.compile(r"^(?:[\w.]+\.)?([A-Z]\w*(?:Error|Exception|Fault|Interrupt|Exit))(?:: (.+))?$", re.M)
+_ERROR = re.compile(
+    r"^(?:\[rank\d+\]: )?(?:[\w.]+\.)?([A-Z]\w*(?:Error|Exception|Fault|Interrupt|Exit))(?:: (.+))?$", re.M
+)
 
 
 def recognise(text: str) -> Cause | None:
-    """The cause that the end of an output tells of, or None."""
+    """The cause that a message, or what an interpreter printed at its end, tells of; None if it tells of none."""
     for code, sentence, pattern in _KNOWN:
         if match := pattern.search(text):
             return Cause(code, sentence or _short(match[0]))
@@ -61,9 +66,17 @@ def of_output(path: Path, since: int = 0) -> Cause | None:
         with path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(max(since, size - _TAIL))
-            return recognise(file.read(_TAIL).decode("utf-8", "replace"))
+            return recognise(_end_of(file.read(_TAIL).decode("utf-8", "replace")))
     except OSError:
         return None
+
+
+def _end_of(text: str) -> str:
+    """The part of an output that belongs to its end. A warning from long before, which the worker got over, is no
+    cause: only tracebacks of the last lines count, and without one the very last lines."""
+    lines = text.splitlines()[-_LINES:]
+    starts = (number for number, line in enumerate(lines) if _TRACEBACK.match(line))
+    return "\n".join(lines[next(starts, max(0, len(lines) - _FEW_LINES)) :])
 
 
 def _short(text: str) -> str:
