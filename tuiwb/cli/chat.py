@@ -10,9 +10,10 @@ from tuiwb.cli import output
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    whom = parser.add_argument(
         "whom", metavar="MODEL_OR_RUN", help="a run's id (or `last`), or a model: name, folder, .gguf, hub id"
     )
+    whom.completer = _complete  # type: ignore[attr-defined]
     parser.add_argument("--adapter", action="append", default=[], metavar="FOLDER", help="a PEFT adapter to put on it")
     parser.add_argument("--chat-template", metavar="NAME", help="template for a model that has none (chatml, alpaca …)")
     parser.add_argument("--prompt", metavar="TEXT", help="ask this once, without a screen; `-` reads it from stdin")
@@ -27,6 +28,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     sampling.add_argument("--max-new-tokens", type=int, metavar="N")
     sampling.add_argument("--seed", type=int, metavar="N")
     output.add_json(parser)
+
+
+def _complete(prefix: str, **_: Any) -> list[str]:
+    """Runs and models that are here, for argcomplete."""
+    from tuiwb import models, runs
+
+    names = [run.run_id for run in runs.run_dirs()] + [info.name for info in models.installed()]
+    return [name for name in names if name.startswith(prefix)]
 
 
 def run(args: argparse.Namespace) -> int:
