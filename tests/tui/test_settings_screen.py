@@ -89,6 +89,22 @@ async def test_a_key_is_changed_and_works_at_once() -> None:
         await pilot.until_text("Go to Settings")
 
 
+async def test_the_filter_finds_a_setting_by_its_help() -> None:
+    async with bench("settings", size=(120, 40)) as pilot:
+        await pilot.press("slash")
+        await pilot.enter("folder models")
+        await pilot.press("enter")
+        await pilot.until_text("which is ")
+        assert "places.models" in pilot.text()
+        assert "screen.theme" not in pilot.text()
+        await pilot.press("slash")
+        await pilot.enter("nonsense")
+        await pilot.press("enter")
+        await pilot.until_text("Nothing matches the filter")
+        await pilot.press("enter")
+        await pilot.until(lambda: "Nothing matches the filter." in pilot.toasts())
+
+
 async def test_comments_of_the_file_survive_and_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     paths.private_folder(paths.config_home())
     paths.config_file().write_text("# mine\n[screen]\nmouse = true # keep\n")

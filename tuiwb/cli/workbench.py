@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import os
 import sys
 from typing import Any
 
@@ -27,6 +28,8 @@ def run(
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageFault("the workbench needs a terminal; `tuiwb --help` lists the verbs that do not")
+    for stale in ("COLUMNS", "LINES"):
+        os.environ.pop(stale, None)  # an exported size would hide what the terminal says, also after a resize
     # Nothing that is loaded from here on is garbage; looking for some costs a tenth of the start. The app switches
     # the collector on again after its first paint.
     gc.disable()

@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tuiwb.base import paths, settings
+from tuiwb.base.text import gate_line
 from tuiwb.tui import keys
 from tuiwb.tui.screen import RoomScreen
 from tuiwb.tui.widgets.frame import Pane
@@ -34,7 +35,11 @@ class SettingsScreen(RoomScreen):
         with Horizontal():
             yield Pane(Table(Column("setting", 24, flex=1), Column("value", 18, flex=1)), title="Settings", id="list")
             yield Pane(Static(id="about"), title="What it does", id="detail")
+
+    def __init__(self) -> None:
+        super().__init__()
         self._entries: tuple[Entry, ...] = ()
+        self._filter = ""
 
     def shown(self) -> None:
         self._list()
@@ -43,14 +48,23 @@ class SettingsScreen(RoomScreen):
         self._list()
 
     def _list(self) -> None:
-        self._entries = entries(self.bench.settings)
+        words = self._filter.lower().split()
+        everything = entries(self.bench.settings)
+        self._entries = tuple(
+            entry for entry in everything if all(word in f"{entry.key} {entry.help}".lower() for word in words)
+        )
         table = self.query_one(Table)
         table.fill(len(self._entries), self._row)
+        note = f"/{self._filter}  {len(self._entries)} of {len(everything)}" if self._filter else ""
+        self.query_one("#list", Pane).note(note)
         self._about(table.cursor)
+        self.refresh_hints()
 
     def _row(self, at: int) -> tuple[str, tuple[str, str]]:
         entry = self._entries[at]
-        return entry.key, (written(entry), "accent" if entry.value != entry.default else "")
+        shown = written(entry)
+        changed = entry.value != entry.default
+        return entry.key, (shown or "–", "accent" if changed else "" if shown else "dim")
 
     def on_table_moved(self, event: Table.Moved) -> None:
         self._about(event.row)
@@ -59,16 +73,24 @@ class SettingsScreen(RoomScreen):
         self.action_edit()
 
     def _about(self, at: int) -> None:
+        if not self._entries:
+            self.query_one("#about", Static).update(Content("Nothing matches the filter; / changes it."))
+            return
         entry = self._entries[at]
         lines = [
             Content.styled(entry.key, "bold"),
             Content(""),
             Content(entry.help),
             Content(""),
-            Content.assemble(("now      ", "dim"), written(entry)),
-            Content.assemble(("default  ", "dim"), written(entry, entry.default)),
+            Content.assemble(("now      ", "dim"), gate_line(written(entry)) or "–"),
+            Content.assemble(("default  ", "dim"), written(entry, entry.default) or "–"),
         ]
+        if place := _place(entry.key, self.bench.settings):
+            lines.insert(-1, Content.assemble(("which is ", "dim"), gate_line(place)))
         self.query_one("#about", Static).update(Content("\n").join(lines))
+
+    def reason(self, action: str) -> str | None:
+        return "Nothing matches the filter." if action in ("edit", "reset") and not self._entries else None
 
     @property
     def _current(self) -> Entry:
@@ -108,12 +130,18 @@ class SettingsScreen(RoomScreen):
         if entry.value != entry.default:
             self.bench.save_setting(entry.key, entry.default)
 
+    def action_filter(self) -> None:
+        def take(text: str) -> None:
+            self._filter = text.strip()
+            self._list()
+
+        self.ask("Filter the settings", take, value=self._filter, hint="words of the name or the help; empty shows all")
+
     def action_file(self) -> None:
         self.app.notify(str(paths.config_file()))
 
     def copyable(self) -> str:
-        entry = self._current
-        return f"{entry.key} = {written(entry)}"
+        return f"{self._current.key} = {written(self._current)}" if self._entries else ""
 
 
 def entries(now: settings.Settings) -> tuple[Entry, ...]:
@@ -143,6 +171,16 @@ def written(entry: Entry, value: Any = None) -> str:
     if isinstance(shown, bool):
         return "on" if shown else "off"
     return str(shown)
+
+
+def _place(key: str, now: settings.Settings) -> str:
+    """The folder that a setting of `places` comes to."""
+    roots = {
+        "places.runs": settings.runs_root,
+        "places.models": settings.models_root,
+        "places.cache": settings.cache_root,
+    }
+    return str(roots[key](now)) if key in roots else ""
 
 
 def _wanted(kind: Any) -> str:

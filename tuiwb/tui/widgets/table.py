@@ -17,6 +17,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
+from textual.actions import SkipAction
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
@@ -181,8 +182,9 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
         self.cursor = self._count - 1
 
     def action_choose(self) -> None:
-        if self._count:
-            self.post_message(Table.Chosen(self, self.cursor))
+        if not self._count:
+            raise SkipAction  # the screen may have something to say
+        self.post_message(Table.Chosen(self, self.cursor))
 
     def on_click(self, event: events.Click) -> None:
         row = event.y - self._head + self.scroll_offset.y
