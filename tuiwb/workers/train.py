@@ -19,6 +19,7 @@ import msgspec
 from tuiwb import rundir
 from tuiwb.base.errors import InputFault, RunFault
 from tuiwb.recipe import Recipe
+from tuiwb.resolve.trainable import refusals
 from tuiwb.rundir import BeatWriter, PartDir, RunDir
 from tuiwb.workers import failure
 from tuiwb.workers.data import Data, load_data
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from tuiwb.workers.sft import Trainer
 
 _FAILED = 5
-_STAGES = ("sft", "pretrain")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -207,28 +207,15 @@ class Attempt:
 
 
 def refuse_unknown(recipe: Recipe) -> None:
-    """Refuse what can be planned but is not trained.
+    """Refuse what can be planned but is not trained; the checks before launch say the same.
 
     Raises:
         InputFault: with the key.
     """
-    launch = recipe.launch
-    stage = recipe.stage or "sft"
-    if recipe.stages:
-        raise InputFault("runs of several stages are not trained yet; launch them one by one", key="stages")
-    if stage not in _STAGES:
-        raise InputFault(f"stage {stage} is not trained yet; there are {', '.join(_STAGES)}", key="stage")
-    if recipe.packing or recipe.padding_free:
-        raise InputFault("is not trained yet; group_by_length saves padding too", key="packing")
-    if launch is not None and launch.sharding not in (None, "none", "ddp"):
-        raise InputFault(f"sharding {launch.sharding} is not trained yet; ddp is", key="launch.sharding")
-    if launch is not None and launch.offload not in (None, "none"):
-        raise InputFault("offloading is not trained yet", key="launch.offload")
-    for name in ("tensor_parallel", "pipeline_parallel", "context_parallel", "expert_parallel"):
-        if launch is not None and (getattr(launch, name) or 1) > 1:
-            raise InputFault("is not trained yet; ddp is", key=f"launch.{name}")
-    if stage in ("sft", "pretrain") and recipe.loss_type not in (None, "nll"):
-        raise InputFault("sft is trained with the loss nll alone", key="loss_type")
+    for key, problem, fix in refusals(recipe):
+        raise InputFault(f"{problem}; use {fix}", key=key)
+    if recipe.loss_type not in (None, "nll"):
+        raise InputFault(f"stage {recipe.stage or 'sft'} is trained with the loss nll alone", key="loss_type")
 
 
 def _last_metrics(history: Sequence[dict[str, float]]) -> dict[str, float]:
