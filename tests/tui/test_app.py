@@ -121,7 +121,7 @@ async def test_a_session_that_cannot_be_written_disturbs_nobody() -> None:
 async def test_the_palette_finds_an_action_of_another_screen() -> None:
     async with bench("runs", size=(100, 30)) as pilot:
         await pilot.press("ctrl+p")
-        await pilot.enter("settings file")
+        await pilot.enter("where the settings file")
         await pilot.until_text("Show where the settings file is.")
         await pilot.press("down", "enter")
         await pilot.until(lambda: pilot.app.current_room == "settings")

@@ -1,16 +1,18 @@
 """What `tuiwb` without a verb does: open the workbench on this terminal."""
 
-import argparse
 import gc
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuiwb.base.errors import UsageFault
 
+if TYPE_CHECKING:
+    import argparse
+
 
 def run(
-    args: argparse.Namespace | None,
+    args: "argparse.Namespace | None",
     *,
     screen: str | None = None,
     recipe: str | None = None,
