@@ -26,9 +26,10 @@ def test_a_page_is_a_page() -> None:
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        ("", "1 line,"),
-        ("A cache is a fast store.", "1 line,"),
+        ("", "line 1 does"),
+        ("A cache is a fast store.", "line 1 does"),
         (PAGE + "\nSEE ALSO: more", "4 lines"),
+        (PAGE.partition("\nSEE")[0], "line 3 does"),
         (PAGE.replace("NAME: ", "Name: "), "NAME:"),
         (PAGE.replace("NAME:", "NAME"), "NAME:"),
         (PAGE.replace("cache - a", "cache: a"), "NAME"),
@@ -40,7 +41,7 @@ def test_a_page_is_a_page() -> None:
         (PAGE.replace("memory, disk, processor", "memory, Memory, disk"), "SEE ALSO"),
         (PAGE.replace("memory, disk, processor", "memory, , disk"), "SEE ALSO"),
         ("\n".join(reversed(PAGE.split("\n"))), "NAME:"),
-        (PAGE.replace("\n", "\u2028"), "1 line,"),
+        (PAGE.replace("\n", "\u2028"), "line 2 does"),
     ],
 )
 def test_anything_else_is_not(answer: str, why: str) -> None:

@@ -139,7 +139,7 @@ def _render(args: argparse.Namespace) -> int:
     for name, side in sides.items():
         if len(sides) > 1:
             output.write(f"== {name}")
-        _print_rendered(side)
+        print_rendered(side)
         cut = f"; {units.count(side.truncated)} cut off" if side.truncated else ""
         output.say(f"{units.count(len(side.ids))} tokens, {units.count(side.trained)} of them trained{cut}")
     return 0
@@ -161,7 +161,7 @@ def _document(side: "Rendered", tokenizer: "Tokenizer") -> dict[str, Any]:
     }
 
 
-def _print_rendered(side: "Rendered") -> None:
+def print_rendered(side: "Rendered") -> None:
     """On a terminal trained text is bold and green and the rest dim; elsewhere, and without colours, each piece comes
     behind a line that says what becomes of it."""
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")

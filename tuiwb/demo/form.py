@@ -22,13 +22,14 @@ def form_fault(answer: str) -> str:
     different terms with commas between them. Blanks around the answer do not matter.
     """
     lines = answer.strip().split("\n")
-    if len(lines) != len(LABELS):
-        return f"it has {len(lines)} {'line' if len(lines) == 1 else 'lines'}, not {len(LABELS)}"
     values = []
-    for line, label in zip(lines, LABELS, strict=True):
+    for number, label in enumerate(LABELS, 1):
+        line = lines[number - 1] if number <= len(lines) else ""
         if not line.startswith(f"{label}: "):
-            return f"no line begins with `{label}:` where one should"
+            return f"line {number} does not begin with `{label}:`"
         values.append(line[len(label) + 2 :].strip())
+    if len(lines) > len(LABELS):
+        return f"it has {len(lines)} lines, not {len(LABELS)}"
     name, description, also = values
     term, _, meaning = name.partition(" - ")
     if not (term.strip() and meaning.strip()):

@@ -151,6 +151,20 @@ class ChatScreen(RoomScreen):
 
     # Talking
 
+    def propose(self, question: str) -> bool:
+        """Put a question into the text field for the user to send.
+
+        Returns:
+            whether it is there: not before somebody was found to talk to.
+        """
+        if self.chat is None:
+            return False
+        prompt = self.query_one("#prompt", Prompt)
+        prompt.text = question
+        prompt.move_cursor(prompt.document.end)
+        prompt.focus()
+        return True
+
     def on_prompt_sent(self, event: Prompt.Sent) -> None:
         if self.chat is None:
             self.problem("Choose a run or a model first (Escape, then o).")
