@@ -4,13 +4,9 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import msgspec
-from textual import events
 from textual.app import ComposeResult
-from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.message import Message
-from textual.widgets import TextArea
 
 from tuiwb.base.errors import TuiwbError
 from tuiwb.base.tasks import Task
@@ -21,37 +17,11 @@ from tuiwb.chat.target import Target
 from tuiwb.tui.screen import RoomScreen
 from tuiwb.tui.widgets.chat_lane import LaneView
 from tuiwb.tui.widgets.frame import Empty, Pane
+from tuiwb.tui.widgets.prompt import Prompt
 from tuiwb.tui.workspace import Workspace
 
 REFRESH_S = 0.1
 """Ten looks a second at what the engine said: smooth for reading, light on a slow link."""
-
-
-class Prompt(TextArea):
-    """Where the user writes: Enter sends, Ctrl+J or Shift+Enter begins a new line."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [("enter", "send"), ("ctrl+j,shift+enter", "new_line")]
-
-    class Sent(Message):
-        """The user wants this asked."""
-
-        def __init__(self, text: str) -> None:
-            super().__init__()
-            self.text = text
-
-    async def _on_key(self, event: events.Key) -> None:
-        if event.key in ("enter", "ctrl+j", "shift+enter"):
-            event.prevent_default()
-            event.stop()
-            if event.key == "enter":
-                self.action_send()
-            else:
-                self.insert("\n")
-            return
-        await super()._on_key(event)
-
-    def action_send(self) -> None:
-        self.post_message(self.Sent(self.text))
 
 
 class ChatScreen(RoomScreen):
@@ -67,6 +37,7 @@ class ChatScreen(RoomScreen):
         self._system: str | None = None
         self._columns: list[tuple[str, str]] = []
         self._drawing = self._again = False
+        self._said = Content()
 
     def compose_body(self) -> ComposeResult:
         yield Empty("Nobody to talk to yet.", "o: choose a run or a model", id="nobody")
@@ -243,9 +214,11 @@ class ChatScreen(RoomScreen):
         )
         room = max(self.size.width - 12, 20)
         title = gate_line(chat.target.title, room // 2)
-        pane.border_title = Content.assemble(
+        said = Content.assemble(
             (f"You to {title}", "bold"), ("  ", ""), (gate_line(state, room - len(title) - 8), colour)
         )
+        if said != self._said:  # a new title draws the whole pane again
+            self._said = pane.border_title = said
 
     # Actions
 
