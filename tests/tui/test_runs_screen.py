@@ -223,3 +223,52 @@ def test_a_log_that_was_cut_is_read_again(tmp_path: Path) -> None:
     assert tail.read() == (["two", "bad \N{REPLACEMENT CHARACTER}"], False)
     file.write_bytes(b"x\n")
     assert tail.read() == (["x"], True)
+
+
+async def test_a_page_without_content_says_so_and_what_to_press() -> None:
+    finished_run(steps=0, state="failed")
+    async with bench("runs", size=(80, 24)) as pilot:
+        await pilot.until_text("no step was logged")
+        assert "]: the log and the events" in pilot.text()
+        for _ in range(2):
+            await pilot.press("]")
+        await pilot.until_text("the last line")
+        for _ in range(2):
+            await pilot.press("]")
+        await pilot.until_text("It saved no checkpoint.")
+
+
+async def test_an_event_is_read_whole() -> None:
+    run = finished_run()
+    long = "647 rows are longer than max_length and were cut, " * 3 + "to the end"
+    rundir.append_event(run, "data_problem", by="worker", part="sft", message=long)
+    async with bench("runs", size=(80, 24)) as pilot:
+        await selected(pilot)
+        for _ in range(3):
+            await pilot.press("]")
+        await pilot.until_text("647 rows")
+        assert "to the end" not in pilot.text()
+        await pilot.press("enter", "G", "enter")
+        await pilot.until_text("to the end")
+
+
+async def test_bookkeeping_gets_no_chart() -> None:
+    run = finished_run(steps=0)
+    writer = MetricsWriter(run.part(1, "sft").metrics_file)
+    for step in (1, 2):
+        line = {"current_steps": step, "total_steps": 2, "time": 1000.0 + step, "total_tokens": 9, "throughput": 5.0}
+        writer.write({**line, "attempt": 1, "elapsed_s": 2.0, "remaining_s": 1.0, "epoch": 0.5, "loss": 1.0})
+    async with bench("runs", size=(160, 50)) as pilot:
+        await selected(pilot)
+        await pilot.until(lambda: bool(pilot.of(CurvesSeen)[-1].curves))
+        assert [curve.name for curve in pilot.of(CurvesSeen)[-1].curves] == ["loss"]
+
+
+def test_the_loss_of_a_run_outlasts_the_line_of_an_evaluation() -> None:
+    run = finished_run()
+    writer = MetricsWriter(run.part(1, "sft").metrics_file)
+    writer.write({"current_steps": 60, "total_steps": 60, "time": time.time(), "attempt": 1, "eval_loss": 1.5})
+    (view,) = runs.scan()
+    assert view.metrics["loss"] == pytest.approx(3 * math.exp(-3))
+    assert view.metrics["eval_loss"] == 1.5
+    assert "attempt" not in view.metrics

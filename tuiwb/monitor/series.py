@@ -9,17 +9,10 @@ from typing import Any, Literal
 
 from tuiwb.monitor.smooth import Ema
 from tuiwb.monitor.thin import Bucket, thin
-from tuiwb.rundir import JsonlTail, PartDir, RunDir
+from tuiwb.rundir import BOOKKEEPING, JsonlTail, PartDir, RunDir
 
 Axis = Literal["step", "tokens", "time"]
 AXES: tuple[Axis, ...] = ("step", "tokens", "time")
-
-# fmt: off
-_NOT_CURVES = frozenset((
-    "time", "current_steps", "total_steps", "percentage", "elapsed_time", "remaining_time", "total_tokens",
-    "trained_tokens", "epoch", "throughput",
-))
-# fmt: on
 
 
 @dataclass(slots=True)
@@ -105,7 +98,7 @@ class PartMetrics:
         seconds = max(float(time) - self.start, 0.0) if isinstance(time, int | float) else 0.0
         where: dict[Axis, float] = {"step": self.step, "tokens": self.tokens, "time": seconds}
         for name, value in line.items():
-            if isinstance(value, int | float) and not isinstance(value, bool) and name not in _NOT_CURVES:
+            if isinstance(value, int | float) and not isinstance(value, bool) and name not in BOOKKEEPING:
                 if name not in self.series:
                     self.series[name] = Series(name)
                 self.series[name].add(where, float(value))

@@ -48,6 +48,7 @@ from tuiwb.rundir.documents import (
 )
 from tuiwb.rundir.identity import Identity, boot_id, host_name, machine_id, process_status
 from tuiwb.rundir.jsonl import (
+    BOOKKEEPING,
     JsonlTail,
     MetricsWriter,
     append_line,
@@ -62,6 +63,7 @@ from tuiwb.rundir.layout import ATTEMPT, MARK, PartDir, RunDir, new_run_id
 __all__ = [
     "ACTIVE",
     "ATTEMPT",
+    "BOOKKEEPING",
     "MARK",
     "RESTING",
     "STEPPING",

@@ -50,6 +50,30 @@ def strict(value: Any) -> Any:
     return value
 
 
+BOOKKEEPING = frozenset(
+    (
+        "time",
+        "attempt",
+        "current_steps",
+        "total_steps",
+        "percentage",
+        "elapsed_time",
+        "remaining_time",
+        "elapsed_s",
+        "remaining_s",
+        "total_tokens",
+        "trained_tokens",
+        "epoch",
+        "throughput",
+        "eval_tokens",
+    )
+)
+"""Keys of a line of metrics.jsonl that say where and when it was written, not how well the model does: no curves.
+
+`throughput` is `tokens_per_s` under the name that LLaMA-Factory gives it.
+"""
+
+
 class MetricsWriter:
     """Appends lines to one file that nobody else writes. Never raises for a full disk: what did not fit is kept and
     goes out with a later line, so that a metric is late rather than lost.

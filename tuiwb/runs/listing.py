@@ -14,7 +14,9 @@ from tuiwb.runs.views import CheckpointView, RunView
 
 TRASH = ".trash"
 
-_NOT_METRICS = frozenset({"time", "current_steps", "total_steps", "percentage", "elapsed_time", "remaining_time"})
+_NOT_METRICS = rundir.BOOKKEEPING - {"epoch", "total_tokens", "trained_tokens", "throughput"}
+_LINES = 8
+"""So far back a metric is looked for: evaluations have lines of their own, which lack the loss of the step before."""
 
 
 def root() -> Path:
@@ -98,7 +100,8 @@ def _view(run: RunDir, stands: Standing, **details: Any) -> RunView:
     beat = rundir.read_beat(run) or {}
     part = _part_of(run, beat)
     machine = state.get("machine") or {}
-    metrics = rundir.last_line(part.metrics_file) if part else None
+    lines = rundir.last_lines(part.metrics_file, _LINES) if part else []
+    metrics = {key: value for line in lines for key, value in line.items()}
     ours = beat.get("attempt") == state.get("attempt")
     return RunView(
         run=run,
@@ -119,21 +122,21 @@ def _view(run: RunDir, stands: Standing, **details: Any) -> RunView:
         updated=float(state.get("time") or 0),
         tags=tuple(job.get("tags") or ()),
         notes=str(job.get("notes") or ""),
-        metrics={key: value for key, value in (metrics or {}).items() if key not in _NOT_METRICS},
+        metrics={key: value for key, value in metrics.items() if key not in _NOT_METRICS},
         **details,
     )
 
 
-def _step(beat: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> int | None:
+def _step(beat: Mapping[str, Any], metrics: Mapping[str, Any]) -> int | None:
     """Beats are not written for each step, metrics not for each; whichever is further tells it."""
     beaten = beat.get("step") if beat.get("phase") in rundir.STEPPING else None
-    known = [value for value in (beaten, (metrics or {}).get("current_steps")) if isinstance(value, int)]
+    known = [value for value in (beaten, metrics.get("current_steps")) if isinstance(value, int)]
     return max(known, default=None)
 
 
-def _total(beat: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> int | None:
+def _total(beat: Mapping[str, Any], metrics: Mapping[str, Any]) -> int | None:
     beaten = beat.get("total_steps") if beat.get("phase") in rundir.STEPPING else None
-    return beaten or (metrics or {}).get("total_steps")
+    return beaten or metrics.get("total_steps")
 
 
 def _part_of(run: RunDir, beat: Mapping[str, Any]) -> rundir.PartDir | None:

@@ -38,6 +38,13 @@ _MARKS = {
     "paused": "‖",
     "finished": "✓",
 }
+_PHASES = {
+    "wait": "waiting for the machine",
+    "load": "loading the model",
+    "data": "preparing the data",
+    "compile": "compiling",
+    "train": "the first step",
+}
 _COLOURS = {"good": "$text-success", "warn": "$text-warning", "bad": "$text-error", "accent": "$text-accent"}
 
 
@@ -63,6 +70,12 @@ def row(view: "RunView", now: float) -> tuple[Cell, ...]:
         number(loss) if isinstance(loss, int | float) else "",
         (age(now - view.created), "dim"),
     )
+
+
+def matches(view: "RunView", wanted: str) -> bool:
+    """Whether all words of `wanted` are found in what a run is called."""
+    named = " ".join((view.run_id, view.name, view.state, view.kind, *view.tags)).lower()
+    return all(word in named for word in wanted.lower().split())
 
 
 def age(seconds: float) -> str:
@@ -146,9 +159,9 @@ def event_row(event: Mapping[str, Any], start: float) -> tuple[Cell, ...]:
     """An event: when (since the launch), what, by whom, and the rest."""
     when = event.get("time")
     rest = ", ".join(
-        f"{name} {value}"
+        str(value) if name in ("message", "problem") else f"{name.replace('_', ' ')} {_plain(value)}"
         for name, value in event.items()
-        if name not in ("time", "event", "by") and value not in (None, "")
+        if name not in ("time", "event", "by", "part") and value not in (None, "")
     )
     tone = "bad" if event.get("event") in ("failed", "alarm", "lost") else ""
     return (
@@ -157,6 +170,47 @@ def event_row(event: Mapping[str, Any], start: float) -> tuple[Cell, ...]:
         (str(event.get("by", "")), "dim"),
         rest,
     )
+
+
+def tabs(pages: Sequence[str], shown: str) -> Content:
+    """The names of the pages, the shown one marked."""
+    return Content.assemble(*((f" {name.capitalize()} ", "reverse bold" if name == shown else "dim") for name in pages))
+
+
+def lost_by_cancel(checkpoints: Sequence["CheckpointView"]) -> str:
+    """What ending the run at once costs."""
+    if any(each.valid for each in checkpoints):
+        return "What came after its last checkpoint is lost."
+    return "It has no checkpoint: all its work is lost."
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{name} {_plain(each)}" for name, each in value.items())
+    return f"{value:,}" if isinstance(value, int) and value >= 10_000 else str(value)
+
+
+def event_text(event: Mapping[str, Any]) -> str:
+    """The event whole, for reading: a line for each of its fields."""
+    return "\n".join(f"{name.replace('_', ' ')}: {_plain(value)}" for name, value in event.items() if name != "time")
+
+
+def nothing(view: "RunView | None", page: str) -> str:
+    """What a page says that has nothing to show."""
+    if view is None:
+        return "No run is selected."
+    if not view.active:
+        return {
+            "curves": f"It is {view.state}; no step was logged.\n]: the log and the events",
+            "log": "It printed nothing.",
+            "checkpoints": "It saved no checkpoint.",
+        }.get(page, "")
+    phase = _PHASES.get(view.phase, view.phase or view.state)
+    return {
+        "curves": f"The curves begin with the first step.\nnow: {phase}   ·   ]: the log and the events",
+        "log": "It has printed nothing yet.",
+        "checkpoints": "There is no checkpoint yet.\nw: save one now",
+    }.get(page, "")
 
 
 def hardware(gpus: "GpuStatus", host: "HostSample", samples: Sequence[Mapping[str, Any]], width: int) -> Content:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal
-from textual.content import Content
 from textual.widgets import Static
 
 from tuiwb.monitor import AXES
@@ -60,6 +59,7 @@ class RunsScreen(RoomScreen):
             )
             with Pane(id="detail"):
                 yield Static(id="summary")
+                yield Empty("", id="bare")
                 yield Charts(id="curves", classes="page")
                 yield Static(id="hardware", classes="page")
                 yield LogView(id="log", classes="page")
@@ -118,6 +118,7 @@ class RunsScreen(RoomScreen):
             self._detail = message
             self._summary()
             self._tables()
+            self._show_bare()
             self.refresh_hints()
 
     def on_curves_seen(self, message: CurvesSeen) -> None:
@@ -125,6 +126,7 @@ class RunsScreen(RoomScreen):
             self._curves = message
             self._summary()
             self._draw()
+            self._show_bare()
 
     def on_log_seen(self, message: LogSeen) -> None:
         if message.run_id == self._watch.wanted.run_id:
@@ -132,6 +134,7 @@ class RunsScreen(RoomScreen):
             if message.fresh:
                 log.clear()
             log.add(message.lines)
+            self._show_bare()
 
     def on_hardware_seen(self, message: HardwareSeen) -> None:
         panel = self.query_one("#hardware", Static)
@@ -141,14 +144,7 @@ class RunsScreen(RoomScreen):
 
     @property
     def _listed(self) -> list["RunView"]:
-        words = self._filter.lower().split()
-        return [
-            view
-            for view in self.views
-            if all(
-                word in " ".join((view.run_id, view.name, view.state, view.kind, *view.tags)).lower() for word in words
-            )
-        ]
+        return [view for view in self.views if run_texts.matches(view, self._filter)]
 
     def _list(self) -> None:
         listed = self._listed
@@ -183,6 +179,7 @@ class RunsScreen(RoomScreen):
         self._summary()
         self._draw()
         self._tables()
+        self._show_bare()
 
     @property
     def current(self) -> "RunView | None":
@@ -247,13 +244,23 @@ class RunsScreen(RoomScreen):
             self._after_drawing()
 
     def _show_page(self) -> None:
-        for name in PAGES:
-            self.query_one(f"#{name}").display = name == self.page
-        parts: list[tuple[str, str]] = []
-        for name in PAGES:
-            parts.append((f" {name.capitalize()} ", "reverse bold" if name == self.page else "dim"))
-        self.query_one("#detail", Pane).border_title = Content.assemble(*parts)
+        self.query_one("#detail", Pane).border_title = run_texts.tabs(PAGES, self.page)
         self._watch.want(hardware=self.page == "hardware")
+        self._show_bare()
+
+    def _show_bare(self) -> None:
+        """Show the page, or what it says while it has nothing to show."""
+        filled = {
+            "curves": bool(self._curves and self._curves.curves),
+            "log": bool(self.query_one("#log", LogView).lines),
+            "checkpoints": bool(self._detail and self._detail.view.checkpoints),
+        }
+        said = "" if filled.get(self.page, True) else run_texts.nothing(self.current, self.page)
+        bare = self.query_one("#bare", Empty)
+        bare.say(*said.partition("\n")[::2])
+        bare.display = bool(said)
+        for name in PAGES:
+            self.query_one(f"#{name}").display = name == self.page and not said
         self.call_after_refresh(self._resized)
 
     # What the user does
@@ -265,6 +272,8 @@ class RunsScreen(RoomScreen):
     def on_table_chosen(self, event: Table.Chosen) -> None:
         if event.table.id == "runs":
             self._focus_page()
+        elif event.table.id == "events" and self._detail is not None:
+            self.read("Event", run_texts.event_text(self._detail.events[event.row]))
 
     def _focus_page(self) -> None:
         page = self.query_one(f"#{self.page}")
@@ -304,17 +313,10 @@ class RunsScreen(RoomScreen):
         self._ask("pause", "It will save at the end of this step and pause.")
 
     def action_cancel(self) -> None:
-        view = self._chosen
-        saved = view.step is not None and any(
-            each.valid for each in (self._detail.view.checkpoints if self._detail else ())
-        )
-        detail = (
-            "What came after its last checkpoint is lost." if saved else "It has no checkpoint: all its work is lost."
-        )
         self.confirm(
-            f"Cancel {run_texts.title(view)}?",
+            f"Cancel {run_texts.title(self._chosen)}?",
             lambda: self._ask("cancel", "It is being ended."),
-            detail=detail,
+            detail=run_texts.lost_by_cancel(self._detail.view.checkpoints if self._detail else ()),
             yes="Cancel it",
         )
 
