@@ -30,6 +30,8 @@ class Plan:
     save_every: int = 5
     save_s: float = 0.0
     load_s: float = 0.0
+    eval_every: int = 0
+    eval_s: float = 0.0
     weight_bytes: int = 4096
     children: int = 0  # processes that outlive us, each in a session of its own
     hold_at: int = 0  # waits after this step (first attempt) until there is a file `go` or a request
@@ -103,6 +105,8 @@ class Worker:
                 raise RuntimeError(plan.fail_words)
             if plan.save_every and self.step % plan.save_every == 0:
                 self._save()
+            if plan.eval_every and self.step % plan.eval_every == 0:
+                self._evaluate()
             if self.step == plan.hold_at and rundir.current_attempt(self.run) == 1:
                 self._hold()
             if self._asked_to_end():
@@ -111,6 +115,14 @@ class Worker:
         if not plan.mute:
             rundir.write_result(self.run, self.part, "finished", checkpoint=final, step=self.step)
         return plan.exit_code
+
+    def _evaluate(self) -> None:
+        """Batch by batch, with a beat for each; nothing is answered meanwhile."""
+        end = time.monotonic() + self.plan.eval_s
+        while time.monotonic() < end:
+            self.beats.beat("eval", self.step, self.plan.steps)
+            time.sleep(0.02)
+        self.beats.beat("train", self.step, self.plan.steps)
 
     def _hold(self) -> None:
         while not (self.run.path / "go").exists() and (self.plan.deaf or not self._requests()):

@@ -215,6 +215,14 @@ def test_stop_during_a_save_that_takes_longer_than_the_grace(start):
     assert events_of(run, "quarantined") == []
 
 
+def test_stop_during_an_evaluation_that_takes_longer_than_the_grace(start):
+    run = start(steps=30, save_every=0, eval_every=5, eval_s=1.5)
+    until(lambda: (rundir.read_beat(run) or {}).get("phase") == "eval")
+    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=20)
+    assert (answer["state"], answer["reason"]) == ("stopped", "saved at step 5")
+    assert rundir.read_exit(run)["signals"] == []
+
+
 def test_a_save_that_was_cut_off_is_put_aside_and_not_resumed_from(start):
     run = start(steps=30, save_every=5, save_s=0.2)
     until(lambda: checkpoint(run, 10).is_dir())

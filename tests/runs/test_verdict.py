@@ -140,7 +140,16 @@ def test_a_save_that_goes_on_growing_is_left_alone():
     ladder = Ladder(grace_s=60, term_s=15)
     ladder.ask("stop", 0)
     assert ladder.next(500, Pace(phase="save", still_s=59)) is None
-    assert ladder.next(500, Pace(phase="save", still_s=60)) == "terminate"
+    assert ladder.next(501, Pace(phase="save", still_s=60)) == "terminate"
+
+
+@pytest.mark.parametrize("phase", ["save", "eval"])
+def test_the_step_after_a_long_save_or_evaluation_has_its_own_time(phase: str):
+    ladder = Ladder(grace_s=60, term_s=15)
+    ladder.ask("stop", 0)
+    assert ladder.next(500, Pace(phase=phase, still_s=1)) is None
+    assert ladder.next(558, TRAINING) is None
+    assert ladder.next(569, TRAINING) == "terminate"
 
 
 def test_who_has_answered_gets_time_to_leave():

@@ -8,6 +8,9 @@ from tuiwb.runs.pace import Pace
 BEFORE_TRAINING = frozenset({"", "wait", "load", "data"})
 """Phases in which a stop loses nothing."""
 
+BUSY = frozenset({"save", "eval"})
+"""Phases that may take longer than any step, and in which no stop can be answered."""
+
 EARLY_GRACE_S = 5.0
 """How long a worker that has not begun gets to end by itself."""
 
@@ -36,7 +39,7 @@ class Ladder:
         self.term_s = term_s
         self.verb: str | None = None
         self.signals: list[str] = []
-        self._asked = self._terminated = 0.0
+        self._asked = self._terminated = self._busy = 0.0
         self._acknowledged: float | None = None
 
     def ask(self, verb: Literal["stop", "pause", "cancel"], now: float) -> bool:
@@ -86,7 +89,8 @@ class Ladder:
         if self.verb == "cancel":
             return self._asked
         since = self._asked if self._acknowledged is None else self._acknowledged
-        if pace.phase == "save":
-            # A save is what the stop is for: as long as it makes progress, it is left alone.
-            since = max(since, now - pace.still_s)
-        return since + self.grace(pace)
+        if pace.phase in BUSY:
+            # As long as it makes progress it is left alone, and the step after it has its own time to answer: an
+            # evaluation, or a save that began before the stop was asked for, is no refusal.
+            self._busy = max(self._busy, now - pace.still_s)
+        return max(since, self._busy) + self.grace(pace)

@@ -9,8 +9,8 @@ from tuiwb.rundir import RunDir
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long the worker takes. `still_s`: seconds since its phase began or, in a save, since the checkpoint last
-    grew."""
+    """How long the worker takes. `still_s`: seconds without progress: since its phase began, in a save since the
+    checkpoint last grew, in an evaluation since the newest beat (there is one for each batch)."""
 
     phase: str = ""
     still_s: float = 0.0
@@ -32,7 +32,7 @@ class BeatWatch:
         self.phase = ""
         self._beat: dict[str, Any] = {}
         self._seen = 0
-        self._since = self._grew = now
+        self._since = self._grew = self._beaten = now
         self._size = -1
 
     def look(self, now: float) -> None:
@@ -49,6 +49,7 @@ class BeatWatch:
             return
         if beat.get("phase") != self.phase:
             self._since = now
+        self._beaten = now
         self._beat, self.heard, self.phase = beat, True, str(beat.get("phase", ""))
 
     def pace(self, now: float, *, stopping: bool) -> Pace:
@@ -61,9 +62,10 @@ class BeatWatch:
             size = _newest_checkpoint_size(self.run)
             if size != self._size:
                 self._size, self._grew = size, now
+        since = max(self._since, self._grew)
         return Pace(
             phase=self.phase,
-            still_s=now - max(self._since, self._grew),
+            still_s=now - (max(since, self._beaten) if self.phase == "eval" else since),
             longest_step_s=float(self._beat.get("longest_step_s") or 0),
             last_save_s=float(self._beat.get("last_save_s") or 0),
         )
