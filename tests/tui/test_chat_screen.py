@@ -185,3 +185,9 @@ async def test_leaving_ends_the_engine(tiny_model: Path) -> None:
     assert not folder.exists()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_before_the_first_question_each_lane_says_what_to_press(tiny_model: Path) -> None:
+    remember(whom=str(tiny_model))
+    async with bench("chat", size=(80, 24)) as pilot:
+        await pilot.until_text("nothing asked yet   i: write")

@@ -3,7 +3,7 @@
 import pytest
 from pilot import bench
 
-from tuiwb.tui.dialogs import Reader
+from tuiwb.tui.dialogs import Reader, hang
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
@@ -33,3 +33,26 @@ async def test_help_shows_every_key_of_the_screen_with_its_sentence() -> None:
         assert "Leave the workbench; runs go on." in pilot.text()
         await pilot.press("escape")
         assert not isinstance(pilot.app.screen, Reader)
+
+
+def test_what_follows_a_name_stays_in_its_column() -> None:
+    assert hang("one two three four five six", 4, 20) == "one two three\n    four five six"
+    assert hang("", 4, 20) == ""
+    assert max(map(len, hang("x" * 50, 4, 24).splitlines())) <= 24
+
+
+async def test_long_sentences_of_dialogs_and_help_are_wrapped_below_themselves() -> None:
+    options = [("short", "about " * 30), ("a-name-that-is-longer-than-half-of-the-dialog-is-wide", "what it is")]
+    async with bench("chat", size=(80, 24)) as pilot:
+        pilot.room.choose("Which", options, lambda _: None)
+        await pilot.until_text("what it is")
+        lines = pilot.text().splitlines()
+        rows = [line for line in lines if "about about" in line]
+        assert len(rows) > 2
+        assert len({line.index("about") for line in rows}) == 1
+        (name,) = (line for line in lines if "a-name" in line)
+        assert "what" not in name
+        await pilot.press("escape", "question_mark")
+        await pilot.until_text("Talk")
+        sentences = [line for line in pilot.text().splitlines() if "Show the base model's" in line or "them." in line]
+        assert sentences[1].index("them.") == sentences[0].index("Show")

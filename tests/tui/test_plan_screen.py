@@ -180,3 +180,11 @@ async def test_what_is_drawn_again_is_only_what_changed(recipe_file: Path) -> No
         await pilot.press("8")
         await pilot.until(lambda: room._view.plan.inputs.batch == 8)
         assert sheet._content(sheet.size.width or 80) == page
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_no_figure_is_parted_from_its_unit(recipe_file: Path, size: tuple[int, int]) -> None:
+    async with planned(recipe_file, size) as (pilot, _):
+        await pilot.until_text("on the GPU")
+        (line,) = (line for line in pilot.text().splitlines() if "on the GPU" in line)
+        assert line.rstrip(" │").endswith("GiB")

@@ -272,3 +272,15 @@ def test_the_loss_of_a_run_outlasts_the_line_of_an_evaluation() -> None:
     assert view.metrics["loss"] == pytest.approx(3 * math.exp(-3))
     assert view.metrics["eval_loss"] == 1.5
     assert "attempt" not in view.metrics
+
+
+async def test_a_run_that_is_launched_again_is_the_one_that_is_watched() -> None:
+    run = runs.launch(light_job(steps=2))
+    at_rest(run)
+    async with bench("runs", size=(120, 40)) as pilot:
+        await pilot.until_text("✓ finished")
+        await pilot.press("n")
+        await pilot.until(lambda: len(pilot.room.views) == 2)
+        await pilot.until(lambda: pilot.room.current is not None and pilot.room.current.run_id != run.run_id)
+        again = pilot.room.current.run
+    at_rest(again)

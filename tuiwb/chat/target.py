@@ -98,7 +98,7 @@ def _of_run(run: rundir.RunDir, task: Task | None) -> Target:
         tuned = _adapter_lane(base_lane, checkpoint.path, "tuned")
     else:
         tuned = _lane("tuned", models.open_model(str(checkpoint.path)), template)
-    title = f"{recipe.get('name') or run.run_id} · step {checkpoint.step:,}"
+    title = f"{rundir.read_job(run).get('name') or run.run_id} · step {checkpoint.step:,}"
     return Target(title=title, lanes=(base_lane, tuned), run_id=run.run_id)
 
 

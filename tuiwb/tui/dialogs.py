@@ -1,5 +1,6 @@
 """The dialogs: confirm, ask for a line, choose one of a list, show a text. Escape leaves and does nothing."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -13,6 +14,20 @@ from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from tuiwb.base.text import gate, gate_line
+
+_CHOOSE, _READER = 84, 92
+"""Widths of these dialogs, as app.tcss has them."""
+
+
+def reader_room(screen_width: int) -> int:
+    """Cells of a line in a `Reader` on a terminal so wide: its border, padding and scroll bar take five."""
+    return min(_READER, screen_width) - 5
+
+
+def hang(text: str, first: int, room: int) -> str:
+    """`text` in lines of at most `room` cells; all but the first begin below column `first`, where the first does."""
+    lines = textwrap.wrap(text, max(room - first, 16), break_on_hyphens=False) or [""]
+    return f"\n{' ' * first}".join(lines)
 
 
 class Confirm(ModalScreen[bool]):
@@ -129,16 +144,20 @@ class Choose(ModalScreen[int | None]):
         self.dismiss(int(option.id))
 
     def _shown(self, wanted: str) -> list[Option]:
-        width = max((len(name) for name, _ in self._options), default=0)
         words = wanted.lower().split()
         return [
-            Option(
-                Content.assemble((gate_line(name).ljust(width + 2), "$foreground"), (gate_line(about), "dim")),
-                id=str(position),
-            )
+            Option(self._prompt(name, about), id=str(position))
             for position, (name, about) in enumerate(self._options)
             if all(word in f"{name} {about}".lower() for word in words)
         ]
+
+    def _prompt(self, name: str, about: str) -> Content:
+        """The name, and what it is in a column of its own; below a name that is longer than its column."""
+        room = min(_CHOOSE, self.app.size.width) - 5
+        first = min(max(len(name) for name, _ in self._options) + 2, room // 2)
+        name = gate_line(name)
+        shown = name.ljust(first) if len(name) < first or not about else f"{name}\n{' ' * first}"
+        return Content.assemble((shown, "$foreground"), (hang(gate_line(about), first, room), "dim"))
 
 
 class Reader(ModalScreen[None]):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from tuiwb.tui import keys
-from tuiwb.tui.dialogs import Reader
+from tuiwb.tui.dialogs import Reader, hang, reader_room
 
 if TYPE_CHECKING:
     from tuiwb.tui.app import Workbench
@@ -21,6 +21,7 @@ def help_text(bench: "Workbench", where: str) -> Content:
     rows = [*keys.rows(where), *keys.GLOBAL]
     shown = {row.id: ", ".join(keys.shown(key) for key in bench.keys_of(row.id)) or "—" for row in rows}
     width = max(len(text) for text in shown.values())
+    room = reader_room(bench.size.width)
     groups: dict[str, list[keys.Key]] = {}
     for row in rows:
         groups.setdefault(row.group or "This screen", []).append(row)
@@ -28,7 +29,9 @@ def help_text(bench: "Workbench", where: str) -> Content:
     for group, members in groups.items():
         parts.append(Content.styled(group, "bold $text-accent"))
         parts += [
-            Content.assemble("  ", (shown[row.id].ljust(width), "bold $foreground"), "  ", (row.help, "dim"))
+            Content.assemble(
+                "  ", (shown[row.id].ljust(width), "bold $foreground"), "  ", (hang(row.help, width + 4, room), "dim")
+            )
             for row in members
         ]
         parts.append(Content(""))

@@ -64,6 +64,10 @@ class ChatScreen(RoomScreen):
             **{key: value for key, value in self._whom.items() if key != "start"},
         }
 
+    def on_resize(self) -> None:
+        if self.is_open:
+            self.call_after_refresh(self._say)
+
     def restore_layout(self, state: dict[str, Any]) -> None:
         self._side = bool(state.get("side", True))
         self._system = state.get("system") or None
@@ -203,7 +207,7 @@ class ChatScreen(RoomScreen):
             return
         chat = self.chat
         state = {
-            "off": "engine off, it starts with the first question",
+            "off": "engine off: a question starts it",
             "loading": f"{chat.doing} …",
             "ready": chat.doing,
             "answering": "answering …",

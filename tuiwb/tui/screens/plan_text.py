@@ -49,10 +49,11 @@ def verdict(plan: Plan, width: int) -> Content:
     steady, peak = gib(plan.steady_bytes), gib(plan.peak_bytes)
     shown = f"{low / GIB:.1f}–{high / GIB:.1f} GiB"
     if width < 60:
-        steady, peak = steady.removesuffix(" GiB"), peak.removesuffix(" GiB")
-    figures = Content.assemble(
-        ("steady ", "dim"), steady, ("  peak ", "dim"), (peak, "bold"), ("  on the GPU ", "dim"), shown
-    )
+        steady = steady.removesuffix(" GiB")
+    figures = Content.assemble(("steady ", "dim"), steady, ("  peak ", "dim"), (peak, "bold"))
+    device = Content.assemble(("on the GPU ", "dim"), shown)
+    gap = "  " if figures.cell_length + device.cell_length + 2 <= width else "\n"
+    figures = Content.assemble(figures, gap, device)
     fits = plan.fits
     if fits is None:
         line = Content.styled("g: choose a GPU to see whether it fits", "dim")

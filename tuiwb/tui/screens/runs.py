@@ -330,7 +330,13 @@ class RunsScreen(RoomScreen):
         from tuiwb import runs
 
         view = self._chosen
-        self._do(f"clone {view.run_id}", "A new run of the same job is starting.", lambda: runs.clone(view.run_id))
+
+        def done(run: Any) -> None:
+            self.app.notify("A new run of the same job is starting.")
+            self._watch.hurry()
+            self._select(run.run_id)
+
+        self.start(f"clone {view.run_id}", lambda _: runs.clone(view.run_id), done, keep=True)
 
     def action_delete(self) -> None:
         from tuiwb import runs

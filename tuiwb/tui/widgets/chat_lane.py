@@ -125,7 +125,7 @@ class LaneView(Pane):
         elif lane.partial is not None:
             text = "answering …" if lane.partial else "reading the prompt …"
         else:
-            text = "" if last is None else usage(last, self.size.width - 4)
+            text = "nothing asked yet   i: write" if last is None else usage(last, self.size.width - 4)
         about.update(Content(text))
 
 
