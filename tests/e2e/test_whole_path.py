@@ -97,3 +97,26 @@ def test_without_a_terminal_the_workbench_says_what_to_do(home: Path, tmp_path: 
     )
     assert done.returncode == 2
     assert "needs a terminal" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_demo_on_the_real_model(home: Path, tmp_path: Path) -> None:
+    """`tuiwb demo` as its reader runs it: the real model is brought, trained and asked. Minutes, and 93 MB."""
+    with Terminal([sys.executable, "-m", "tuiwb", "demo"], env=environment(tmp_path), cwd=home) as term:
+        term.until("Demo 2/5", 300)
+        term.until("peak", 60)
+        term.press("ctrl+n")
+        term.until("Demo 3/5")
+        term.until("What is a processor?", 60)
+        term.press("ctrl+n")
+        term.until("Demo 4/5")
+        term.until("loss", 300)
+        term.until("Demo 5/5", 1200)
+        term.until("on cpu" if not Path("/dev/nvidia0").exists() else "on cuda", 300)
+        term.until("What is a compiler?", 60)  # the first held-out question stands in the text field
+        term.press("enter")
+        term.until(lambda: term.text().count("tokens ·") == 2, 300)
+        assert "NAME: " in term.text()  # the tuned model's page, beside the base's prose
+        term.press("ctrl+q")
+        assert term.wait() == 0
+    assert "Traceback" not in term.raw.decode(errors="replace")

@@ -9,7 +9,7 @@ import pytest
 from tuiwb import models
 from tuiwb.base import settings
 from tuiwb.base.tasks import Progress, Task
-from tuiwb.cli import models as verb
+from tuiwb.cli import progress
 from tuiwb.cli.main import main
 
 
@@ -79,19 +79,19 @@ def test_get_cancels_its_work_on_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None
         finally:
             ended.append(name)
 
-    def interrupt(_: object, progress: Progress) -> None:
-        if progress.doing:
+    def interrupt(_: object, now: Progress) -> None:
+        if now.doing:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(models, "get", slow)
-    monkeypatch.setattr(verb._ProgressLine, "show", interrupt)
+    monkeypatch.setattr(progress.ProgressLine, "show", interrupt)
     assert main(["models", "get", "x"]) == 130
     assert ended == ["x"]
 
 
 def test_progress_in_words() -> None:
-    assert verb.words(Progress("downloading", 50 * 2**20, 200 * 2**20, "bytes")) == (
+    assert progress.words(Progress("downloading", 50 * 2**20, 200 * 2**20, "bytes")) == (
         "downloading  50.0 MiB of 200 MiB, 25 %"
     )
-    assert verb.words(Progress("dequantizing", 2, 5, "steps")) == "dequantizing  (2 of 5)"
-    assert verb.words(Progress("asking\x1b[2J")) == "asking␛[2J"
+    assert progress.words(Progress("dequantizing", 2, 5, "steps")) == "dequantizing  2 of 5 steps"
+    assert progress.words(Progress("asking\x1b[2J")) == "asking␛[2J …"

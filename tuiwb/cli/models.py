@@ -2,15 +2,12 @@
 
 import argparse
 import sys
-import threading
 from typing import Any
 
 from tuiwb.base import units
 from tuiwb.base.errors import EnvironmentFault, UsageFault
-from tuiwb.base.tasks import Progress, Task
 from tuiwb.cli import output
-
-_TICK_S = 0.2
+from tuiwb.cli.progress import followed
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -128,7 +125,7 @@ def _search(args: argparse.Namespace) -> int:
 def _get(args: argparse.Namespace) -> int:
     from tuiwb import models
 
-    path = _followed(lambda task: models.get(args.model, task=task), as_json=args.json)
+    path = followed(lambda task: models.get(args.model, task=task), as_json=args.json, in_steps=True)
     info = models.open_model(args.model)
     if args.json:
         output.print_json({"model": args.model, "path": str(path), "bytes": info.bytes_on_disk})
@@ -210,76 +207,3 @@ def _template_words(info: Any) -> str | None:
     if info.chat_template is not None:
         return f"yes, {units.count(len(info.chat_template))} characters (--template prints it)"
     return None if info.path is None else "none; set `chat_template:` in the recipe"
-
-
-def _followed(work: Any, *, as_json: bool) -> Any:
-    """Run slow work in a thread and say how far it is; Ctrl-C cancels it and waits for its end."""
-    task = Task()
-    results: list[Any] = []
-    errors: list[BaseException] = []
-
-    def body() -> None:
-        try:
-            results.append(work(task))
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=body, name="models get")
-    thread.start()
-    line = _ProgressLine(as_json)
-    try:
-        while thread.is_alive():
-            thread.join(_TICK_S)
-            line.show(task.progress)
-    except KeyboardInterrupt:
-        task.cancel()
-        thread.join()
-        raise
-    finally:
-        line.end()
-    if errors:
-        raise errors[0]
-    return results[0]
-
-
-class _ProgressLine:
-    """One line on stderr that is written over on a terminal; elsewhere a line for each step. JSON lines on stdout."""
-
-    def __init__(self, as_json: bool) -> None:
-        self.as_json = as_json
-        self.over = sys.stderr.isatty() and not as_json
-        self.last = Progress()
-        self.dirty = False
-
-    def show(self, progress: Progress) -> None:
-        if progress == self.last or not progress.doing:
-            return
-        new_step = progress.doing != self.last.doing
-        self.last = progress
-        if self.as_json:
-            names = ("doing", "done", "total", "unit")
-            output.print_json({name: getattr(progress, name) for name in names})
-        elif self.over:
-            sys.stderr.write(f"\r\x1b[2K{words(progress)}")
-            sys.stderr.flush()
-            self.dirty = True
-        elif new_step:
-            output.say(words(progress))
-
-    def end(self) -> None:
-        if self.dirty:
-            sys.stderr.write("\r\x1b[2K")
-            sys.stderr.flush()
-
-
-def words(progress: Progress) -> str:
-    """`downloading …  41.0 MiB of 88.6 MiB, 46 %`."""
-    from tuiwb.base.text import gate_line
-
-    text = gate_line(progress.doing, 60)
-    if progress.total and progress.unit == "bytes":
-        share = 100 * progress.done // progress.total
-        return f"{text}  {units.size(progress.done)} of {units.size(progress.total)}, {share} %"
-    if progress.total:
-        return f"{text}  ({progress.done} of {progress.total})"
-    return text
