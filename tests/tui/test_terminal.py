@@ -44,6 +44,22 @@ def test_no_color_survives_segments_without_a_style() -> None:
     assert segments[0].style is None
 
 
+def test_no_color_leaves_the_colours_of_an_ansi_theme_to_the_terminal() -> None:
+    (filtered,) = terminal.mended([Monochrome()])
+    styles = ("default on default", "white on black", "#ff0000 on default", "#ff0000 on #00ff00")
+    segments = filtered.apply([Segment("a", Style.parse(style)) for style in styles], Color.parse("black"))
+    own, themed, mixed, full = [segment.style for segment in segments if segment.style is not None]
+    for style in (own, themed, mixed):
+        assert style.bgcolor is not None
+        assert style.bgcolor.is_default, style
+    assert own.color is not None
+    assert own.color.is_default
+    for colour in (mixed.color, full.color, full.bgcolor):
+        assert colour is not None
+        assert colour.triplet is not None
+        assert len(set(colour.triplet)) == 1, "not grey"
+
+
 async def test_the_workbench_runs_without_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     app = Workbench("runs")

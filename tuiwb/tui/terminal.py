@@ -6,8 +6,11 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 
+from rich.color import Color as RichColor
 from rich.segment import Segment
+from rich.style import Style
 from textual.color import Color
 from textual.filter import LineFilter, Monochrome, monochrome_style
 
@@ -66,10 +69,21 @@ def stderr_to_log() -> Iterator[None]:
 
 
 class SafeMonochrome(Monochrome):
-    """Textual's filter for NO_COLOR fails on a segment without a style (textual 8.2, filter.py)."""
+    """Textual's filter for NO_COLOR fails on a segment without a style (textual 8.2, filter.py), and makes black on
+    black of the terminal's own colours, which the ANSI themes are made of: those become the terminal's default."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        return [Segment(text, None if style is None else monochrome_style(style), None) for text, style, _ in segments]
+        return [Segment(text, None if style is None else _uncoloured(style), None) for text, style, _ in segments]
+
+
+@lru_cache(1024)
+def _uncoloured(style: Style) -> Style:
+    own = RichColor.default()
+    grey = monochrome_style(style)
+    return grey + Style.from_color(
+        own if style.color is not None and not style.color.triplet else None,
+        own if style.bgcolor is not None and not style.bgcolor.triplet else None,
+    )
 
 
 def mended(filters: list[LineFilter]) -> list[LineFilter]:
