@@ -74,3 +74,11 @@ def test_every_verb_explains_itself(verb: str) -> None:
     done = run(verb, "--help")
     assert done.returncode == 0, done.stderr
     assert "usage: tuiwb" in done.stdout
+
+
+def test_a_closed_stdout_leaves_its_number_to_no_other_file(tmp_path: Path) -> None:
+    code = "import os, sys; from tuiwb.cli.main import main; main(['-V']); print(os.open('x', 64), file=sys.stderr)"
+    done = subprocess.run(
+        f'exec "{sys.executable}" -c "{code}" >&-', shell=True, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert int(done.stderr) > 2

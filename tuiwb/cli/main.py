@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         0 done, 2 wrong use, 3 the input is at fault, 4 the environment is, 5 the run failed, 130 interrupted,
         1 a bug of ours (its traceback is in the log).
     """
+    _open_standard_streams()
     arguments = sys.argv[1:] if argv is None else argv
     if arguments and arguments[0] in ("--version", "-V"):
         print(f"tuiwb {tuiwb.__version__}")
@@ -51,6 +52,18 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except Exception as error:
         return _report(error, as_json="--json" in arguments)
+
+
+def _open_standard_streams() -> None:
+    """Where one was closed (`tuiwb … >&-`), the next file that is opened would take its number, and a child that is
+    given a stdout would lose that file: for a run that would be its lock."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def build_parser(only: str | None = None) -> "argparse.ArgumentParser":
