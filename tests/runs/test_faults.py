@@ -186,6 +186,7 @@ def test_stop_before_the_first_step(start):
     until(lambda: state_of(run) == "running")
     answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=20)
     assert (answer["state"], answer["reason"]) == ("stopped", "before the first step")
+    assert "problem" not in answer
 
 
 def test_sigterm_from_outside_before_the_first_step(start):

@@ -86,6 +86,11 @@ def test_a_module_that_python_does_not_find(tmp_path):
         (Evidence(returncode=-9, host_memory=True), "failed", "out of host memory"),
         (Evidence(returncode=-11), "failed", "ended by SIGSEGV"),
         (Evidence(returncode=-15), "stopped", "ended by SIGTERM from outside; before the first step"),
+        (
+            Evidence(asked="stop", newest=WHOLE),
+            "stopped",
+            "before the first step; its newest whole checkpoint is step 40",
+        ),
         (Evidence(returncode=143, began=True), "stopped", "it saved nothing"),
         (Evidence(returncode=1, cause=Cause("signal", "")), "stopped", "ended by a signal from outside"),
         (Evidence(returncode=1, cause=Cause("cuda", "CUDA error: x")), "failed", "CUDA error: x"),

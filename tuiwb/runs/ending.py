@@ -12,6 +12,8 @@ from tuiwb.runs.verdict import Verdict
 PATIENCE_S = 60.0
 """How long the end of a run is tried to be written."""
 
+_ENDS = {"stop": "stopped", "pause": "paused", "cancel": "cancelled"}
+
 
 def write_end(
     run: RunDir,
@@ -39,7 +41,7 @@ def write_end(
     told = {"attempt": attempt, "state": verdict.state, "reason": verdict.reason}
     rundir.append_event(run, "ended", by=by, **told)
     for left in rundir.pending_requests(run):
-        _answer_for_the_dead(run, left)
+        _answer_for_the_dead(run, left, verdict.state)
     deadline = time.monotonic() + patience_s
     while True:
         try:
@@ -58,8 +60,11 @@ def _at_rest(verdict: Verdict) -> Mapping[str, Any]:
     return {"reason": verdict.reason or None, "cause": verdict.cause or None, **dict.fromkeys(gone)}
 
 
-def _answer_for_the_dead(run: RunDir, asked: rundir.Request) -> None:
+def _answer_for_the_dead(run: RunDir, asked: rundir.Request, state: str) -> None:
+    # A stop before there was anything to save came to what was asked for.
+    done = state == _ENDS.get(asked.verb)
+    problem: dict[str, Any] = {} if done else {"problem": "the run has ended"}
     try:
-        rundir.acknowledge(run, asked, by="wrapper", problem="the run has ended")
+        rundir.acknowledge(run, asked, by="wrapper", **problem)
     except OSError:
         return

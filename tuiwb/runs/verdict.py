@@ -164,7 +164,8 @@ def _where(evidence: Evidence) -> str:
     if named is not None:
         return f"{named.path.name} is broken: {named.problem}; {_newest(evidence)}"
     if not evidence.began:
-        return "before the first step"
+        # A later attempt may have been stopped before it did anything, on what the earlier ones have saved.
+        return "before the first step" + (f"; {_newest(evidence)}" if evidence.newest is not None else "")
     helped = {"terminate": "SIGTERM", "kill": "SIGKILL"}
     how = f"ended by {helped[evidence.helped[-1]]} as it did not answer" if evidence.helped else "it saved nothing"
     return f"{how}; {_newest(evidence)}"
