@@ -1,6 +1,8 @@
 """What a trainer tells the run directory, and what the run directory tells the trainer."""
 
+import math
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,6 +11,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tuiwb import rundir
+from tuiwb.base.errors import RunFault
 from tuiwb.rundir import BeatWriter, MetricsWriter, PartDir, Request, RunDir
 
 # The last so many seconds of training tell how fast it goes.
@@ -50,7 +53,8 @@ class RunCallback(TrainerCallback):
         self._metrics: MetricsWriter | None = None
         self._board: Any = None
         self._waiting: list[Request] = []
-        self._begun = self._step_began = self._evaluated = 0.0
+        self._begun = self._steps_began = self._evaluated = self._saving = 0.0
+        self._steps = 0  # that have ended since the last log
         self._eval_s = 0.0
         self._tokens = self._trained = 0
         self._window: list[tuple[float, int]] = []
@@ -58,7 +62,7 @@ class RunCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self._begun = self._step_began = time.monotonic()
+        self._begun = self._steps_began = time.monotonic()
         if not state.is_world_process_zero:
             return
         size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
@@ -77,7 +81,8 @@ class RunCallback(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self._step_began = time.monotonic()
+        if not self._steps:
+            self._steps_began = time.monotonic()
         self._beat("train", state)
 
     def on_substep_end(
@@ -87,9 +92,11 @@ class RunCallback(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._beat("train", state)
+        self._steps += 1
         for request in self._requests(args, state):
             if request.verb == "cancel":
-                self.stopped, control.should_training_stop, control.should_save = "cancel", True, False
+                self.stopped, control.should_training_stop = "cancel", True
+                control.should_save = control.should_evaluate = False
                 self._answer(request, step=state.global_step)
                 return
             self._waiting.append(request)
@@ -109,6 +116,7 @@ class RunCallback(TrainerCallback):
     ) -> None:
         counted = self.counter.take_tokens() if self.counter is not None and "loss" in (logs or {}) else None
         if not state.is_world_process_zero or self._metrics is None or not logs or "train_runtime" in logs:
+            _refuse_nan(args, state, logs or {})
             return
         if counted is not None:
             record = self._step_record(state, counted)
@@ -121,6 +129,7 @@ class RunCallback(TrainerCallback):
             if isinstance(value, int | float) and name not in _SKIPPED:
                 tag = f"eval/{name[5:]}" if name.startswith("eval_") else f"train/{name}"
                 self._board.add_scalar(tag, value, state.global_step)
+        _refuse_nan(args, state, logs)
 
     def on_prediction_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -133,11 +142,13 @@ class RunCallback(TrainerCallback):
         if self._evaluated:
             self._eval_s = time.monotonic() - self._evaluated
             self._evaluated = 0.0
+            self._steps_began += self._eval_s
         self._beat("train", state)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if not state.is_world_process_zero:
             return
+        self._steps_began += time.monotonic() - self._saving
         checkpoint = self.part.path / f"checkpoint-{state.global_step}"
         verdict = rundir.verify_checkpoint(checkpoint)
         problem = self.last_problem = self.save_problem or verdict.problem
@@ -160,6 +171,7 @@ class RunCallback(TrainerCallback):
 
     def saving(self, state: TrainerState) -> None:
         """Called before a checkpoint is written."""
+        self._saving = time.monotonic()
         if state.is_world_process_zero:
             self._beat("save", state)
 
@@ -194,8 +206,9 @@ class RunCallback(TrainerCallback):
         tokens, trained = counted
         self._tokens += tokens
         self._trained += trained
-        step_s = now - self._step_began
-        self._window.append((step_s, tokens))
+        # The tokens are those of all steps since the last log, so the time must be theirs too.
+        steps_s, steps, self._steps = now - self._steps_began, max(self._steps, 1), 0
+        self._window.append((steps_s, tokens))
         while len(self._window) > 1 and sum(seconds for seconds, _ in self._window) > _WINDOW_S:
             self._window.pop(0)
         seconds = sum(seconds for seconds, _ in self._window)
@@ -214,7 +227,7 @@ class RunCallback(TrainerCallback):
             "tokens_per_s": round(speed, 2),
             "total_tokens": self._tokens,
             "trained_tokens": self._trained,
-            "step_s": round(step_s, 4),
+            "step_s": round(steps_s / steps, 4),
         }
 
     def _remaining(self, state: TrainerState, speed: float) -> float:
@@ -229,6 +242,20 @@ class RunCallback(TrainerCallback):
     def _beat(self, phase: str, state: TrainerState) -> None:
         if state.is_world_process_zero:
             self.beats.beat(phase, state.global_step, state.max_steps, self.part.number)
+
+
+def _refuse_nan(args: TrainingArguments, state: TrainerState, logs: Mapping[str, Any]) -> None:
+    """End a run whose loss is no number any more, before its next checkpoint: its weights never become any again.
+
+    Raises:
+        RunFault: what to change.
+    """
+    # With fp16, a step whose gradients overflow is left out by the loss scaling, and the weights stay whole.
+    if not args.fp16 and not math.isfinite(logs.get("loss", 0.0)):
+        raise RunFault(
+            f"the loss is {logs['loss']} in step {state.global_step}, so the weights are spoilt; lower learning_rate "
+            f"(it was {logs.get('learning_rate', args.learning_rate):.3g}) or set max_grad_norm, and train anew"
+        )
 
 
 def _counted_before(part: PartDir, step: int) -> tuple[int, int]:

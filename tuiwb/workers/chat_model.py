@@ -38,13 +38,18 @@ def load_model(path: str, wanted: str, *, quantization: str | None = None) -> An
     dtype = best_dtype() if wanted == "auto" else getattr(torch, wanted)
     if quantization is not None:
         arguments["quantization_config"] = _quantization(quantization, dtype)
-    return AutoModelForCausalLM.from_pretrained(
+    model = AutoModelForCausalLM.from_pretrained(
         where,
         dtype=dtype,
         device_map="auto" if torch.cuda.is_available() else None,
         local_files_only=True,
         **arguments,
-    ).eval()
+    )
+    if quantization is not None and not torch.cuda.is_available():
+        from tuiwb.workers.model import keep_unpacked
+
+        keep_unpacked(model)  # the base's numbers as they were in training
+    return model.eval()
 
 
 def best_dtype() -> Any:

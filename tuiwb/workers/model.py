@@ -64,7 +64,7 @@ def load_base(recipe: Recipe, *, device: torch.device) -> PreTrainedModel:
     model = AutoModelForCausalLM.from_pretrained(source.path, config=config, **arguments)
     model.config.use_cache = False
     if device.type == "cpu":
-        _keep_differentiable(model)
+        keep_unpacked(model)
     return model
 
 
@@ -115,9 +115,10 @@ def adapters_to_float32(model: torch.nn.Module) -> None:
             parameter.data = parameter.data.float()
 
 
-def _keep_differentiable(model: torch.nn.Module) -> None:
+def keep_unpacked(model: torch.nn.Module) -> None:
     """On a CPU with AVX512-BF16, bitsandbytes 0.50 packs 4-bit weights for inference at the first evaluation and never
-    unpacks them: from then on no gradient flows through the base and its numbers are others."""
+    unpacks them: from then on no gradient flows through the base and its numbers are others; layers narrower than 64
+    cannot be packed at all."""
     for layer in model.modules():
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False

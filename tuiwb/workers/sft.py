@@ -92,6 +92,8 @@ class Trainer(SFTTrainer):
         callback.counter = self
         if on_cpu:
             self._labelled = LabelledLoss(self.model)
+            # Our loss is divided by the tokens of the whole step, whatever the model's own would take.
+            self.model_accepts_loss_kwargs = True
 
     def take_tokens(self) -> tuple[int, int]:
         """As `callback.TokenCounter`."""

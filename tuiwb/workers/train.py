@@ -117,10 +117,22 @@ class Attempt:
         summary = data.prepared.summary
         counts = {name: summary[name] for name in ("rows", "kept", "tokens", "trained_tokens")}
         held = {name: len(rows) for name, (_, rows) in data.held_out.items()}
-        self._event("prepared", examples=len(data.rows), held_out=held, **counts)
+        digest = data.digest()
+        if self._resume_from() is not None and self._digest_before() not in (None, digest):
+            raise InputFault(
+                "the examples are not those that this run began with, so it cannot go on where it was; put dataset and "
+                "settings of old back, or begin anew with `tuiwb runs clone`",
+                key="datasets",
+            )
+        self._event("prepared", examples=len(data.rows), held_out=held, digest=digest, **counts)
         for problem in summary["problems"]:
             self._event("data_problem", message=problem)
         return data
+
+    def _digest_before(self) -> str | None:
+        """That of the examples which an earlier attempt trained on."""
+        events = (event for event in rundir.read_events(self.run) if event.get("part") == self.part.name)
+        return next((event.get("digest") for event in events if event["event"] == "prepared"), None)
 
     def _trainer(self, recipe: Recipe, data: Data, device: Any) -> "Trainer":
         from tuiwb.workers.callback import RunCallback
@@ -141,6 +153,8 @@ class Attempt:
         return trainer
 
     def _run(self, trainer: "Trainer") -> None:
+        from transformers import TrainerState
+
         checkpoint = self._resume_from()
         if checkpoint is None:
             trainer.train()
@@ -148,7 +162,7 @@ class Attempt:
         saved = json.loads((checkpoint / "trainer_state.json").read_bytes())
         if saved["global_step"] >= saved["max_steps"]:
             # The last attempt ended between its last checkpoint and its result.
-            trainer.state.global_step = trainer.state.max_steps = saved["global_step"]
+            trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
             return
         self._event("resumed", step=saved["global_step"], checkpoint=checkpoint.name)
         trainer.train(resume_from_checkpoint=str(checkpoint))
@@ -175,7 +189,8 @@ class Attempt:
         if asked == "cancel":
             checkpoint = None
         elif not (verdict := rundir.verify_checkpoint(self.part.path / f"checkpoint-{state.global_step}")).valid:
-            raise RunFault(trainer.run_callback.last_problem or f"the last checkpoint is broken: {verdict.problem}")
+            problem = trainer.run_callback.last_problem or f"the last checkpoint is broken: {verdict.problem}"
+            raise RunFault(f"{problem}; make room where the run is and resume it")
         self._event("finished" if finished else "stopped", step=state.global_step)
         rundir.write_result(
             self.run,
