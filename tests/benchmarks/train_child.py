@@ -34,7 +34,8 @@ def ours(spec: dict[str, Any]) -> dict[str, Any]:
                 inside.start()
             before = time.thread_time()
             _original(self, *args, **kwargs)
-            told += time.thread_time() - before if _name != "on_save" else 0.0
+            if _name not in ("on_train_begin", "on_train_end", "on_save"):
+                told += time.thread_time() - before
             if _name == "on_train_end":
                 inside.stop()
 

@@ -129,6 +129,70 @@ def test_stop_is_answered_and_resuming_goes_on_exactly(finished: RunDir, tmp_pat
     assert sorted(losses(stopped)) == [1]
 
 
+FULL_DISK = """
+import errno, sys
+from tuiwb.workers import checkpoint
+from tuiwb.workers.train import main
+
+write, failures = checkpoint.write_companions, int(sys.argv[3])
+
+def full(folder, *rest):
+    global failures
+    failures -= 1
+    if failures >= 0:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    write(folder, *rest)
+
+checkpoint.write_companions = full
+first = main([sys.argv[1]])
+failures = 99
+sys.exit(10 * first + main([sys.argv[2]]))
+"""
+
+
+def test_a_full_disk_costs_a_checkpoint_but_not_the_run(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(tiny_model, rows, num_train_epochs=1.0)
+    recovers, never = make_run(tmp_path / "recovers", recipe), make_run(tmp_path / "never", recipe)
+    rundir.request(recovers, "stop")
+    code = f"import sys; sys.argv.append('2')\n{FULL_DISK}"
+    assert train(recovers, never, code=code) == 5, recovers.output_file.read_text()
+
+    answer = json.loads((recovers.control / "000001.ack.json").read_bytes())
+    assert answer["checkpoint"] is None
+    assert "No space left on device" in answer["problem"]
+    result = rundir.read_result(recovers.part(1, "sft"))
+    assert result is not None
+    assert (result["outcome"], result["checkpoint"]) == ("finished", "parts/1-sft/checkpoint-6")
+    failed = [event["step"] for event in rundir.read_events(recovers) if event["event"] == "save_failed"]
+    assert failed == [1, 5]
+    assert [path.name for path in rundir.checkpoints(recovers.part(1, "sft"))] == ["checkpoint-6"]
+
+    result = rundir.read_result(never.part(1, "sft"))
+    assert result is not None
+    assert result["outcome"] == "failed"
+    assert "could not be written (No space left on device)" in result["message"]
+    assert not rundir.checkpoints(never.part(1, "sft"))
+    assert len(losses(never)) == 6
+
+
+def test_two_processes_have_the_losses_of_one(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+    keys = {"train_sampling_strategy": "sequential", "lora_dropout": 0.0, "num_train_epochs": 1.0}
+    held = {"eval_fraction": 0.17, "eval_strategy": "steps", "eval_steps": 3.0}
+    one = make_run(tmp_path / "one", recipe_of(tiny_model, rows, **keys, **held))
+    two = make_run(tmp_path / "two", recipe_of(tiny_model, rows, **keys, **held, per_device_train_batch_size=2))
+    rundir.request(two, "save")
+    assert train(one) == 0, one.output_file.read_text()
+    assert train(two, processes=2, OMP_NUM_THREADS="1") == 0, two.output_file.read_text()
+    assert losses(two) == pytest.approx(losses(one), abs=1e-5)
+    records = [rundir.read_all(run.part(1, "sft").metrics_file) for run in (one, two)]
+    measured = [[r["eval_loss"] for r in found if "eval_loss" in r] for found in records]
+    assert measured[1] == pytest.approx(measured[0], abs=1e-5)
+    counted = [[r["trained_tokens"] for r in found if "loss" in r] for found in records]
+    assert counted[0] == counted[1]
+    answer = json.loads((two.control / "000001.ack.json").read_bytes())
+    assert rundir.verify_checkpoint(two.path / answer["checkpoint"]).valid
+
+
 def test_killed_it_leaves_a_directory_that_can_be_read(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "killed", recipe_of(tiny_model, rows, num_train_epochs=4000.0, save_steps=7.0))
     process = start(run)
@@ -175,7 +239,7 @@ def test_what_is_not_trained_is_refused(tiny_model: Path, rows: Path, tmp_path: 
     assert train(run) == 5
     result = rundir.read_result(run.part(1, "sft"))
     assert result is not None
-    assert result["message"].startswith("packing: is not trained yet")
+    assert result["message"].startswith("packing: packing can be planned but not trained yet")
 
 
 def _inputs(run: RunDir) -> tuple[Path, Path]:

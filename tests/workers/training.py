@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tuiwb import rundir
-from tuiwb.base.worker import worker_environment
+from tuiwb.base.worker import worker_argv, worker_environment
 from tuiwb.recipe import DatasetEntry, Recipe
 from tuiwb.recipe.files import to_plain
 from tuiwb.rundir import RunDir
@@ -69,17 +69,21 @@ def make_run(folder: Path, recipe: Recipe, part: str = "sft") -> RunDir:
     return run
 
 
-def start(*runs: RunDir, **environment: str) -> "subprocess.Popen[bytes]":
-    """One process that trains these runs, one after the other; its exit code is the last one's."""
-    module = ["-m", "tuiwb.workers.train"]
-    if len(runs) > 1:
-        module = [
-            "-c",
-            "import sys; from tuiwb.workers.train import main\nsys.exit([main([d]) for d in sys.argv[1:]][-1])",
-        ]
+TRAIN_ALL = "import sys; from tuiwb.workers.train import main\nsys.exit([main([d]) for d in sys.argv[1:]][-1])"
+
+
+def start(*runs: RunDir, code: str | None = None, processes: int = 1, **environment: str) -> "subprocess.Popen[bytes]":
+    """One process (or one torchrun of several) that trains these runs one after the other.
+
+    Args:
+        code: what it runs instead, with the run directories as arguments.
+    """
+    command = worker_argv("tuiwb.workers.train", runs[0].path, processes=processes)
+    if code or len(runs) > 1:
+        command = [sys.executable, "-c", code or TRAIN_ALL, *(str(run.path) for run in runs)]
     with runs[0].output_file.open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, *module, *(str(run.path) for run in runs)],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -88,9 +92,9 @@ def start(*runs: RunDir, **environment: str) -> "subprocess.Popen[bytes]":
         )
 
 
-def train(*runs: RunDir, timeout: float = 300, **environment: str) -> int:
-    """Train to the end."""
-    return start(*runs, **environment).wait(timeout)
+def train(*runs: RunDir, timeout: float = 300, code: str | None = None, processes: int = 1, **environment: str) -> int:
+    """Train to the end; the exit code."""
+    return start(*runs, code=code, processes=processes, **environment).wait(timeout)
 
 
 def losses(run: RunDir) -> dict[int, float]:

@@ -2,7 +2,7 @@
 
 import re
 
-from tuiwb.base.errors import TuiwbError, reason_of
+from tuiwb.base.errors import InputFault, TuiwbError, reason_of
 
 # What allocators say: CUDA's, the CPU's, and libraries that pass them on.
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|CUDNN_STATUS_ALLOC_FAILED|bad_alloc", re.IGNORECASE)
@@ -22,7 +22,7 @@ def cause_of(error: BaseException) -> str:
             return "out_of_memory"
         if _DISK_FULL.search(str(link)):
             return "disk_full"
-    return "input" if isinstance(error, TuiwbError) else "error"
+    return "input" if isinstance(error, InputFault) else "error"
 
 
 def sentence(error: BaseException, *, step: int | None = None) -> str:
@@ -32,13 +32,13 @@ def sentence(error: BaseException, *, step: int | None = None) -> str:
         step: optimizer steps that were complete.
     """
     where = "" if step is None else f" in step {step + 1}"
+    if isinstance(error, TuiwbError):
+        return str(error)
     match cause_of(error):
         case "out_of_memory":
             return f"out of memory{where}: {_REMEDIES}"
         case "disk_full":
             return f"the disk is full{where}: make room and resume the run"
-        case "input":
-            return str(error)
     if isinstance(error, OSError):
         place = f" ({error.filename})" if error.filename else ""
         return f"{reason_of(error)}{place}{where}"
