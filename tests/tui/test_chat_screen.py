@@ -191,3 +191,14 @@ async def test_before_the_first_question_each_lane_says_what_to_press(tiny_model
     remember(whom=str(tiny_model))
     async with bench("chat", size=(80, 24)) as pilot:
         await pilot.until_text("nothing asked yet   i: write")
+
+
+async def test_whom_the_user_named_wins_over_the_run_that_was_selected_last(tiny_model: Path) -> None:
+    session_file = paths.session_file()
+    paths.private_folder(session_file.parent)
+    layout = {"chat": {"whom": str(tiny_model)}}
+    session_file.write_text(json.dumps({"screen": "chat", "run_id": "a-run-of-last-week", "layout": layout}))
+    async with bench("chat", size=(80, 24)) as pilot:
+        await pilot.until(lambda: pilot.room.chat is not None or pilot.room.query_one("#nobody").display)
+        await pilot.until_text("nothing asked yet")
+        assert chat_of(pilot).target.title == tiny_model.name

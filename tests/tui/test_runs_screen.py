@@ -284,3 +284,13 @@ async def test_a_run_that_is_launched_again_is_the_one_that_is_watched() -> None
         await pilot.until(lambda: pilot.room.current is not None and pilot.room.current.run_id != run.run_id)
         again = pilot.room.current.run
     at_rest(again)
+
+
+async def test_talk_goes_to_the_selected_run_whoever_was_talked_to_before() -> None:
+    run = finished_run()
+    async with bench("runs", size=(100, 30)) as pilot:
+        await selected(pilot)
+        pilot.app.session.layout["chat"] = {"whom": "another", "template": "theirs", "side": False}
+        await pilot.press("t")
+        await pilot.until(lambda: pilot.app.current_room == "chat")
+        await pilot.until(lambda: any(run.run_id in toast for toast in pilot.toasts()))  # it has no checkpoint

@@ -270,6 +270,13 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
         if state := self.session.layout.get(room.ROOM):
             room.restore_layout(state)
 
+    def brief(self, room: str, state: dict[str, Any]) -> None:
+        """Give a screen what it is to show, now or when it opens."""
+        self.session.layout[room] = state
+        for screen in self.open_screens():
+            if room == screen.ROOM and screen.is_open:
+                screen.restore_layout(state)
+
     def save_session(self) -> None:
         """Write what is to be restored next time."""
         if not self.settings.screen.restore_session:

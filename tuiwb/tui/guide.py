@@ -8,7 +8,7 @@ The user stays free: every key works as ever, and the key for going on comes bac
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from textual.content import Content
 
@@ -274,13 +274,6 @@ class DemoBench(Workbench):
 
     def action_go_on(self) -> None:
         self.guide.next()
-
-    def brief(self, room: str, state: dict[str, Any]) -> None:
-        """Give a screen what it is to show, now or when it opens."""
-        self.session.layout[room] = state
-        for screen in self.open_screens():
-            if room == screen.ROOM and screen.is_open:
-                screen.restore_layout(state)
 
     def save_session(self) -> None:
         """The user's session stays as it was."""

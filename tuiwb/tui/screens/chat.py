@@ -84,6 +84,9 @@ class ChatScreen(RoomScreen):
     def _find(self, whom: dict[str, Any], *, quiet: bool = False) -> None:
         """Find out what can be talked to under a name. `quiet`: nobody asked for it now, so no toast when it fails."""
 
+        # Kept from the start: until it is found, the run that is selected elsewhere must not take its place.
+        before, self._whom = self._whom, whom
+
         def work(task: Task) -> Target:
             from tuiwb import chat
 
@@ -92,12 +95,12 @@ class ChatScreen(RoomScreen):
             )
 
         def found(target: Target) -> None:
-            self._whom = whom
             self._meet(target)
             if whom.get("start"):
                 self._safely(self._start)
 
         def failed(error: TuiwbError) -> None:
+            self._whom = before
             if quiet:
                 self.query_one("#nobody", Empty).say(str(error), "o: choose a run or a model")
             else:

@@ -357,8 +357,10 @@ class RunsScreen(RoomScreen):
         self._do("restore", "It is back.", lambda: runs.restore("last"))
 
     def action_chat(self) -> None:
-        view = self._chosen
-        self.bench.keeper.select_run(view.run_id)
+        run_id, chat = self._chosen.run_id, self.bench.session.layout.get("chat", {})
+        if chat.get("whom") != run_id:  # a conversation with this run goes on
+            how = {key: value for key, value in chat.items() if key not in ("template", "adapters")}
+            self.bench.brief("chat", how | {"whom": run_id, "start": True})
         self.bench.go("chat")
 
     def action_next_page(self) -> None:
