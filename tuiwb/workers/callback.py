@@ -1,5 +1,6 @@
 """What a trainer tells the run directory, and what the run directory tells the trainer."""
 
+import contextlib
 import math
 import time
 from collections.abc import Mapping
@@ -128,7 +129,8 @@ class RunCallback(TrainerCallback):
         for name, value in logs.items():
             if isinstance(value, int | float) and name not in _SKIPPED:
                 tag = f"eval/{name[5:]}" if name.startswith("eval_") else f"train/{name}"
-                self._board.add_scalar(tag, value, state.global_step)
+                with contextlib.suppress(OSError):  # a full disk costs the curve a point, never the run
+                    self._board.add_scalar(tag, value, state.global_step)
         _refuse_nan(args, state, logs)
 
     def on_prediction_step(
@@ -181,7 +183,8 @@ class RunCallback(TrainerCallback):
         if self._metrics is not None:
             self._metrics.close()
         if self._board is not None:
-            self._board.close()
+            with contextlib.suppress(OSError):
+                self._board.close()
 
     def _requests(self, args: TrainingArguments, state: TrainerState) -> list[Request]:
         """What was asked since the last step and is not yet being done; the same in every process."""
