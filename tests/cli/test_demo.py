@@ -40,7 +40,7 @@ def test_the_whole_path_and_then_what_it_left(demo_model: Path) -> None:
     assert done.returncode == 0, done.stderr
     events = _events(done)
     kinds = [event["event"] for event in events if event["event"] not in ("phase", "metrics")]
-    assert kinds == ["plan", "row", "row", "run", "trained", *["answer"] * 8, "done"]
+    assert kinds == ["plan", "row", "row", "run", "trained", *["answer"] * 6, "done"]
     assert next(event for event in events if event["event"] == "run")["how"] == "launched"
     losses = [event["loss"] for event in events if event["event"] == "metrics" and "loss" in event]
     assert len(losses) > 50
@@ -51,8 +51,8 @@ def test_the_whole_path_and_then_what_it_left(demo_model: Path) -> None:
     )
     answers = [event for event in events if event["event"] == "answer"]
     assert {answer["lane"] for answer in answers} == {"base", "tuned"}
-    assert len({answer["question"] for answer in answers}) == 4
-    assert events[-1]["asked"] == 4
+    assert len({answer["question"] for answer in answers}) == 3
+    assert events[-1]["asked"] == 3
     run_id = events[-1]["run_id"]
 
     told = _demo()  # no terminal: the story, and the run that is there

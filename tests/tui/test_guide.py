@@ -68,3 +68,23 @@ async def test_the_demo_leaves_the_session_of_the_user_alone(demo_model: Path) -
         assert pilot.app.workspace.source == "demo"
         pilot.app.leave()
     assert load() == before
+
+
+@pytest.mark.torch
+async def test_the_training_is_watched_and_ends_in_a_chat_with_base_and_tuned_model(demo_model: Path) -> None:
+    async with demo(size=(120, 40)) as pilot:
+        await pilot.until_text("Demo 2/5")
+        await pilot.press("ctrl+n")
+        await pilot.until_text("Demo 3/5")
+        await pilot.press("ctrl+n")
+        await pilot.until(lambda: pilot.app.current_room == "runs")
+        await pilot.until_text("Demo 4/5")
+        await pilot.until_text("of 62", seconds=120)
+        await pilot.until(lambda: pilot.app.current_room == "chat", seconds=240)
+        await pilot.until(lambda: "What is a compiler?" in pilot.text(), seconds=60)
+        chat = pilot.room.chat
+        assert list(chat.lanes) == ["base", "tuned"]
+        await pilot.press("enter")
+        await pilot.until(lambda: all(len(lane.conversation.turns) == 2 for lane in chat.lanes.values()), seconds=120)
+        await pilot.press("ctrl+n")
+        await pilot.until_text("What is recursion?")

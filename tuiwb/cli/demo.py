@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tuiwb.rundir import RunDir
 
 _ROWS = 2
-_ASKED = 4
+_ASKED = 3
 _SAY_EVERY_S = 10.0
 _BARS = "▁▂▃▄▅▆▇█"
 _PHASES = {

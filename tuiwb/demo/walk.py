@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PRESET = "demo"
 LANES = ("base", "tuned")
-ANSWER_TOKENS = 96
+ANSWER_TOKENS = 80
 """The longest answer that is waited for: a page takes some fifty."""
 
 How = Literal["launched", "running", "finished"]

@@ -45,12 +45,13 @@ class Station:
     then: str = ""
 
 
+# The texts fit beside what the key does on a terminal of 80 columns.
 STATIONS = {
-    "model": Station("plan", "A small real model comes to this machine."),
-    "plan": Station("plan", "What this training will need, before anything runs.", "the data"),
-    "data": Station("data", "The rows as the model sees them; what is dim is read, not trained.", "train"),
-    "train": Station("runs", "A process of its own trains; it would go on without this screen."),
-    "chat": Station("chat", "A question that no row asks: enter sends it to both.", "another question"),
+    "model": Station("plan", "A small real model comes to this machine"),
+    "plan": Station("plan", "What this training will need, before anything runs", "the data"),
+    "data": Station("data", "The rows as the model sees them; bright parts are trained", "train"),
+    "train": Station("runs", "It trains in a process of its own, with or without this screen"),
+    "chat": Station("chat", "A question that no row asks: enter asks both", "another question"),
 }
 
 
@@ -177,6 +178,7 @@ class Guide:
 
     def _failed(self, error: TuiwbError) -> None:
         self.fault = str(error)
+        self.bench.problem(error)
         self._show()
 
     def _again(self) -> None:
@@ -215,9 +217,9 @@ class Guide:
             return self.fault
         task = self.bench.task_of(_JOB)
         progress = task.progress if task else None
-        if progress and progress.total and self.at in ("model", "train"):
+        if self.at == "model" and progress and progress.total:
             shown = size if progress.unit == "bytes" else count
-            return f"{self.station.text} {progress.doing}: {shown(progress.done)} of {shown(progress.total)}"
+            return f"A small real model: {progress.doing}, {shown(progress.done)} of {shown(progress.total)}"
         return self.station.text
 
     @property
