@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tuiwb.base import paths
 from tuiwb.demo.walk import held_out
 from tuiwb.tui.app import Workbench
 
@@ -26,9 +27,9 @@ async def until(condition: Callable[[], object], seconds: float = 180) -> None:
 
 
 async def settle(app: Workbench) -> None:
-    """Wait until the jobs of the screen are done and what they brought is drawn."""
-    await until(lambda: app.ready and not getattr(app.room, "_jobs", None))
-    await asyncio.sleep(1.5)
+    """Give the screen the time to read what it shows. Runs never rests: it looks at its files again and again."""
+    await until(lambda: app.ready)
+    await asyncio.sleep(8)
 
 
 async def screens() -> None:
@@ -52,8 +53,12 @@ async def screens() -> None:
 
 def save(app: Workbench, name: str) -> None:
     path = HERE / f"{name}.svg"
-    path.write_text(app.export_screenshot(title=f"tuiwb · {name}"), "utf-8")
-    print(path.name)
+    picture = app.export_screenshot(title=f"tuiwb · {name}")
+    # Where this checkout and this home are is nobody's business.
+    for place, shown in ((HERE.parent, "~/tuiwb"), (paths.data_home().parent, "~/.tuiwb"), (Path.home(), "~")):
+        picture = picture.replace(str(place), shown)
+    path.write_text(picture, "utf-8")
+    print(path.name, file=sys.stderr)  # noqa: T201
 
 
 def main() -> None:

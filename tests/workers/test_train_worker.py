@@ -57,6 +57,7 @@ def test_it_learns_and_writes_a_metric_for_each_step(finished: RunDir) -> None:
     assert last["percentage"] == 100
     assert last["remaining_s"] == 0
     assert 0 < last["trained_tokens"] < last["total_tokens"]
+    assert "\nstep 15/15  loss " in finished.output_file.read_text()
     measured = [record["eval_loss"] for record in records if "eval_loss" in record]
     assert len(measured) == 3
     assert measured[-1] < measured[0]

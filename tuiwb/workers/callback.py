@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -19,6 +20,7 @@ from tuiwb.rundir import BeatWriter, MetricsWriter, PartDir, Request, RunDir
 _WINDOW_S = 120.0
 # Our names of what the trainer logs.
 _NAMES = {"learning_rate": "lr"}
+_TOLD = ("loss", "grad_norm", "lr", "tokens_per_s")
 _SKIPPED = {"total_flos", "train_runtime", "train_samples_per_second", "train_steps_per_second", "epoch", "step"}
 
 
@@ -126,6 +128,7 @@ class RunCallback(TrainerCallback):
         record |= {_NAMES.get(name, name): value for name, value in logs.items() if name not in _SKIPPED}
         record["epoch"] = logs.get("epoch", state.epoch)
         self._metrics.write({"time": time.time(), "attempt": rundir.current_attempt(self.run), **record})
+        _tell(record)
         for name, value in logs.items():
             if isinstance(value, int | float) and name not in _SKIPPED:
                 tag = f"eval/{name[5:]}" if name.startswith("eval_") else f"train/{name}"
@@ -270,3 +273,14 @@ def _counted_before(part: PartDir, step: int) -> tuple[int, int]:
         if record.get("current_steps") == step and "total_tokens" in record:
             tokens, trained = int(record["total_tokens"]), int(record.get("trained_tokens", 0))
     return tokens, trained
+
+
+def _tell(record: dict[str, Any]) -> None:
+    """A line for people in output.log. Written past Python's buffers, which would keep what a full disk refused and
+    fail with it again."""
+    shown = {name: record[name] for name in _TOLD if isinstance(record.get(name), int | float)}
+    shown |= {name: value for name, value in record.items() if name.startswith("eval_") and isinstance(value, float)}
+    values = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+    line = f"step {record['current_steps']}/{record['total_steps']}  {values}\n"
+    with contextlib.suppress(OSError):
+        os.write(1, line.encode())

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 from tuiwb.base.errors import reason_of
@@ -86,6 +86,8 @@ class Trainer(SFTTrainer):
             processing_class=_processing_class(data.tokenizer, pad),
             callbacks=[callback],
         )
+        # It prints each log as a dict, and dies with it when the disk is full; our callback says it in a line.
+        self.remove_callback(PrinterCallback)
         # Checkpoints get the tokenizer's own files instead of what saving it anew would write.
         self.processing_class = None
         self._stop_ids = checkpoint.stop_ids(data.prepared, data.tokenizer)

@@ -3,7 +3,7 @@
 from tuiwb.tui.keys import Key
 
 KEYS = (
-    Key("chat.write", "i,enter", "Write", "Write to the model; Escape leaves the text field.", "Talk"),
+    Key("chat.write", "i", "Write", "Write to the model; Escape leaves the text field.", "Talk"),
     Key("chat.stop", "x,ctrl+x", "Stop", "End the answer with what there is; Escape does it too.", "Talk"),
     Key("chat.again", "r", "Again", "Ask the last question again; the answer is replaced.", "Talk"),
     Key("chat.new", "n", "New", "Start a new conversation.", "Talk"),

@@ -200,7 +200,7 @@ class ChatScreen(RoomScreen):
             await lanes.mount(*views)
         for view in views:
             if self.chat is not None and view.lane in self.chat.lanes:
-                await view.show(self.chat.lanes[view.lane])
+                await view.show(self.chat.lanes[view.lane], loading=self.chat.state == "loading")
 
     def _say(self) -> None:
         """The line on the border of the text field: whom, and what the engine is doing."""
@@ -250,7 +250,7 @@ class ChatScreen(RoomScreen):
         self.query_one("#prompt").focus()
 
     def action_release_focus(self) -> None:
-        if self.chat is not None and self.chat.answering:
+        if self.chat is not None and self.chat.state == "answering":
             self.chat.cancel()
         else:
             super().action_release_focus()

@@ -64,8 +64,12 @@ class LaneView(Pane):
     def scroller(self) -> VerticalScroll:
         return self.query_one(VerticalScroll)
 
-    async def show(self, lane: LaneChat) -> None:
-        """Bring the view to the state of `lane`: append what is new, or begin again when the past changed."""
+    async def show(self, lane: LaneChat, *, loading: bool = False) -> None:
+        """Bring the view to the state of `lane`: append what is new, or begin again when the past changed.
+
+        Args:
+            loading: the engine cannot answer yet.
+        """
         turns, partial = lane.conversation.turns, lane.partial
         follow = self.scroller.max_scroll_y - self.scroller.scroll_y <= 2
         if turns[: len(self._turns)] != self._turns:
@@ -81,7 +85,7 @@ class LaneView(Pane):
             await self._finish(None)
         elif partial is not None:
             await self._grow(partial)
-        self._say(lane)
+        self._say(lane, loading)
         if new or (partial is not None and follow):
             self.scroller.scroll_end(animate=False)
 
@@ -116,14 +120,14 @@ class LaneView(Pane):
         await self.scroller.remove_children()
         self._turns = ()
 
-    def _say(self, lane: LaneChat) -> None:
+    def _say(self, lane: LaneChat, loading: bool) -> None:
         about = self.query_one(".about", Static)
         about.set_class(bool(lane.problem), "-problem")
         last = next((turn.usage for turn in reversed(lane.conversation.turns) if turn.usage is not None), None)
         if lane.problem:
             text = gate_line(lane.problem)
         elif lane.partial is not None:
-            text = "answering …" if lane.partial else "reading the prompt …"
+            text = "answering …" if lane.partial else "waiting for the engine …" if loading else "reading the prompt …"
         else:
             text = "nothing asked yet   i: write" if last is None else usage(last, self.size.width - 4)
         about.update(Content(text))
