@@ -202,3 +202,16 @@ async def test_whom_the_user_named_wins_over_the_run_that_was_selected_last(tiny
         await pilot.until(lambda: pilot.room.chat is not None or pilot.room.query_one("#nobody").display)
         await pilot.until_text("nothing asked yet")
         assert chat_of(pilot).target.title == tiny_model.name
+
+
+async def test_an_answer_keeps_its_lines(tiny_model: Path) -> None:
+    remember(whom=str(tiny_model))
+    async with bench(screen="chat", size=(120, 40)) as pilot:
+        chat = await ready(pilot)
+        (lane,) = chat.lanes.values()
+        lane.conversation = lane.conversation.asked("?").answered("NAME: cache\nSEE ALSO: memory\n\n- one\n- two", None)
+        pilot.room._draw()
+        await pilot.until_text("SEE ALSO: memory")
+        lines = [line.strip("│ ") for line in pilot.text().splitlines()]
+        assert "NAME: cache" in lines
+        assert "SEE ALSO: memory" in lines

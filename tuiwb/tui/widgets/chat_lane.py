@@ -29,7 +29,12 @@ class Answer(Markdown):
     """What the model said; links are shown, never followed."""
 
     def __init__(self, text: str = "") -> None:
-        super().__init__(gate(text), open_links=False)
+        super().__init__(readable(text), open_links=False)
+
+
+def readable(text: str) -> str:
+    """A model's text as Markdown that keeps its line breaks, which plain Markdown would join to one paragraph."""
+    return gate(text).replace("\n", "  \n")
 
 
 class LaneView(Pane):
@@ -102,7 +107,7 @@ class LaneView(Pane):
             await self.scroller.mount(self._growing)
         assert self._partial is not None
         if len(partial) > len(self._partial):
-            await self._growing.append(gate(partial[len(self._partial) :]))
+            await self._growing.append(readable(partial[len(self._partial) :]))
             self._partial = partial
 
     async def _finish(self, text: str | None) -> None:
@@ -112,7 +117,7 @@ class LaneView(Pane):
             await self._growing.remove()
         else:
             # The whole may parse otherwise than its pieces did.
-            await self._growing.update(gate(text))
+            await self._growing.update(readable(text))
         self._growing = self._partial = None
 
     async def _clear(self) -> None:
