@@ -63,6 +63,29 @@ def test_loss_and_gradients_are_those_of_transformers(tmp_path: Path, tie: bool)
     assert model(input_ids=inputs["input_ids"]).logits.shape == (3, 17, model.config.vocab_size)
 
 
+@pytest.mark.parametrize("weights", ["float32", "bfloat16"])
+def test_in_bfloat16_too(tmp_path: Path, weights: str) -> None:
+    import torch
+
+    from tuiwb.workers.loss import LabelledLoss
+
+    model = load(make_tiny_model(tmp_path / "model"), dtype=getattr(torch, weights))
+    inputs = batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = model(**inputs).loss
+    expected.backward()
+    theirs = gradients(model)
+    model.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        total, count = LabelledLoss(model)(model, inputs)
+    (total / count).backward()
+    assert float(total / count) == pytest.approx(float(expected), rel=2e-3)
+    for name, gradient in gradients(model).items():
+        assert gradient.dtype == theirs[name].dtype
+        error = (gradient - theirs[name]).float().norm() / theirs[name].float().norm()
+        assert error < 0.03, name
+
+
 def test_a_model_that_changes_its_logits_is_noticed(tmp_path: Path) -> None:
     import torch
     from transformers import Gemma2Config, Gemma2ForCausalLM

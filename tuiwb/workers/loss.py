@@ -99,13 +99,16 @@ class _ChunkedLoss(torch.autograd.Function):
             labels: (tokens,), none of them masked.
         """
         wants_hidden, wants_weight, wants_bias, _ = ctx.needs_input_grad
+        device = hidden.device.type
+        kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+        matrix, offset = weight.to(kind), None if bias is None else bias.to(kind)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         hidden_grad = torch.empty_like(hidden) if wants_hidden else None
         weight_grad = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
         bias_grad = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and wants_bias else None
         for start in range(0, len(labels), _CHUNK):
-            rows, wanted = hidden[start : start + _CHUNK], labels[start : start + _CHUNK, None]
-            logits = functional.linear(rows, weight, bias).float()
+            rows, wanted = hidden[start : start + _CHUNK].to(kind), labels[start : start + _CHUNK, None]
+            logits = functional.linear(rows, matrix, offset).float()
             logits -= logits.amax(dim=1, keepdim=True)
             chosen = logits.gather(1, wanted)
             sums = logits.exp_().sum(dim=1, keepdim=True)
@@ -114,13 +117,13 @@ class _ChunkedLoss(torch.autograd.Function):
                 continue
             gradient = logits.div_(sums)
             gradient.scatter_add_(1, wanted, torch.full_like(chosen, -1.0))
-            gradient = gradient.to(weight.dtype)
-            if hidden_grad is not None:
-                torch.mm(gradient, weight, out=hidden_grad[start : start + _CHUNK])
-            if weight_grad is not None:
-                weight_grad.addmm_(gradient.float().T, rows.float())
             if bias_grad is not None:
-                bias_grad += gradient.float().sum(dim=0)
+                bias_grad += gradient.sum(dim=0)
+            gradient = gradient.to(kind)
+            if hidden_grad is not None:
+                hidden_grad[start : start + _CHUNK] = gradient @ matrix
+            if weight_grad is not None:
+                weight_grad += gradient.T @ rows
         ctx.kept = (
             hidden_grad,
             None if weight_grad is None else weight_grad.to(weight.dtype),
