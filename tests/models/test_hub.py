@@ -111,12 +111,11 @@ def test_a_killed_download_is_continued(hub: Hub) -> None:
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     blobs = Path(os.environ["HF_HOME"]) / "hub" / "models--org--Tiny-Chat" / "blobs"
     deadline = time.monotonic() + 30
-    arrived = 0
-    while not arrived and time.monotonic() < deadline:
-        arrived = sum(file.stat().st_size for file in blobs.glob("*.part"))
+    while not _arrived(blobs) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.kill()
     process.wait()
+    arrived = _arrived(blobs)  # only now: it may have grown until the kill
     assert arrived
     assert models.installed() == []
     hub.cut_after = None
@@ -125,6 +124,10 @@ def test_a_killed_download_is_continued(hub: Hub) -> None:
     (resumed,) = [wanted for _, path, wanted in hub.asked if path.endswith("model.safetensors") and wanted]
     assert resumed == f"bytes={arrived}-"
     assert models.open_model("org/Tiny-Chat").bytes_on_disk == len(large)
+
+
+def _arrived(blobs: Path) -> int:
+    return sum(file.stat().st_size for file in blobs.glob("*.part"))
 
 
 def test_a_spliced_file_that_is_wrong_is_deleted(hub: Hub) -> None:

@@ -1,5 +1,6 @@
 """A disk that fills at the worst moments: start, metric, checkpoint, end. Needs a small tmpfs."""
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -35,10 +36,21 @@ class Disk:
     def fill(self, *, leave: int = 0) -> None:
         """Use up all space but `leave` bytes."""
         self.free()
-        room = os.statvfs(self.path)
         handle = os.open(self.path / ".filler", os.O_WRONLY | os.O_CREAT)
-        os.posix_fallocate(handle, 0, room.f_bavail * room.f_frsize - leave)
-        os.close(handle)
+        try:
+            until(lambda: self._filled(handle, leave))
+        finally:
+            os.close(handle)
+
+    def _filled(self, handle: int, leave: int) -> bool:
+        room = os.statvfs(self.path)
+        try:
+            os.posix_fallocate(handle, 0, room.f_bavail * room.f_frsize - leave)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            return False  # the run has written in between, and there is less room than there was
+        return True
 
     def free(self) -> None:
         (self.path / ".filler").unlink(missing_ok=True)
