@@ -18,7 +18,9 @@ from tuiwb.workers import checkpoint
 from tuiwb.workers.batches import Collator, GroupedSampler, evaluation_batches, row_dataset
 from tuiwb.workers.callback import RunCallback
 from tuiwb.workers.data import Data
+from tuiwb.workers.lora import fuse_lora
 from tuiwb.workers.loss import LabelledLoss
+from tuiwb.workers.model import adapters_to_float32, load_base, make_trainable
 
 Rows = Any
 # Written by our own callback, into the part's folder.
@@ -54,6 +56,15 @@ def training_arguments(recipe: Recipe, output: Path, *, measured: bool) -> SFTCo
         do_train=True,
         **{"bf16": False, "gradient_checkpointing": False, **values},
     )
+
+
+def build(recipe: Recipe, data: Data, callback: RunCallback, output: Path, device: torch.device) -> "Trainer":
+    """As `stages.Builder`."""
+    trainer = Trainer(make_trainable(load_base(recipe, device=device), recipe), recipe, data, callback, output)
+    if device.type == "cpu":
+        adapters_to_float32(trainer.model)
+        fuse_lora(trainer.model)
+    return trainer
 
 
 class Trainer(SFTTrainer):

@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -23,9 +23,7 @@ from tuiwb.resolve.trainable import refusals
 from tuiwb.rundir import BeatWriter, PartDir, RunDir
 from tuiwb.workers import failure
 from tuiwb.workers.data import Data, load_data
-
-if TYPE_CHECKING:
-    from tuiwb.workers.sft import Trainer
+from tuiwb.workers.stages import Trains, builder
 
 _FAILED = 5
 
@@ -134,25 +132,19 @@ class Attempt:
         events = (event for event in rundir.read_events(self.run) if event.get("part") == self.part.name)
         return next((event.get("digest") for event in events if event["event"] == "prepared"), None)
 
-    def _trainer(self, recipe: Recipe, data: Data, device: Any) -> "Trainer":
+    def _trainer(self, recipe: Recipe, data: Data, device: Any) -> Trains:
         from tuiwb.workers.callback import RunCallback
-        from tuiwb.workers.lora import fuse_lora
-        from tuiwb.workers.model import adapters_to_float32, count_parameters, load_base, make_trainable
-        from tuiwb.workers.sft import Trainer
+        from tuiwb.workers.model import count_parameters
 
-        model = make_trainable(load_base(recipe, device=device), recipe)
-        trainable, total = count_parameters(model)
+        callback = RunCallback(self.run, self.part, self.beats, examples=len(data.rows), mean_tokens=data.mean_tokens)
+        trainer = builder(recipe.stage or "sft")(recipe, data, callback, self.part.path, device)
+        trainable, total = count_parameters(trainer.model)
         if not trainable:
             raise InputFault("nothing of this model would be trained", key="method")
-        callback = RunCallback(self.run, self.part, self.beats, examples=len(data.rows), mean_tokens=data.mean_tokens)
-        trainer = Trainer(model, recipe, data, callback, self.part.path)
-        if device.type == "cpu":
-            adapters_to_float32(trainer.model)
-            fuse_lora(trainer.model)
         self._event("loaded", trainable_parameters=trainable, parameters=total, device=str(device))
         return trainer
 
-    def _run(self, trainer: "Trainer") -> None:
+    def _run(self, trainer: Trains) -> None:
         from transformers import TrainerState
 
         checkpoint = self._resume_from()
@@ -178,7 +170,7 @@ class Attempt:
         whole = [path for path in rundir.checkpoints(self.part) if rundir.verify_checkpoint(path).resumable]
         return whole[-1] if whole else None
 
-    def _finish(self, trainer: "Trainer") -> None:
+    def _finish(self, trainer: Trains) -> None:
         if not self.first:
             return
         state, asked = trainer.state, trainer.run_callback.stopped
