@@ -49,6 +49,8 @@ def _measuring(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield "eval_fraction", "eval_datasets is stated as well; measure on one or the other"
     if recipe.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy") and recipe.eval_strategy == "no":
         yield "lr_scheduler_type", f"{recipe.lr_scheduler_type} follows what is measured; write eval_strategy: steps"
+    if recipe.early_stopping_patience and recipe.load_best_model_at_end is False:
+        yield "early_stopping_patience", "it needs the best checkpoint; leave out load_best_model_at_end: false"
     if recipe.load_best_model_at_end:
         yield from _best(recipe)
 

@@ -42,6 +42,7 @@ UNITS = {
     "save_steps": "steps",
     "freeze_layers": "layers",
     "num_virtual_tokens": "tokens",
+    "early_stopping_patience": "evaluations",
     "save_total_limit": "checkpoints",
     "dataloader_num_workers": "processes",
 }

@@ -123,7 +123,7 @@ class Recipe(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     reward_model_name_or_path: str | None = None
     """Reward model or adapter that scores answers in ppo, grpo and rloo."""
     reward_funcs: tuple[str, ...] | None = None
-    """Functions that score answers in grpo and rloo."""
+    """What scores answers in grpo and rloo: length:200, regex:PATTERN, exact:COLUMN, or rewards.py:function."""
     chat_template: str | None = None
     """A name (chatml, llama-3, alpaca, vicuna …) or a Jinja file; left out, the model's own. Base models need one."""
     eos_token: str | None = None
@@ -256,6 +256,18 @@ class Recipe(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     """How close dpo, orpo, kto, ppo, grpo and rloo keep to the reference; higher is closer."""
     loss_type: str | tuple[str, ...] | None = None
     """Loss of the stage, in TRL's names, such as nll, sigmoid, ipo or dapo."""
+    loss_weights: tuple[NotNegative, ...] | None = None
+    """Stage dpo with several losses: how much each counts."""
+    label_smoothing: Share | None = None
+    """Stage dpo: share of the pairs that are taken to be the wrong way round; losses robust and exo_pair use it."""
+    desirable_weight: Positive | None = None
+    """Stage kto: how much good answers count; raise it where they are the fewer."""
+    undesirable_weight: Positive | None = None
+    """Stage kto: how much bad answers count."""
+    reward_weights: tuple[float, ...] | None = None
+    """How much each of reward_funcs counts, in their order, and the reward model last; left out, all the same."""
+    temperature: Positive | None = None
+    """How freely ppo, grpo and rloo sample: 1 is the model's own distribution."""
     num_generations: Count | None = None
     """Answers that grpo and rloo sample for each prompt."""
     max_completion_length: Count | None = None
@@ -284,6 +296,8 @@ class Recipe(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     """What best means, such as eval_loss."""
     greater_is_better: bool | None = None
     """Whether that metric should rise."""
+    early_stopping_patience: Count | None = None
+    """End when so many evaluations in a row brought nothing better; needs load_best_model_at_end."""
     report_to: str | tuple[str, ...] | None = None
     """Where metrics go besides the run directory: none, tensorboard, wandb …"""
     sample_prompts: tuple[str, ...] | None = None
