@@ -130,7 +130,7 @@ class Bench:
         file.write_text(json.dumps(spec))
         environment = {
             **os.environ,
-            **worker_environment(),
+            **(worker_environment() if spec["side"] == "ours" else {}),  # a script is started by hand
             "OMP_NUM_THREADS": str(self.args.threads),
             "TUIWB_HOME": str(self.folder / "home"),
             "HF_HUB_OFFLINE": "1",

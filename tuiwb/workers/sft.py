@@ -17,8 +17,8 @@ from tuiwb.recipe import Recipe, dumps
 from tuiwb.workers import checkpoint
 from tuiwb.workers.batches import Collator, GroupedSampler, evaluation_batches, row_dataset
 from tuiwb.workers.callback import RunCallback
+from tuiwb.workers.cpu import speed_up
 from tuiwb.workers.data import Data
-from tuiwb.workers.lora import fuse_lora
 from tuiwb.workers.loss import LabelledLoss
 from tuiwb.workers.model import adapters_to_float32, load_base, make_trainable
 
@@ -63,7 +63,7 @@ def build(recipe: Recipe, data: Data, callback: RunCallback, output: Path, devic
     trainer = Trainer(make_trainable(load_base(recipe, device=device), recipe), recipe, data, callback, output)
     if device.type == "cpu":
         adapters_to_float32(trainer.model)
-        fuse_lora(trainer.model)
+        speed_up(trainer.model)
     return trainer
 
 
