@@ -1,10 +1,10 @@
-"""`tuiwb recipe show|check|schema|list`: what a recipe says, what it leaves to us, what is wrong with it."""
+"""`tuiwb recipe show|check|schema|list|import|export`: what a recipe says, leaves to us, and gets wrong."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
 from tuiwb.base.errors import UsageFault
-from tuiwb.cli import output
+from tuiwb.cli import output, recipe_port
 
 if TYPE_CHECKING:
     from tuiwb.recipe import Recipe
@@ -27,6 +27,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     presets = actions.add_parser("list", help="list the presets and when to use each")
     output.add_json(presets)
     presets.set_defaults(run=_list)
+    recipe_port.configure_import(
+        actions.add_parser("import", help="make a recipe of LLaMA-Factory's, Axolotl's or TRL's, or of a command line")
+    )
+    recipe_port.configure_export(
+        actions.add_parser("export", help="write what `trl <stage> --config` runs, or a plain Python script")
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,9 +85,13 @@ def read_settings(args: argparse.Namespace) -> dict[str, str]:
     return settings
 
 
-def print_checks(assessment: "Assessment") -> None:
-    """What the checks found, on stderr, the worst first."""
-    for check in assessment.checks:
+def print_checks(assessment: "Assessment", *, raised: bool = False) -> None:
+    """What the checks found, on stderr, the worst first.
+
+    Args:
+        raised: the first error is about to be raised, and would be said twice.
+    """
+    for check in assessment.checks[1 if raised else 0 :]:
         fix = f" → {check.fix}" if check.fix else ""
         output.say(f"{check.level}: {f'{check.key}: ' if check.key else ''}{check.message}{fix}")
 
