@@ -25,6 +25,7 @@ GROUPS = (
     ("Adapter", "lora_r"),
     ("Precision and memory", "dtype"),
     ("Preference and reward", "beta"),
+    ("Proximal policy optimization", "num_ppo_epochs"),
     ("Measuring and saving", "logging_steps"),
     ("Devices", "launch"),
 )
@@ -42,6 +43,10 @@ UNITS = {
     "save_steps": "steps",
     "freeze_layers": "layers",
     "num_virtual_tokens": "tokens",
+    "num_ppo_epochs": "epochs",
+    "num_mini_batches": "batches",
+    "local_rollout_forward_batch_size": "answers",
+    "kl_horizon": "answers",
     "early_stopping_patience": "evaluations",
     "save_total_limit": "checkpoints",
     "dataloader_num_workers": "processes",
@@ -167,7 +172,7 @@ def _kind(options: Sequence[Any]) -> Kind:
 
 
 def _bounds(meta: msgspec.Meta) -> str:
-    bounds = [("above", meta.gt), ("of at least", meta.ge), ("below", meta.lt)]
+    bounds = [("above", meta.gt), ("of at least", meta.ge), ("below", meta.lt), ("of at most", meta.le)]
     words = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
     return " " + " and ".join(words) if words else ""
 

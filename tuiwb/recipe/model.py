@@ -15,6 +15,7 @@ CountOrZero = Annotated[int, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
+UpToOne = Annotated[float, Meta(gt=0, le=1)]
 
 Stage = Literal["pretrain", "sft", "reward", "dpo", "orpo", "kto", "ppo", "grpo", "rloo"]
 Method = Literal["full", "freeze", "lora", "qlora", "dora", "ia3", "prefix", "prompt"]
@@ -272,6 +273,37 @@ class Recipe(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     """Answers that grpo and rloo sample for each prompt."""
     max_completion_length: Count | None = None
     """Longest answer that ppo, grpo and rloo sample."""
+
+    # Proximal policy optimization
+    num_ppo_epochs: Count | None = None
+    """Stage ppo: times that each batch of answers is learned from."""
+    num_mini_batches: Count | None = None
+    """Stage ppo: steps of the optimizer in each of these times; a batch of answers has so many times the examples of
+    one step."""
+    local_rollout_forward_batch_size: Count | None = None
+    """Stage ppo: answers that are sampled at once; left out, all of a batch."""
+    kl_estimator: Literal["k1", "k3"] | None = None
+    """Stage ppo: how the distance to the reference is told: k1 is unbiased, k3 never negative."""
+    kl_target: Positive | None = None
+    """Stage ppo: let beta rise or fall so that the distance to the reference stays near this; left out, it is fixed."""
+    kl_horizon: Positive | None = None
+    """Stage ppo, with kl_target: answers over which beta changes; fewer change it faster."""
+    gamma: UpToOne | None = None
+    """Stage ppo: how much a reward counts one token earlier."""
+    lam: UpToOne | None = None
+    """Stage ppo: 1 trusts the rewards that came, less trusts what the value model foresees."""
+    cliprange: Positive | None = None
+    """Stage ppo: the most by which a token's probability is worth changing in one batch, as a share."""
+    cliprange_value: Positive | None = None
+    """Stage ppo: the most by which the value of a state is worth changing in one batch."""
+    vf_coef: Positive | None = None
+    """Stage ppo: how much the loss of the value model counts."""
+    whiten_rewards: bool | None = None
+    """Stage ppo: divide the rewards of each batch by their deviation."""
+    missing_eos_penalty: NotNegative | None = None
+    """Stage ppo: taken from the score of an answer that does not come to its end."""
+    score_placement: Literal["eos", "after_eos"] | None = None
+    """Stage ppo: the score falls on the token that ends the answer, or, as in TRL 1.12, on the place after it."""
 
     # Measuring and saving
     logging_steps: Positive | None = None
