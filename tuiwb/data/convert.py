@@ -13,6 +13,7 @@ from tuiwb.base.tasks import Task
 from tuiwb.data.example import Example, Message, Turns
 from tuiwb.data.formats import FormatName
 from tuiwb.data.problems import Problem, Tally
+from tuiwb.data.subset import refuse
 from tuiwb.data.turns import BadRow
 from tuiwb.data.view import View
 
@@ -43,7 +44,7 @@ def convert(
     """
     if target not in TARGETS and target != view.format.name:
         raise UsageFault(f"rows cannot be written as {target}; choose one of {', '.join(TARGETS)}")
-    _refuse(view, output, force)
+    refuse(output, view.store.files(), force=force)
     view.index(task)
     source = view.require_format()
     tally, written = Tally(), 0
@@ -90,14 +91,6 @@ def _is_json(view: View) -> bool:
 
 def _dump(value: object) -> bytes:
     return orjson.dumps(value, default=str, option=_DUMP)
-
-
-def _refuse(view: View, output: Path, force: bool) -> None:
-    if output.exists():
-        if output.samefile(view.path):
-            raise UsageFault("this is the source itself, which is never written over", file=output, key="--output")
-        if not force:
-            raise UsageFault("this file is there already; name another, or add --force", file=output, key="--output")
 
 
 def _nothing(tally: Tally, target: str) -> str:

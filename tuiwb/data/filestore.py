@@ -59,7 +59,7 @@ class FileStore:
         """
         self.path = path
         self.kind = kind
-        self.reopens = compression is None
+        self.address: dict[str, Any] | None = {"path": str(path)} if compression is None else None
         self._splitter = splitter
         self._decode = decode
         self._columns = columns or []
@@ -155,6 +155,12 @@ class FileStore:
                 yield start + number
                 at = block.find(needle, bounds[number + 1] - bounds[0])
             start += count
+
+    def file_of(self, number: int) -> Path:
+        return self.path
+
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
 
     def columns(self) -> list[str]:
         return self._columns

@@ -16,6 +16,7 @@ from tuiwb.base.settings import cache_root
 from tuiwb.base.tasks import Task
 from tuiwb.data.example import Example
 from tuiwb.data.layout import Encoded, Layout, Truncation
+from tuiwb.data.mixture import epoch
 from tuiwb.data.prepared import VERSION, Prepared, Writer
 from tuiwb.data.render import Renderer, TrainOnEos
 
@@ -157,7 +158,7 @@ def prepare(
             _Source(number, view, renderer, settings, writer, tally).read(task)
         if not tally.kept:
             raise InputFault(_nothing_left(tally), key="datasets")
-        order = _mixture([row[0] for row in writer.rows], weights, settings.seed)
+        order = epoch([row[0] for row in writer.rows], weights, settings.seed)
         summary = _summary(tally, writer, views, len(order), tokenizer)
         return writer.finish(fingerprint, order, summary)
 
@@ -283,28 +284,6 @@ def _fingerprint(
         "settings": asdict(settings),
     }
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-def _mixture(sources: Sequence[int], weights: Sequence[float | None], seed: int) -> Any:
-    """Which prepared row each example of an epoch is."""
-    import numpy as np
-
-    of = np.asarray(sources, dtype=np.int64)
-    if not any(weight is not None for weight in weights):
-        return np.arange(len(of))
-    sizes = np.bincount(of, minlength=len(weights))
-    given = [weight for weight in weights if weight is not None]
-    # A source without a weight among weighted ones counts as much as their mean.
-    shares = np.asarray([sum(given) / len(given) if weight is None else weight for weight in weights])
-    shares = np.where(sizes > 0, shares, 0)
-    random = np.random.default_rng(seed)
-    chosen = []
-    for number, wanted in enumerate(np.round(len(of) * shares / shares.sum()).astype(int)):
-        rows = np.flatnonzero(of == number)
-        if len(rows):
-            whole, rest = divmod(max(int(wanted), 1), len(rows))
-            chosen.append(np.concatenate([np.tile(rows, whole), np.sort(random.permutation(rows)[:rest])]))
-    return np.concatenate(chosen)
 
 
 def _nothing_left(tally: _Tally) -> str:

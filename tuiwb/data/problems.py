@@ -29,9 +29,12 @@ class Case:
     row: int | None
     line: int | None
     detail: str
+    file: str | None = None
+    """Name of the file, where a source has several."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"row": self.row, "line": self.line, "detail": self.detail}
+        file = {} if self.file is None else {"file": self.file}
+        return {"row": self.row, "line": self.line, "detail": self.detail, **file}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,11 @@ class Problem:
     fix: str
     examples: tuple[Case, ...]
 
+    @property
+    def file(self) -> str | None:
+        """Name of the file of the first case, where the source has several."""
+        return self.examples[0].file if self.examples else None
+
     def to_json(self) -> dict[str, Any]:
         return {
             "code": self.code,
@@ -54,6 +62,7 @@ class Problem:
             "count": self.count,
             "row": self.row,
             "line": self.line,
+            **({} if self.file is None else {"file": self.file}),
             "message": self.message,
             "fix": self.fix,
             "examples": [case.to_json() for case in self.examples],
@@ -75,6 +84,11 @@ RULES: dict[str, Rule] = {
     "broken_csv": Rule("error", "not a valid CSV record ({detail})", "close the quote; double one inside a field"),
     "csv_columns": Rule("error", "{detail}", "quote fields that hold the delimiter"),
     "file_changed": Rule("error", "{detail}", "open the file again"),
+    "unreadable_file": Rule("error", "{detail}", "correct the file, or take it out of the folder"),
+    "stray_file": Rule("note", "{detail} is no data file and was not read", "take it out of the folder"),
+    # What people did to rows
+    "left_out": Rule("note", "left out: {detail}", "accept the row to train on it"),
+    "stale_edit": Rule("warning", "{detail}", "look at the row, and edit it again"),
     # A row that is no example of the format
     "other_format": Rule("error", "{detail}", "put these rows into a file of their own"),
     "missing_column": Rule("error", "the row has no {detail}", "fill the column, or delete the row"),

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from tuiwb.base.errors import UsageFault
 from tuiwb.base.tasks import Task
+from tuiwb.data.journal import Mark
 from tuiwb.data.rows import Row
 from tuiwb.data.view import View
 
@@ -37,15 +38,30 @@ class Query:
     needle: bytes = b""
 
 
-def parse(text: str, columns: tuple[str, ...]) -> Query:
-    """A query as it is typed. Words match in any case unless they hold a capital; a column is named exactly.
+Marks = Callable[[int], Mark | None]
+"""What was done by hand to a row."""
+
+
+def parse(text: str, columns: tuple[str, ...], mark: Marks | None = None) -> Query:
+    """A query as it is typed: conditions joined by ` & `. Words match in any case unless they hold a capital; a column
+    is named exactly; `is:accepted`, `is:rejected`, `is:edited`, `is:marked`, `tag:name` and `rating>3` look at what
+    was done by hand, where `mark` tells it.
 
     Raises:
         UsageFault: the regular expression is none, or nothing is looked for.
     """
-    wanted = text.strip()
+    parts = [_condition(part.strip(), columns, mark) for part in text.split(" & ")]
+    if len(parts) == 1:
+        return parts[0]
+    needle = max((part.needle for part in parts), key=len)
+    return Query(text.strip(), lambda row: all(part.test(row) for part in parts), needle)
+
+
+def _condition(wanted: str, columns: tuple[str, ...], mark: Marks | None) -> Query:
     if not wanted:
         raise UsageFault("type what to look for: words, /regex/, column:words or column>number")
+    if mark is not None and (by_hand := _by_hand(wanted, columns, mark)):
+        return Query(wanted, by_hand)
     if (compared := _COMPARE.match(wanted)) and compared["column"] in columns:
         return Query(wanted, _comparing(compared["column"], _SIGNS[compared["sign"]], float(compared["number"])))
     column, colon, rest = wanted.partition(":")
@@ -54,6 +70,36 @@ def parse(text: str, columns: tuple[str, ...]) -> Query:
         return Query(wanted, lambda row: _any_text(row.value.get(column), inside), _needle(rest))
     inside = _matcher(wanted)
     return Query(wanted, lambda row: _any_text(row.value, inside), _needle(wanted))
+
+
+def _by_hand(wanted: str, columns: tuple[str, ...], mark: Marks) -> Callable[[Row], bool] | None:
+    """The test of a condition on marks; None where it is another condition."""
+    what, colon, rest = wanted.partition(":")
+    if colon and what == "is" and "is" not in columns:
+        tests: dict[str, Callable[[Mark], bool]] = {
+            "accepted": lambda one: one.verdict == "accepted",
+            "rejected": lambda one: one.verdict == "rejected",
+            "edited": lambda one: one.value is not None,
+            "marked": lambda one: True,
+        }
+        if rest not in tests:
+            raise UsageFault(f"is:{rest} is unknown; there are is:{', is:'.join(tests)}")
+        return _marked(mark, tests[rest])
+    if colon and what == "tag" and "tag" not in columns:
+        return _marked(mark, lambda one: rest in one.tags)
+    compared = _COMPARE.match(wanted)
+    if compared and compared["column"] == "rating" and "rating" not in columns:
+        sign, number = _SIGNS[compared["sign"]], float(compared["number"])
+        return _marked(mark, lambda one: one.rating is not None and sign(one.rating, number))
+    return None
+
+
+def _marked(mark: Marks, test: Callable[[Mark], bool]) -> Callable[[Row], bool]:
+    def found(row: Row) -> bool:
+        one = mark(row.id)
+        return one is not None and test(one)
+
+    return found
 
 
 def find(view: View, query: Query, start: int, *, backwards: bool = False, task: Task | None = None) -> int | None:

@@ -36,12 +36,20 @@ class Row(NamedTuple):
 class RowStore(Protocol):
     """Rows of one source by number. Reading is safe from several threads while one of them indexes."""
 
-    path: Path
-    kind: str
-    """What it is, for people: `JSON lines`, `JSON array`, `CSV`, `parquet` …"""
-    nbytes: int
-    reopens: bool
-    """Whether another process can open it and reach any row without reading what comes before."""
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def kind(self) -> str:
+        """What it is, for people: `JSON lines`, `JSON array`, `CSV`, `parquet` …"""
+
+    @property
+    def nbytes(self) -> int: ...
+
+    @property
+    def address(self) -> dict[str, Any] | None:
+        """What `sources.open_address` needs to open the same rows in another process; None where that process would
+        have to read all that comes before a row."""
 
     @property
     def known(self) -> int:
@@ -77,6 +85,12 @@ class RowStore(Protocol):
     def may_hold(self, needle: bytes, start: int, stop: int) -> Iterator[int]:
         """Known rows from `start` up to `stop` that may hold these bytes, in small letters, in any case: no other row
         does. Far faster than reading each row."""
+
+    def file_of(self, number: int) -> Path:
+        """The file that holds a row: `path`, unless that is a folder."""
+
+    def files(self) -> tuple[Path, ...]:
+        """Every file that rows come from."""
 
     def columns(self) -> list[str]:
         """Names that the file itself declares (header, schema); empty where each row brings its own."""

@@ -15,12 +15,13 @@ def render_sides(example: Example, renderer: Renderer) -> dict[str, Rendered]:
     """
     if example.kind == "tokenized":
         return {"example": renderer(example)}
-    layouts = _layouts(example, renderer)
-    encoded = renderer.encode(list(layouts.values()))
-    return {name: reassemble(layout, tokens) for (name, layout), tokens in zip(layouts.items(), encoded, strict=True)}
+    laid = layouts(example, renderer)
+    encoded = renderer.encode(list(laid.values()))
+    return {name: reassemble(layout, tokens) for (name, layout), tokens in zip(laid.items(), encoded, strict=True)}
 
 
-def _layouts(example: Example, renderer: Renderer) -> dict[str, Layout]:
+def layouts(example: Example, renderer: Renderer) -> dict[str, Layout]:
+    """As `render_sides`, before the texts are encoded; not for token ids."""
     prompt = example.prompt or ""
     if example.kind == "preference":
         if example.chosen is None or example.rejected is None:

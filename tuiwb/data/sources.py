@@ -3,13 +3,17 @@
 import codecs
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from tuiwb.base.errors import EnvironmentFault, InputFault, reason_of
 from tuiwb.data import decode
+from tuiwb.data.edited import EditedStore
 from tuiwb.data.filestore import FileStore
+from tuiwb.data.journal import Journal
 from tuiwb.data.rows import RowFault, RowStore
 from tuiwb.data.split import ArraySplitter, CsvSplitter, LineSplitter
 
@@ -21,13 +25,27 @@ _TEXT_ENDINGS = {".txt", ".text", ".md"}
 _DELIMITERS = ",;\t|"
 
 
-def open_store(path: Path) -> RowStore:
-    """The rows of a file; the first of them can be read at once.
+def open_store(path: Path, *, split: str | None = None, subset: str | None = None) -> RowStore:
+    """The rows of a file, or of the files of a folder; the first of them can be read at once.
+
+    Args:
+        split, subset: which of those that a folder holds.
 
     Raises:
         InputFault: there is no such file, or it is none of the kinds that can be read.
+        Choice: a folder holds several splits or subsets, and none was named.
         EnvironmentFault: it cannot be opened.
     """
+    if path.is_dir():
+        from tuiwb.data.folder import files_of
+        from tuiwb.data.many import ManyStore
+
+        found = files_of(path, split=split, subset=subset)
+        address = {"path": str(path), "split": split, "subset": subset}
+        return ManyStore(path, found.files, open_store, stray=found.stray, address=address)
+    if split not in (None, "train") or subset is not None:
+        what = "split" if subset is None else "subset"
+        raise InputFault(f"this is one file, which has no {what}s", file=path, key=what)
     start, compression = _beginning(path)
     if start.startswith(b"PAR1"):
         from tuiwb.data.tables import ParquetStore
@@ -41,6 +59,12 @@ def open_store(path: Path) -> RowStore:
         what = "text in UTF-16, convert it to UTF-8 first" if start.startswith(_UTF16) else "a binary file"
         raise InputFault(f"this is {what}; a dataset is {_KINDS}", file=path)
     return _text_store(path, start, compression)
+
+
+def open_address(address: Mapping[str, Any]) -> RowStore:
+    """The rows that another process has open; see `RowStore.address`."""
+    store = open_store(Path(address["path"]), split=address.get("split"), subset=address.get("subset"))
+    return EditedStore(store, Journal(Path(address["journal"]))) if "journal" in address else store
 
 
 def _text_store(path: Path, start: bytes, compression: str | None) -> FileStore:
@@ -117,8 +141,6 @@ def _beginning(path: Path) -> tuple[bytes, str | None]:
         raise InputFault("there is no such file", file=path) from error
     except OSError as error:
         raise EnvironmentFault(f"cannot be opened ({reason_of(error)})", file=path) from error
-    if stat.S_ISDIR(status.st_mode):
-        raise InputFault("this is a folder; name one file of it", file=path)
     if not stat.S_ISREG(status.st_mode):
         raise InputFault("this is no regular file", file=path)
     try:

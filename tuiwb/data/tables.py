@@ -27,7 +27,7 @@ class TableStore:
     def __init__(self, path: Path, kind: str, lengths: list[int], names: list[str]) -> None:
         self.path = path
         self.kind = kind
-        self.reopens = True
+        self.address: dict[str, Any] | None = {"path": str(path)}
         self.nbytes = path.stat().st_size
         self._names = names
         self._ends = list(itertools.accumulate(lengths))
@@ -75,6 +75,12 @@ class TableStore:
 
     def may_hold(self, needle: bytes, start: int, stop: int) -> Iterator[int]:
         yield from range(start, stop)  # packed columns cannot be looked through
+
+    def file_of(self, number: int) -> Path:
+        return self.path
+
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
 
     def columns(self) -> list[str]:
         return self._names

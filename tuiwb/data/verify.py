@@ -12,14 +12,13 @@ import subprocess
 import sys
 import threading
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from tuiwb.base.tasks import Task
 from tuiwb.data.detection import Detection
 from tuiwb.data.problems import Problem
 from tuiwb.data.rows import RowStore
-from tuiwb.data.sources import open_store
+from tuiwb.data.sources import open_address
 from tuiwb.data.survey import Lengths, Survey, survey
 
 APART_FROM = 50_000
@@ -58,7 +57,7 @@ def verify(store: RowStore, detection: Detection, *, limit: int | None = None, t
     task = task or Task()
     store.index(task)
     total = store.known if limit is None else min(limit, store.known)
-    apart = total >= APART_FROM and store.reopens
+    apart = total >= APART_FROM and store.address is not None
     found = _apart(store, detection, total, task) if apart else survey(store, detection, 0, total, task)
     for code, detail, line in store.faults():
         found.tally.add(code, detail, line=line)
@@ -102,7 +101,7 @@ class _Part:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches the one who asked, who ends this
         )
-        job = {"path": str(store.path), "start": start, "stop": stop, "detection": asdict(detection)}
+        job = {"address": store.address, "start": start, "stop": stop, "detection": asdict(detection)}
         with contextlib.suppress(BrokenPipeError):
             assert self._process.stdin is not None
             self._process.stdin.write(json.dumps(job).encode())
@@ -152,7 +151,7 @@ def _main() -> None:
     """The process of a part: the job on stdin, the answer on stdout."""
     os.nice(10)
     job = json.load(sys.stdin)
-    store = open_store(Path(job["path"]))
+    store = open_address(job["address"])
     store.index()
     found = survey(store, Detection(**job["detection"]), job["start"], job["stop"], _Reporting())
     print(json.dumps(found.to_json()), flush=True)  # noqa: T201 - as above

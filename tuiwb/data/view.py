@@ -3,20 +3,25 @@
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from tuiwb.base.errors import EnvironmentFault, InputFault, reason_of
 from tuiwb.base.tasks import Task
+from tuiwb.data import declared, hub
 from tuiwb.data.checks import findings
 from tuiwb.data.detection import Detection, detect, sample
+from tuiwb.data.edited import EditedStore
 from tuiwb.data.example import Example
 from tuiwb.data.filestore import changed
 from tuiwb.data.formats import FormatName
-from tuiwb.data.problems import Problem, Tally
-from tuiwb.data.rows import Row
+from tuiwb.data.journal import Journal, Mark, place_of
+from tuiwb.data.problems import Case, Problem, Tally
+from tuiwb.data.rows import Row, RowStore
 from tuiwb.data.sources import open_store
 from tuiwb.data.translate import to_example
 from tuiwb.data.turns import BadRow
@@ -42,13 +47,24 @@ class View:
         name: str | None = None,
         columns: Mapping[str, str] | None = None,
         max_examples: int | None = None,
+        split: str | None = None,
+        subset: str | None = None,
+        journal: Path | None = None,
     ) -> None:
         """As `open_view`."""
         self.path = path
         self.given = (name, columns)
         """Format and columns as the user named them."""
-        self._limit = max_examples
-        self.store = open_store(path)
+        self.part = (split, subset)
+        """Split and subset, where the source has several."""
+        chosen, self._limit = _slice(split)
+        self.store: RowStore = open_store(path, split=chosen, subset=subset)
+        self.journal = None if journal is None else Journal(journal)
+        """What people did to rows by hand; None where nobody asked for it."""
+        if self.journal is not None:
+            self.store = EditedStore(self.store, self.journal)
+        if max_examples is not None:
+            self._limit = (max_examples, False)
         self._status = path.stat()
         self._verdict: Verdict | None = None
         self.format: Detection = self._detect()
@@ -74,7 +90,11 @@ class View:
     @property
     def known(self) -> int:
         """Rows that can be reached now."""
-        return self.store.known if self._limit is None else min(self._limit, self.store.known)
+        known = self.store.known
+        if self._limit is None:
+            return known
+        most, percent = self._limit
+        return known * most // 100 if percent else min(most, known)
 
     @property
     def complete(self) -> bool:
@@ -116,11 +136,7 @@ class View:
     def scan(self, task: Task | None = None) -> Iterator[Row]:
         """Every row in order, unreadable ones too."""
         self.index(task)
-        total = self.known
-        for row in self.store.scan(task):
-            if row.id >= total:
-                return
-            yield row
+        yield from self.store.scan(task, 0, self.known)
 
     def example(self, row: Row) -> Example:
         """The row as an example to train on.
@@ -129,11 +145,22 @@ class View:
             BadRow: it is none, or has an error that `problems` counts.
             InputFault: the format is not clear.
         """
+        if why := self.left_out(row.id):
+            raise BadRow("left_out", why)
         example = self.translate(row)
         for code, detail in findings(example):
             if Tally.is_error(code) and code not in _TRAINED_ELSEWHERE:
                 raise BadRow(code, detail)
         return example
+
+    def mark(self, number: int) -> Mark | None:
+        """What was done to a row by hand; None for most."""
+        return self.store.mark(number) if isinstance(self.store, EditedStore) else None
+
+    def left_out(self, number: int) -> str | None:
+        """Why a row takes no part in training though it can be read; None where it does."""
+        mark = self.mark(number)
+        return "rejected by hand" if mark is not None and mark.verdict == "rejected" else None
 
     def translate(self, row: Row) -> Example:
         """The row as an example to look at, whatever is wrong with it; errors as `example`, but for its contents."""
@@ -167,7 +194,8 @@ class View:
         """Read the whole source; the result is kept."""
         self.index(task)
         if self._verdict is None:
-            self._verdict = verify(self.store, self.format, limit=self._limit, task=task)
+            found = verify(self.store, self.format, limit=self.known, task=task)
+            self._verdict = self._by_hand(replace(found, problems=self._placed(found.problems)))
         return self._verdict
 
     @property
@@ -187,7 +215,7 @@ class View:
             tally.add("no_rows")
         elif self.format.name is None:
             tally.add("unknown_format", self.format.reason)
-        return tally.problems()
+        return self._placed(tally.problems())
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -201,14 +229,43 @@ class View:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Changes when a different example could come out: contents, format, columns, limit."""
-        try:
-            with self.path.open("rb") as file:
-                content = hashlib.file_digest(file, "blake2b").hexdigest()
-        except OSError as error:
-            raise EnvironmentFault(f"cannot be read ({reason_of(error)})", file=self.path) from error
-        how = [_TRANSLATION, content, self.format.name, sorted(self.format.columns.items()), self._limit]
+        """Changes when a different example could come out: contents, format, columns, limit, edits."""
+        content = [self._digest(file) for file in self.store.files()]
+        edits = None if self.journal is None or not self.journal.marks else self.journal.digest()
+        columns = sorted(self.format.columns.items())
+        how = [_TRANSLATION, content, self.format.name, columns, self._limit, edits]
         return hashlib.blake2b(json.dumps(how).encode(), digest_size=16).hexdigest()
+
+    def _digest(self, path: Path) -> str:
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "blake2b").hexdigest()
+        except OSError as error:
+            raise EnvironmentFault(f"cannot be read ({reason_of(error)})", file=path) from error
+
+    def _placed(self, problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
+        """The problems with the file of each case, where the source has several."""
+        if len(self.store.files()) == 1:
+            return problems
+
+        def placed(case: Case) -> Case:
+            return case if case.row is None else replace(case, file=self.store.file_of(case.row).name)
+
+        return tuple(replace(one, examples=tuple(map(placed, one.examples))) for one in problems)
+
+    def _by_hand(self, verdict: Verdict) -> Verdict:
+        """The verdict with what the journal adds: rows left out, and edits of rows that are no longer there."""
+        if not isinstance(self.store, EditedStore):
+            return verdict
+        tally = Tally()
+        stale = self.store.stale()
+        if stale:
+            tally.add("stale_edit", f"the source has changed where {len(stale):,} rows were edited", stale[0])
+        out = [row for row in self.store.journal.marks if self.left_out(row)]
+        for row in sorted(out):
+            tally.add("left_out", self.left_out(row) or "", row)
+        problems = (*verdict.problems, *tally.problems())
+        return replace(verdict, problems=problems)
 
     def changed(self) -> str | None:
         """What happened to the file since it was opened, such as `grew` or `vanished`; None if nothing did."""
@@ -239,21 +296,50 @@ def open_view(
     *,
     name: str | None = None,
     columns: Mapping[str, str] | None = None,
+    split: str | None = None,
+    subset: str | None = None,
+    journal: str | Path | None = None,
+    editable: bool = False,
     task: Task | None = None,
 ) -> View:
     """Open a dataset. The first rows can be read when this returns, whatever the file's size.
 
     Args:
-        source: a file, or a recipe's entry, which may name format and columns.
+        source: a file, a folder, a dataset id of the hub, or a recipe's entry, which may name all that follows.
         name: the format, one of `formats.FORMATS`, where the user names it.
         columns: part of the format to column, where the user names them.
+        split, subset: which part of a folder or of a dataset of the hub; a split may end in `[:100]` or `[:5%]`.
+        journal: the file with what was done to rows by hand.
+        editable: where no journal is named, take the one that belongs to the source; the first change makes it.
         task: with one, the source is made ready to be read whole: indexed, and its format must be clear.
 
     Raises:
         InputFault: there is no such file, it is no dataset, or what was named contradicts its rows.
         EnvironmentFault: it cannot be opened.
     """
-    view = _open(source, name, columns)
+    if isinstance(source, (str, Path)):
+        where, revision, limit = str(source), None, None
+    else:
+        if source.steps is not None:
+            raise InputFault("steps cannot be used yet: write the rows that you mean into a file", key="datasets")
+        where, revision, limit = source.path, source.revision, source.max_examples
+        name, columns = name or source.format, columns or source.columns
+        split, subset, journal = split or source.split, subset or source.subset, journal or source.journal
+    said = declared.named(where)
+    if said is not None:
+        where, name, columns = said[0], name or said[1], columns or said[2]
+    path = _local(where, revision, task)
+    if name is None and columns is None and (info := declared.beside(path)):
+        _, name, columns = info
+    view = View(
+        path,
+        name=name,
+        columns=columns,
+        max_examples=limit,
+        split=split,
+        subset=subset,
+        journal=Path(journal).expanduser() if journal else place_of(path) if editable else None,
+    )
     if task:
         try:
             view.index(task)
@@ -264,26 +350,22 @@ def open_view(
     return view
 
 
-def _open(source: "DatasetEntry | str | Path", name: str | None, columns: Mapping[str, str] | None) -> View:
-    if isinstance(source, (str, Path)):
-        return View(_path(str(source)), name=name, columns=columns)
-    for key in ("subset", "split", "revision", "steps", "journal"):
-        if getattr(source, key) is not None:
-            raise InputFault(f"{key} cannot be used yet: write the rows that you mean into a file", key="datasets")
-    return View(
-        _path(source.path),
-        name=name or source.format,
-        columns=columns or source.columns,
-        max_examples=source.max_examples,
-    )
-
-
-def _path(text: str) -> Path:
+def _local(text: str, revision: str | None, task: Task | None) -> Path:
+    """The file or folder that a recipe names, brought from the hub where it is an id."""
     path = Path(text).expanduser()
-    if not path.exists() and not path.is_absolute() and text.count("/") == 1 and not path.suffix:
-        raise InputFault(
-            "there is no such file; if this is a dataset of the hub, bring it first: "
-            f"hf download --repo-type dataset {text}",
-            file=text,
-        )
+    if not path.exists() and hub.looks_like_id(text):
+        return hub.bring(text, revision=revision, task=task)
+    if revision is not None:
+        raise InputFault("this is on this machine and has no revisions", file=text, key="revision")
     return path
+
+
+def _slice(split: str | None) -> tuple[str | None, tuple[int, bool] | None]:
+    """`train[:5%]` as its name and as how much of it: a number, and whether that is a percentage."""
+    name, bracket, rest = (split or "").partition("[")
+    if not bracket:
+        return split, None
+    first = re.fullmatch(r":(\d+)(%?)\]", rest)
+    if first is None:
+        raise InputFault(f"of a split the first rows can be taken, as in {name}[:100] or {name}[:5%]", key="split")
+    return name, (int(first[1]), bool(first[2]))
