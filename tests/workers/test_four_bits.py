@@ -1,0 +1,54 @@
+"""A 4-bit base on the CPU stays trainable after it was evaluated."""
+
+from pathlib import Path
+
+import pytest
+from tiny import make_tiny_model
+
+from tuiwb.recipe import Recipe
+
+pytestmark = pytest.mark.torch
+
+
+def test_gradients_flow_through_it_after_an_evaluation(tmp_path: Path) -> None:
+    import torch
+
+    from tuiwb.workers.model import load_base, make_trainable
+
+    torch.manual_seed(3)
+    # Wide enough for the packing that bitsandbytes does on CPUs with units for bfloat16.
+    folder = make_tiny_model(tmp_path / "model", hidden=128)
+    recipe = Recipe(
+        stage="sft",
+        method="qlora",
+        load_in_4bit=True,
+        model_name_or_path=str(folder),
+        lora_r=4,
+        lora_alpha=8,
+        lora_target_modules="all-linear",
+        dtype="float32",
+    )
+    model = make_trainable(load_base(recipe, device=torch.device("cpu")), recipe)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    ids = torch.randint(3, 250, (2, 9))
+
+    def gradients() -> tuple[float, dict[str, torch.Tensor]]:
+        model.train()
+        model.zero_grad()
+        loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        found = {name: each.grad.clone() for name, each in model.named_parameters() if each.grad is not None}
+        return float(loss), found
+
+    loss, before = gradients()
+    model.eval()
+    with torch.no_grad():
+        model(input_ids=ids)
+    again, after = gradients()
+    assert again == pytest.approx(loss, abs=1e-6)
+    first = next(name for name in before if "layers.0." in name and "q_proj.lora_B" in name)
+    assert float(before[first].abs().sum()) > 0
+    for name, gradient in before.items():
+        torch.testing.assert_close(after[name], gradient, msg=name)
