@@ -230,7 +230,8 @@ def fault_of(error: BaseException, what: str) -> TuiwbError:
 
 def _short(error: BaseException) -> str:
     text = str(error).strip().splitlines()
-    return text[0][:200] if text else type(error).__name__
+    words = re.sub(r"^\[Errno -?\d+\] ", "", text[0]) if text else type(error).__name__
+    return words[:200]
 
 
 def _hit(model: Any) -> SearchHit:
