@@ -52,7 +52,7 @@ def target(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Target
 @pytest.fixture(scope="module")
 def running(target: Target) -> Iterator[tuple[Engine, "queue.Queue[Event]"]]:
     events: queue.Queue[Event] = queue.Queue()
-    with Engine(target.lanes, on_event=events.put, dtype="float32") as engine:
+    with Engine(target.lanes, on_event=events.put, dtype="float32", kept=2) as engine:
         next_event(events, Ready)
         yield engine, events
 
@@ -121,13 +121,78 @@ def test_turns_keep_what_was_computed_and_answer_the_same(running: tuple[Engine,
                 assert answer.cached_tokens > before[name]  # noqa: F821
             talk[name] = talk[name].answered(answer.text, answer)
         before = {name: answer.cached_tokens for name, answer in done.items()}
-    # The same last question without anything kept: another conversation in between pushed it out.
-    answers(events, engine.ask({"base": QUESTION, "tuned": QUESTION}, GREEDY), 2)
+    # Another conversation in between takes nothing from it; as many as are kept push it out.
+    for other in range(3):
+        asked = [{"role": "user", "content": f"{other} is another number."}]
+        answers(events, engine.ask({"base": asked, "tuned": asked}, GREEDY), 2)
+        if not other:
+            here = talk["base"].asked("Still there?")
+            still = answers(events, engine.ask({"base": here.messages()}, GREEDY), 1)["base"]
+            assert still.cached_tokens > before["base"]
     again = {name: each.without_last_answer().messages() for name, each in talk.items()}
     fresh = answers(events, engine.ask(again, GREEDY), 2)
     for name, answer in fresh.items():
         assert answer.cached_tokens < before[name]
         assert answer.text == talk[name].turns[-1].content
+
+
+def test_a_stop_text_ends_the_answer_and_is_not_part_of_it(running: tuple[Engine, "queue.Queue[Event]"]) -> None:
+    engine, events = running
+    whole = answers(events, engine.ask({"base": QUESTION}, GREEDY), 1)["base"]
+    stop = whole.text[4:7]
+    sampling = Sampling(temperature=0.0, max_new_tokens=12, stop=("never", stop))
+    engine.ask({"base": QUESTION}, sampling)
+    pieces: list[str] = []
+    while not isinstance(event := next_event(events, Token, Done), Done):
+        pieces.append(event.text)
+    assert event.text == whole.text[: whole.text.index(stop)]
+    assert "".join(pieces) == event.text
+    assert event.reason == "stop"
+
+
+def test_questions_that_wait_together_are_answered_as_alone(running: tuple[Engine, "queue.Queue[Event]"]) -> None:
+    engine, events = running
+    system = {"role": "system", "content": "You are a fox. " * 10}
+    asked = [
+        [system, {"role": "user", "content": text}] for text in ("What is the dog?", "Who jumps over it, and why?")
+    ]
+    limits = [GREEDY, Sampling(temperature=0.0, max_new_tokens=5)]
+    alone = [
+        answers(events, engine.ask({"tuned": messages}, sampling), 1)["tuned"].text
+        for messages, sampling in zip(asked, limits, strict=True)
+    ]
+    # The first keeps the engine at work while the others come.
+    numbers = [engine.ask({"base": QUESTION}, Sampling(temperature=0.0, max_new_tokens=60))]
+    numbers += [engine.ask({"tuned": messages}, each) for messages, each in zip(asked, limits, strict=True)]
+    found: dict[int, Done] = {}
+    while len(found) < 3:
+        event = next_event(events, Done, Failed)
+        assert isinstance(event, Done), event
+        found[event.id] = event
+    assert [found[number].text for number in numbers[1:]] == alone
+    assert found[numbers[2]].completion_tokens == 5
+
+
+def test_a_long_system_prompt_is_read_once(running: tuple[Engine, "queue.Queue[Event]"]) -> None:
+    engine, events = running
+    system = {"role": "system", "content": "The quick brown fox jumps over the lazy dog. " * 20}
+    for number in range(3):
+        asked = [system, {"role": "user", "content": f"{number}?"}]
+        done = answers(events, engine.ask({"base": asked}, GREEDY), 1)["base"]
+        assert done.prompt_tokens is not None
+        if number:
+            assert done.cached_tokens > 0.8 * done.prompt_tokens
+
+
+def test_a_draft_model_changes_nothing_but_the_speed(
+    running: tuple[Engine, "queue.Queue[Event]"], target: Target, tiny_model: Path
+) -> None:
+    engine, events = running
+    plain = answers(events, engine.ask({"base": QUESTION}, GREEDY), 1)["base"]
+    question = str(QUESTION[0]["content"])
+    drafted = answer_once(target, question, names=("base",), sampling=GREEDY, draft=str(tiny_model))["base"]
+    assert drafted.text == plain.text
+    assert drafted.completion_tokens == plain.completion_tokens
 
 
 def test_a_seed_makes_sampling_repeatable(running: tuple[Engine, "queue.Queue[Event]"]) -> None:

@@ -4,29 +4,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuiwb.chat.conversation import Conversation, Turn
-    from tuiwb.chat.protocol import Done, Lane, Sampling
+    from tuiwb.chat.protocol import AnyLane, Done, EndpointLane, Lane, Sampling
     from tuiwb.chat.session import Chat, ChatFault, LaneChat, answer_once
-    from tuiwb.chat.target import Target, target_of
+    from tuiwb.chat.target import RunCheckpoint, Target, further, run_checkpoints, target_of
 
 __all__ = [
+    "AnyLane",
     "Chat",
     "ChatFault",
     "Conversation",
     "Done",
+    "EndpointLane",
     "Lane",
     "LaneChat",
+    "RunCheckpoint",
     "Sampling",
     "Target",
     "Turn",
     "answer_once",
+    "further",
+    "run_checkpoints",
     "target_of",
 ]
 
 _HOMES = {
     "conversation": ("Conversation", "Turn"),
-    "protocol": ("Done", "Lane", "Sampling"),
+    "protocol": ("AnyLane", "Done", "EndpointLane", "Lane", "Sampling"),
     "session": ("Chat", "ChatFault", "LaneChat", "answer_once"),
-    "target": ("Target", "target_of"),
+    "target": ("RunCheckpoint", "Target", "further", "run_checkpoints", "target_of"),
 }
 
 

@@ -46,3 +46,15 @@ class Conversation:
         while turns and turns[-1].role == "assistant":
             turns = turns[:-1]
         return replace(self, turns=turns)
+
+    def rewritten(self, turn: int, text: str) -> "Conversation":
+        """With another text in a turn, which is then the last one.
+
+        Raises:
+            IndexError: there is no such turn.
+        """
+        return replace(self, turns=(*self.turns[:turn], Turn(self.turns[turn].role, text)))
+
+    def question_of(self, turn: int) -> "Conversation":
+        """What an answer was an answer to: everything before it."""
+        return replace(self, turns=self.turns[:turn])

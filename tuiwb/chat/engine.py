@@ -34,7 +34,7 @@ class Engine:
     Args:
         lanes: what it loads; see `protocol.Lane`.
         on_event: called with every event, in order, on a thread of the client.
-        dtype: of the weights; see `protocol.Spec.dtype`.
+        dtype, kept, draft: see `protocol.Spec`.
         module: the worker.
 
     Raises:
@@ -42,7 +42,14 @@ class Engine:
     """
 
     def __init__(
-        self, lanes: tuple[Lane, ...], *, on_event: OnEvent, dtype: str = "auto", module: str = "tuiwb.workers.chat"
+        self,
+        lanes: tuple[Lane, ...],
+        *,
+        on_event: OnEvent,
+        dtype: str = "auto",
+        kept: int = 4,
+        draft: str | None = None,
+        module: str = "tuiwb.workers.chat",
     ) -> None:
         self._on_event = on_event
         self._ids = itertools.count(1)
@@ -58,7 +65,7 @@ class Engine:
             self._listener.bind(str(address))
             address.chmod(0o600)
             self._listener.listen(1)
-            spec = Spec(socket=str(address), lanes=lanes, dtype=dtype)
+            spec = Spec(socket=str(address), lanes=lanes, dtype=dtype, kept=kept, draft=draft)
             (self.folder / "engine.json").write_bytes(msgspec.json.encode(spec))
             self.log = self.folder / "output.log"
             with self.log.open("wb") as log:
@@ -91,13 +98,18 @@ class Engine:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, conversations: dict[str, list[dict[str, object]]], sampling: Sampling) -> int:
+    def ask(
+        self, conversations: dict[str, list[dict[str, object]]], sampling: Sampling, *, question: int | None = None
+    ) -> int:
         """Ask each lane with its own messages.
 
+        Args:
+            question: the id that the answers carry; None takes the next of ours.
+
         Returns:
-            the id that the answers carry. Questions that arrive before the engine is ready wait for it.
+            that id. Questions that arrive before the engine is ready wait for it.
         """
-        question = next(self._ids)
+        question = next(self._ids) if question is None else question
         lanes = tuple(LaneAsk(lane=lane, messages=messages) for lane, messages in conversations.items())
         self._send(Ask(id=question, lanes=lanes, sampling=sampling))
         return question

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from tuiwb.endpoints.profile import Endpoint
+
 
 class Lane(msgspec.Struct, frozen=True, kw_only=True):
     """One model that answers: a base, or a base with an adapter switched on.
@@ -31,6 +33,16 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     """How bitsandbytes holds the base's weights: as the run trained with them."""
 
 
+class EndpointLane(msgspec.Struct, frozen=True, kw_only=True):
+    """A server that answers in a lane of its own."""
+
+    name: str
+    endpoint: Endpoint
+
+
+AnyLane = Lane | EndpointLane
+
+
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine is started with; written to `engine.json` beside its log."""
 
@@ -38,6 +50,10 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     lanes: tuple[Lane, ...]
     dtype: str = "auto"
     """Of the weights in memory: `float32`, `bfloat16`, `float16`, or `auto`, the best that the machine computes in."""
+    kept: int = 4
+    """Conversations of a lane whose keys and values are kept."""
+    draft: str | None = None
+    """Folder or GGUF file of a small model with the same tokens that guesses ahead (assisted decoding)."""
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,6 +73,8 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Longest answer, tokens."""
     seed: int | None = None
     """The same seed, prompt and settings give the same answer; empty draws a new one."""
+    stop: tuple[str, ...] = ()
+    """Texts that end an answer and are not part of it, divided by commas."""
 
     def problem(self) -> tuple[str, str] | None:
         """The first field whose value cannot be used and why, or None."""
@@ -71,6 +89,8 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for name, value, low, high in bounds:
             if not low <= value <= high:
                 return name, f"must be between {low:g} and {high:g}, not {value:g}"
+        if len(self.stop) > 16 or not all(self.stop):
+            return "stop", "is at most 16 texts, none of them empty"
         return None
 
 
@@ -137,14 +157,16 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
 
     id: int
     lane: str
-    reason: Literal["stop", "length", "cancel"]
+    reason: str
+    """`stop`, `length` (max_new_tokens or the context), `cancel`, or what else an endpoint says."""
     text: str
-    prompt_tokens: int
+    prompt_tokens: int | None
+    """None where an endpoint does not count."""
     cached_tokens: int
     """Of the prompt's tokens, those whose keys and values were kept from the turn before."""
-    completion_tokens: int
+    completion_tokens: int | None
     first_token_s: float
-    tokens_per_s: float
+    tokens_per_s: float | None
     context_left: int | None
 
 

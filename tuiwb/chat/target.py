@@ -1,7 +1,7 @@
 """Whom to talk to: from what the user named to the lanes of an engine.
 
 A run gives its base and what it trained, each with the template that the run was trained with; a model gives itself;
-an adapter's folder gives its base and the adapter.
+an adapter's folder gives its base and the adapter; an endpoint answers by itself.
 """
 
 import json
@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tuiwb import models, rundir, runs
+import msgspec
+
+from tuiwb import endpoints, models, rundir, runs
 from tuiwb.base.errors import InputFault, UsageFault
 from tuiwb.base.tasks import Task
-from tuiwb.chat.protocol import Lane
+from tuiwb.base.text import gate_line
+from tuiwb.chat.protocol import AnyLane, EndpointLane, Lane
 from tuiwb.models import ModelInfo
 
 Quantization = Literal["nf4", "nf4-double", "int8"]
@@ -30,11 +33,11 @@ class Target:
     """
 
     title: str
-    lanes: tuple[Lane, ...]
+    lanes: tuple[AnyLane, ...]
     run_id: str | None = None
 
     @property
-    def best(self) -> Lane:
+    def best(self) -> AnyLane:
         """The lane that answers when only one is asked: what was tuned, else the model itself."""
         return self.lanes[-1]
 
@@ -45,20 +48,76 @@ def target_of(
     """Find a run or a model and make its lanes.
 
     Args:
-        ref: a run's id (or its unique beginning, or `last`), or a model as `models.open_model` takes it.
+        ref: a run's id (or its unique beginning, or `last`), a model as `models.open_model` takes it, or an endpoint: a
+            profile's name or an address.
         adapters: folders of further adapters to put on the base, a lane each.
         template: name or source of a chat template for a model that has none.
 
     Raises:
         InputFault: neither a run nor a model; a run without a checkpoint; no chat template.
     """
+    if (endpoint := _endpoint_named(ref)) is not None:
+        if adapters:
+            raise InputFault("an adapter cannot be put on what an endpoint serves", key="--adapter")
+        return Target(title=endpoint.name, lanes=(EndpointLane(name=endpoint.name, endpoint=endpoint),))
     if run := _run_named(ref):
         target = _of_run(run, task)
     else:
         info = models.open_model(ref, task=task)
         target = _of_adapter(info, template, task) if info.adapter is not None else _of_model(info, template)
-    extra = tuple(_adapter_lane(target.lanes[0], Path(folder), used) for folder, used in _named(adapters, target.lanes))
+    base = target.lanes[0]
+    assert isinstance(base, Lane)
+    extra = tuple(_adapter_lane(base, Path(folder), used) for folder, used in _named(adapters, target.lanes))
     return Target(title=target.title, lanes=(*target.lanes, *extra), run_id=target.run_id)
+
+
+def further(target: Target, ref: str, *, task: Task | None = None) -> AnyLane:
+    """One more lane for a target.
+
+    Args:
+        ref: the number of a checkpoint of the target's run, the folder of an adapter for its base, an endpoint, or
+            another model or run, of which what was tuned comes.
+
+    Raises:
+        InputFault: there is no such thing, or it does not go with the target.
+    """
+    base = target.lanes[0]
+    if target.run_id is not None and ref.isdigit():
+        found = {each.step: each.path for each in run_checkpoints(target.run_id)}
+        if int(ref) not in found:
+            steps = ", ".join(str(step) for step in sorted(found))
+            raise InputFault(f"the run has no whole checkpoint {ref}; there are {steps}")
+        assert isinstance(base, Lane)
+        return _checkpoint_lane(base, found[int(ref)], f"step-{ref}")
+    if (Path(ref) / "adapter_config.json").is_file() and isinstance(base, Lane):
+        ((folder, name),) = _named([ref], target.lanes)
+        return _adapter_lane(base, Path(folder), name)
+    best = target_of(ref, task=task).best
+    taken = {lane.name for lane in target.lanes}
+    name = best.name if best.name not in taken | {"base", "tuned"} else gate_line(Path(ref).name, 30)
+    return msgspec.structs.replace(best, name=name)
+
+
+@dataclass(frozen=True, slots=True)
+class RunCheckpoint:
+    """A whole checkpoint of a run."""
+
+    step: int
+    path: Path
+
+
+def run_checkpoints(run_id: str) -> list[RunCheckpoint]:
+    """The whole checkpoints of a run's last part, oldest first."""
+    parts = runs.find(run_id).parts()
+    verdicts = [rundir.verify_checkpoint(path) for path in (rundir.checkpoints(parts[-1]) if parts else ())]
+    return [RunCheckpoint(each.step, each.path) for each in verdicts if each.valid and each.step is not None]
+
+
+def _endpoint_named(ref: str) -> endpoints.Endpoint | None:
+    """The endpoint that is meant, or None. A profile's name wins over models and runs, and can be made to differ."""
+    if endpoints.is_address(ref) or ref in endpoints.profiles():
+        return endpoints.find(ref)
+    return None
 
 
 def _run_named(ref: str) -> rundir.RunDir | None:
@@ -94,12 +153,15 @@ def _of_run(run: rundir.RunDir, task: Task | None) -> Target:
     if template is None:
         raise InputFault(f"checkpoint {checkpoint.path} carries no chat template: it was not written by tuiwb")
     base_lane = _lane("base", base, template, quantization=_quantization(recipe))
-    if (checkpoint.path / "adapter_config.json").is_file():
-        tuned = _adapter_lane(base_lane, checkpoint.path, "tuned")
-    else:
-        tuned = _lane("tuned", models.open_model(str(checkpoint.path)), template)
+    tuned = _checkpoint_lane(base_lane, checkpoint.path, "tuned")
     title = f"{rundir.read_job(run).get('name') or run.run_id} · step {checkpoint.step:,}"
     return Target(title=title, lanes=(base_lane, tuned), run_id=run.run_id)
+
+
+def _checkpoint_lane(base: Lane, checkpoint: Path, name: str) -> Lane:
+    if (checkpoint / "adapter_config.json").is_file():
+        return _adapter_lane(base, checkpoint, name)
+    return _lane(name, models.open_model(str(checkpoint)), base.template)
 
 
 def _of_model(info: ModelInfo, template: str | None) -> Target:
@@ -142,7 +204,7 @@ def _adapter_lane(base: Lane, folder: Path, name: str) -> Lane:
     )
 
 
-def _named(adapters: Iterable[str], lanes: tuple[Lane, ...]) -> list[tuple[str, str]]:
+def _named(adapters: Iterable[str], lanes: tuple[AnyLane, ...]) -> list[tuple[str, str]]:
     """Each adapter with a name that no lane has yet: its folder's, numbered if need be."""
     taken, named = {lane.name for lane in lanes}, []
     for folder in adapters:

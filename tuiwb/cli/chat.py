@@ -1,21 +1,38 @@
-"""`tuiwb chat MODEL_OR_RUN`: talk to it on the screen, or ask once with `--prompt`."""
+"""`tuiwb chat WHOM`: talk to it on the screen, or ask once with `--prompt`. `tuiwb chat serve WHOM` offers it to other
+programs, `tuiwb chat history` finds and exports what was said."""
 
 import argparse
+import dataclasses
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuiwb.base.errors import InputFault, UsageFault
 from tuiwb.base.text import gate
 from tuiwb.cli import output
 
+if TYPE_CHECKING:
+    from tuiwb.chat import Sampling
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     whom = parser.add_argument(
-        "whom", metavar="MODEL_OR_RUN", help="a run's id (or `last`), or a model: name, folder, .gguf, hub id"
+        "words",
+        metavar="WHOM",
+        nargs="+",
+        help="a run's id (or `last`), a model (name, folder, .gguf, hub id), an endpoint or its address; "
+        "`serve WHOM` serves it, `history [search WORDS | show ID | export ID | delete ID]` is about what was said",
     )
     whom.completer = _complete  # type: ignore[attr-defined]
     parser.add_argument("--adapter", action="append", default=[], metavar="FOLDER", help="a PEFT adapter to put on it")
     parser.add_argument("--chat-template", metavar="NAME", help="template for a model that has none (chatml, alpaca …)")
+    parser.add_argument(
+        "--beside",
+        action="append",
+        default=[],
+        metavar="WHOM",
+        help="one more that answers (repeatable): a checkpoint's step, an endpoint, another model or run",
+    )
+    parser.add_argument("--draft", metavar="MODEL", help="a small model of the same family that guesses ahead")
     parser.add_argument("--prompt", metavar="TEXT", help="ask this once, without a screen; `-` reads it from stdin")
     parser.add_argument("--system", metavar="TEXT", help="system prompt")
     parser.add_argument("--side-by-side", action="store_true", help="ask the base model too")
@@ -27,18 +44,41 @@ def configure(parser: argparse.ArgumentParser) -> None:
     sampling.add_argument("--repetition-penalty", type=float, metavar="R")
     sampling.add_argument("--max-new-tokens", type=int, metavar="N")
     sampling.add_argument("--seed", type=int, metavar="N")
+    sampling.add_argument("--stop", action="append", metavar="TEXT", help="ends an answer (repeatable)")
+    serving = parser.add_argument_group("serve")
+    serving.add_argument("--port", type=int, metavar="N", help="on loopback; 0 takes a free one (8642)")
+    serving.add_argument("--socket", metavar="FILE", help="a unix socket (0600) instead of a port")
+    history = parser.add_argument_group("history")
+    history.add_argument(
+        "--format", choices=("markdown", "messages", "sharegpt"), help="of `history export` (markdown)"
+    )
     output.add_json(parser)
 
 
 def _complete(prefix: str, **_: Any) -> list[str]:
-    """Runs and models that are here, for argcomplete."""
-    from tuiwb import models, runs
+    """Runs, models and endpoints that are here, for argcomplete."""
+    from tuiwb import endpoints, models, runs
 
     names = [run.run_id for run in runs.run_dirs()] + [info.name for info in models.installed()]
+    names += endpoints.profiles()
     return [name for name in names if name.startswith(prefix)]
 
 
 def run(args: argparse.Namespace) -> int:
+    first, *rest = args.words
+    if first == "history":
+        from tuiwb.cli import chat_history
+
+        return chat_history.run(rest, args)
+    if first == "serve":
+        if len(rest) != 1:
+            raise UsageFault("serve takes one model or run")
+        from tuiwb.cli import chat_serve
+
+        return chat_serve.run(rest[0], args)
+    if rest:
+        raise UsageFault(f"`{rest[0]}` is one word too many; what is said goes behind --prompt")
+    args.whom = first
     if args.prompt is None and not sys.stdin.isatty():
         args.prompt = "-"
     if args.prompt is None:
@@ -51,7 +91,13 @@ def run(args: argparse.Namespace) -> int:
 def _on_screen(args: argparse.Namespace) -> int:
     from tuiwb.cli import workbench
 
-    state = {"whom": args.whom, "template": args.chat_template, "adapters": args.adapter, "side": args.side_by_side}
+    state = {
+        "whom": args.whom,
+        "template": args.chat_template,
+        "adapters": args.adapter,
+        "beside": args.beside,
+        "side": args.side_by_side or bool(args.beside),
+    }
     return workbench.run(None, screen="chat", layout={"chat": state | {"start": True}})
 
 
@@ -61,10 +107,13 @@ def _once(args: argparse.Namespace) -> int:
     prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
     if not prompt.strip():
         raise UsageFault("the prompt is empty", key="--prompt")
-    sampling = _sampling(args)
+    sampling = sampling_of(args)
     target = chat.target_of(args.whom, adapters=args.adapter, template=args.chat_template)
-    best = target.best.name
-    names = tuple(lane.name for lane in target.lanes) if args.side_by_side else (best,)
+    names = tuple(lane.name for lane in target.lanes) if args.side_by_side else (target.best.name,)
+    for ref in args.beside:
+        lane = chat.further(target, ref)
+        target = dataclasses.replace(target, lanes=(*target.lanes, lane))
+        names = (*names, lane.name)
     streamed = not args.json and len(names) == 1
 
     def show(_: str, text: str) -> None:
@@ -78,6 +127,7 @@ def _once(args: argparse.Namespace) -> int:
         names=names,
         system=args.system,
         sampling=sampling,
+        draft=draft_of(args.draft),
         on_text=show,
         on_doing=lambda doing: output.say(f"{doing} …"),
     )
@@ -92,10 +142,33 @@ def _once(args: argparse.Namespace) -> int:
     return 0
 
 
-def _sampling(args: argparse.Namespace) -> Any:
+def draft_of(ref: str | None) -> str | None:
+    """The path of the model that guesses ahead.
+
+    Raises:
+        InputFault: there is no such model here.
+    """
+    if ref is None:
+        return None
+    from tuiwb import models
+
+    info = models.open_model(ref)
+    if info.path is None:
+        raise InputFault(f"{ref} is not on this machine: get it with `tuiwb models get {ref}`", key="--draft")
+    return str(info.path)
+
+
+def sampling_of(args: argparse.Namespace) -> "Sampling":
+    """The sampling settings that the options say.
+
+    Raises:
+        InputFault: a value cannot be used.
+    """
     from tuiwb.chat import Sampling
 
     given = {name: getattr(args, name) for name in Sampling.__struct_fields__ if getattr(args, name) is not None}
+    if args.stop:
+        given["stop"] = tuple(args.stop)
     sampling = Sampling(**given)
     if fault := sampling.problem():
         raise InputFault(fault[1], key="--" + fault[0].replace("_", "-"))
@@ -111,5 +184,5 @@ def _document(target: Any, answer: Any) -> dict[str, Any]:
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,
         "first_token_s": round(answer.first_token_s, 3),
-        "tokens_per_s": round(answer.tokens_per_s, 2),
+        "tokens_per_s": None if answer.tokens_per_s is None else round(answer.tokens_per_s, 2),
     }

@@ -195,7 +195,7 @@ def ask(
     target = chat.target_of(run_id)
     sampling = chat.Sampling(temperature=0.0, max_new_tokens=ANSWER_TOKENS)
     events: queue.Queue[Event] = queue.Queue()
-    wanted = tuple(lane for lane in target.lanes if lane.name in lanes)
+    wanted = tuple(lane for lane in target.lanes if isinstance(lane, chat.Lane) and lane.name in lanes)
     with Engine(wanted, on_event=events.put) as engine:
         for question in questions:
             engine.ask({lane.name: [{"role": "user", "content": question}] for lane in wanted}, sampling)

@@ -12,9 +12,11 @@ from tuiwb.base.errors import TuiwbError
 from tuiwb.base.tasks import Task
 from tuiwb.base.text import gate_line
 from tuiwb.chat.protocol import Sampling
-from tuiwb.chat.session import Chat
+from tuiwb.chat.session import MOST_LANES, Chat
 from tuiwb.chat.target import Target
 from tuiwb.tui.screen import RoomScreen
+from tuiwb.tui.screens.chat_judge import JUDGING, JudgeActions
+from tuiwb.tui.screens.chat_past import PastActions
 from tuiwb.tui.widgets.chat_lane import LaneView
 from tuiwb.tui.widgets.frame import Empty, Pane
 from tuiwb.tui.widgets.prompt import Prompt
@@ -24,7 +26,7 @@ REFRESH_S = 0.1
 """Ten looks a second at what the engine said: smooth for reading, light on a slow link."""
 
 
-class ChatScreen(RoomScreen):
+class ChatScreen(PastActions, JudgeActions, RoomScreen):
     ROOM: ClassVar[str] = "chat"
     AUTO_FOCUS = ""
 
@@ -36,6 +38,7 @@ class ChatScreen(RoomScreen):
         self._sampling = Sampling()
         self._system: str | None = None
         self._columns: list[tuple[str, str]] = []
+        self.current = ""
         self._drawing = self._again = False
         self._said = Content()
 
@@ -77,7 +80,7 @@ class ChatScreen(RoomScreen):
             self._sampling = Sampling()
         if state.get("whom"):
             self._find(
-                {key: state[key] for key in ("whom", "template", "adapters", "start") if state.get(key)},
+                {key: state[key] for key in ("whom", "template", "adapters", "beside", "start") if state.get(key)},
                 quiet=not state.get("start"),
             )
 
@@ -90,12 +93,17 @@ class ChatScreen(RoomScreen):
         def work(task: Task) -> Target:
             from tuiwb import chat
 
-            return chat.target_of(
+            target = chat.target_of(
                 whom["whom"], adapters=whom.get("adapters") or (), template=whom.get("template"), task=task
             )
+            for ref in whom.get("beside") or ():
+                lane = chat.further(target, ref, task=task)
+                target = chat.Target(target.title, (*target.lanes, lane), target.run_id)
+            return target
 
         def found(target: Target) -> None:
             self._meet(target)
+            self.open_waiting()
             if whom.get("start"):
                 self._safely(self._start)
 
@@ -111,9 +119,13 @@ class ChatScreen(RoomScreen):
     def _meet(self, target: Target) -> None:
         if self.chat is not None:
             self.chat.stop_engine()
+            self.keep()
         self.chat = Chat(target)
         self.chat.sampling = self._sampling
         self.chat.set_system(self._system)
+        self.chat.asked = tuple(self.chat.lanes)[-MOST_LANES:] if self._side else (target.best.name,)
+        self.current = target.best.name
+        self.forget_past()
         self.set_class(False, "-nobody")
         self._arrange()
         self.query_one("#prompt").focus()
@@ -121,10 +133,13 @@ class ChatScreen(RoomScreen):
     def _arrange(self) -> None:
         """One column for each lane that is asked."""
         assert self.chat is not None
-        names = tuple(self.chat.lanes) if self._side else (self.chat.target.best.name,)
-        self.chat.asked = names
-        title = self.chat.target.title
-        self._columns = [(name, title if len(names) == 1 else name) for name in names]
+        names, title = self.places(self.chat.asked), self.chat.target.title
+        if self.current not in names:
+            self.current = names[-1]
+        self._columns = [
+            (name, title if len(names) == 1 and name == self.chat.target.best.name else self.title_of(name))
+            for name in names
+        ]
         self._draw()
 
     # Talking
@@ -151,7 +166,8 @@ class ChatScreen(RoomScreen):
         elif event.text.strip():
             text = event.text.strip()
             self.query_one("#prompt", Prompt).text = ""
-            self._safely(lambda: self._chat.say(text))
+            if not self.take_rewritten(text):
+                self._safely(lambda: self._chat.say(text))
 
     @property
     def _chat(self) -> Chat:
@@ -170,6 +186,8 @@ class ChatScreen(RoomScreen):
 
     def _look(self) -> None:
         if self.chat is not None and self.chat.drain():
+            if not self.chat.answering:
+                self.keep()
             self._draw()
 
     def _draw(self) -> None:
@@ -230,14 +248,16 @@ class ChatScreen(RoomScreen):
     # Actions
 
     def reason(self, action: str) -> str | None:
-        if action in ("whom", "write"):
+        if action in ("whom", "write", "history"):
             return None
         if self.chat is None:
             return "There is nobody to talk to: choose a run or a model first (o)."
         if action == "stop" and not self.chat.answering:
             return "No answer is under way."
-        if action in ("again", "new") and self.chat.answering:
+        if action in ("again", "new", "edit", "branches", "tokens", "add", "remove", *JUDGING) and self.chat.answering:
             return "An answer is under way; x stops it."
+        if (why := self.past_reason(action) or self.judge_reason(action)) is not None:
+            return why
         if action == "again" and not next(iter(self.chat.lanes.values())).conversation.turns:
             return "Nothing was asked yet."
         if action == "side" and len(self.chat.lanes) < 2:
@@ -252,6 +272,8 @@ class ChatScreen(RoomScreen):
     def action_release_focus(self) -> None:
         if self.chat is not None and self.chat.state == "answering":
             self.chat.cancel()
+        elif self.leave_rewriting():
+            self._draw()
         else:
             super().action_release_focus()
 
@@ -266,13 +288,14 @@ class ChatScreen(RoomScreen):
             self._safely(self._chat.clear)
             self.query_one("#prompt").focus()
 
-        if any(lane.conversation.turns for lane in self._chat.lanes.values()):
-            self.confirm("Start a new conversation?", clear, detail="This one is not kept.", yes="New")
-        else:
-            clear()
+        self.keep()
+        self.forget_past()
+        clear()
 
     def action_side(self) -> None:
         self._side = not self._side
+        chat = self._chat
+        chat.asked = tuple(chat.lanes)[-MOST_LANES:] if self._side else (chat.target.best.name,)
         self._arrange()
 
     def action_system(self) -> None:
@@ -297,7 +320,10 @@ class ChatScreen(RoomScreen):
 
     def _change_sampling(self, name: str, doc: str) -> None:
         def take(text: str) -> None:
-            values = msgspec.to_builtins(self._sampling) | {name: text.strip() or None}
+            given: Any = text.strip() or None
+            if name == "stop":
+                given = [each for each in text.split(",") if each]
+            values = msgspec.to_builtins(self._sampling) | {name: given}
             if name != "seed" and values[name] is None:
                 values[name] = getattr(Sampling(), name)
             try:
@@ -362,11 +388,12 @@ class ChatScreen(RoomScreen):
     def on_unmount(self) -> None:
         if self.chat is not None:
             self.chat.stop_engine()
+            self.keep()
 
 
 def _choices(task: Task) -> list[tuple[str, str, str]]:
-    """Runs with something to talk to, newest first, then the models that are here."""
-    from tuiwb import models, rundir, runs
+    """Runs with something to talk to, newest first, then the endpoints and the models that are here."""
+    from tuiwb import endpoints, models, rundir, runs
     from tuiwb.base.units import parameters
 
     choices = []
@@ -374,6 +401,7 @@ def _choices(task: Task) -> list[tuple[str, str, str]]:
         task.step("looking at runs")
         if view.kind == "train" and rundir.newest_valid_checkpoint(view.run) is not None:
             choices.append((view.run_id, f"{view.name}", f"run, {view.state}, step {view.step or 0:,} ({view.run_id})"))
+    choices += [(each.name, each.name, f"endpoint at {each.place}") for each in endpoints.profiles().values()]
     for info in models.installed():
         size = parameters(info.parameters) if info.parameters else ""
         choices.append((info.name, info.name, f"model {size} {info.architecture}".strip()))
@@ -381,4 +409,6 @@ def _choices(task: Task) -> list[tuple[str, str, str]]:
 
 
 def _written(value: object, none: str = "drawn anew") -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
     return none if value is None else f"{value:g}" if isinstance(value, float) else str(value)

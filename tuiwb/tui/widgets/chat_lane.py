@@ -141,12 +141,14 @@ class LaneView(Pane):
 def usage(done: Done, width: int) -> str:
     """What an answer cost, as much of it as fits."""
     pieces = [
-        REASONS[done.reason],
-        f"{count(done.completion_tokens)} tokens",
-        f"{done.tokens_per_s:.1f}/s",
+        REASONS.get(done.reason, gate_line(done.reason, 24)),
+        "" if done.completion_tokens is None else f"{count(done.completion_tokens)} tokens",
+        "" if done.tokens_per_s is None else f"{done.tokens_per_s:.1f}/s",
         f"first after {done.first_token_s:.2f} s",
         "" if done.context_left is None else f"{count(max(done.context_left, 0))} left",
-        f"{count(done.cached_tokens)} of {count(done.prompt_tokens)} prompt tokens kept" if done.cached_tokens else "",
+        f"{count(done.cached_tokens)} of {count(done.prompt_tokens or 0)} prompt tokens kept"
+        if done.cached_tokens
+        else "",
     ]
     text = ""
     for piece in filter(None, pieces):

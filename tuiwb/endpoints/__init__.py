@@ -1,0 +1,49 @@
+"""OpenAI-compatible servers: who they are (profiles), their keys, and a streamed answer from one.
+
+    endpoint = endpoints.find("vllm")                       # a profile, or an address
+    async for piece in endpoints.stream(endpoint, messages, {"temperature": 0}): ...
+    endpoints.complete(endpoint, messages, {"max_tokens": 8}).text
+
+vLLM, Ollama, llama.cpp's server, hosted services and `tuiwb chat serve` all speak it. A key never gets into an error, a
+log or a conversation.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuiwb.endpoints.client import End, EndpointFault, Piece, complete, models_of, stream
+    from tuiwb.endpoints.keys import forget_key, key_of, save_key
+    from tuiwb.endpoints.profile import Endpoint, delete, find, is_address, profiles, save
+
+_HOMES = {
+    "client": ("End", "EndpointFault", "Piece", "complete", "models_of", "stream"),
+    "keys": ("forget_key", "key_of", "save_key"),
+    "profile": ("Endpoint", "delete", "find", "is_address", "profiles", "save"),
+}
+
+__all__ = [
+    "End",
+    "Endpoint",
+    "EndpointFault",
+    "Piece",
+    "complete",
+    "delete",
+    "find",
+    "forget_key",
+    "is_address",
+    "key_of",
+    "models_of",
+    "profiles",
+    "save",
+    "save_key",
+    "stream",
+]
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(name)

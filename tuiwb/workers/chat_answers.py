@@ -1,0 +1,303 @@
+"""Answers of the chat engine: the prompt read up to its last token, then rows generated together and streamed."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tuiwb.base.errors import InputFault
+from tuiwb.chat import protocol
+from tuiwb.chat.protocol import Ask, Done, Token
+from tuiwb.workers.chat_cache import Kept, Shelf, croppable, merge, new_cache, split
+from tuiwb.workers.chat_model import Base
+
+
+class Link(Protocol):
+    """Where events go, and which questions nobody wants answered any more."""
+
+    cancelled: set[int]
+
+    def send(self, event: protocol.Event) -> None: ...
+
+
+@dataclass
+class LaneState:
+    """A lane and what it remembers."""
+
+    spec: protocol.Lane
+    base: Base
+    adapter: str | None
+    template: Any
+    shelf: Shelf
+
+
+@dataclass
+class Answer:
+    """An answer under way. `kept` holds the keys and values of the prompt but for its last token."""
+
+    lane: LaneState
+    ask: Ask
+    prompt: list[int]
+    kept: Kept
+    cached: int
+    limit: int
+    started: float
+    stream: Any
+    generated: list[int] = field(default_factory=list)
+    streamed: str = ""
+    held: str = ""
+    """Text that may be the beginning of a stop text, and is not shown yet."""
+    first_token_s: float = 0.0
+    last_token_s: float = 0.0
+    ended: bool = False
+    stopped: bool = False
+
+    def add(self, piece: str) -> str:
+        """Take the next piece of text.
+
+        Returns:
+            what can be shown now.
+        """
+        self.held += piece
+        stops = self.ask.sampling.stop
+        if (at := first_stop(self.held, stops)) is not None:
+            shown, self.held = self.held[:at], ""
+            self.ended = self.stopped = True
+        else:
+            keep = _may_begin_a_stop(self.held, stops)
+            shown = self.held[: len(self.held) - keep]
+            self.held = self.held[len(self.held) - keep :]
+        self.streamed += shown
+        return shown
+
+
+def first_stop(text: str, stops: tuple[str, ...]) -> int | None:
+    """Where the first stop text begins, or None."""
+    return min((at for stop in stops if (at := text.find(stop)) >= 0), default=None)
+
+
+def _may_begin_a_stop(text: str, stops: tuple[str, ...]) -> int:
+    """Characters at the end of `text` that a stop text may begin with."""
+    longest = min(len(text), max((len(stop) for stop in stops), default=1) - 1)
+    for length in range(longest, 0, -1):
+        if any(stop.startswith(text[-length:]) for stop in stops):
+            return length
+    return 0
+
+
+def prefill(lane: LaneState, wanted: protocol.LaneAsk, ask: Ask, started: float, others: list[Answer]) -> Answer:
+    """Read a prompt up to its last token, from the longest beginning of it that is known.
+
+    Args:
+        others: answers of the same batch, whose prompts may begin alike.
+
+    Raises:
+        InputFault: it is longer than the model's context.
+    """
+    import torch
+    from tokenizers.decoders import DecodeStream
+
+    text = lane.template.render(wanted.messages, add_generation_prompt=True)
+    prompt: list[int] = lane.base.tokenizer.encode(text)
+    context = lane.spec.context
+    if context is not None and len(prompt) >= context:
+        raise InputFault(
+            f"the conversation has {len(prompt):,} tokens, the model's context {context:,}: start a new one"
+        )
+    alike = [other.kept for other in others if other.lane is lane]
+    kept, cached = lane.shelf.take(prompt, alike) or (Kept(new_cache(lane.base.model), []), 0)
+    if len(prompt) - 1 > cached:
+        with torch.inference_mode(), adapter_on(lane):
+            lane.base.model(
+                input_ids=torch.tensor([prompt[cached:-1]], device=lane.base.model.device),
+                past_key_values=kept.cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+    kept.ids = prompt[:-1]
+    limit = ask.sampling.max_new_tokens
+    return Answer(
+        lane=lane,
+        ask=ask,
+        prompt=prompt,
+        kept=kept,
+        cached=cached,
+        limit=limit if context is None else min(limit, context - len(prompt)),
+        started=started,
+        stream=DecodeStream(skip_special_tokens=True),
+    )
+
+
+def batches(answers: list[Answer]) -> list[list[Answer]]:
+    """Answers that can be generated together: one base, the same ends, adapters that mix, caches that can be cut."""
+    groups: dict[Any, list[Answer]] = {}
+    for number, answer in enumerate(answers):
+        lane = answer.lane
+        together = lane.base.mixable and croppable(answer.kept.cache)
+        key = (id(lane.base), lane.spec.stop_ids) if together else number
+        groups.setdefault(key, []).append(answer)
+    return list(groups.values())
+
+
+def generate(batch: list[Answer], link: Link, draft: Base | None) -> None:
+    """Generate the answers of a batch, stream them, and keep their keys and values.
+
+    Args:
+        draft: a model that guesses ahead, for an answer that is alone.
+    """
+    import torch
+    from transformers import GenerationConfig
+
+    first = batch[0]
+    base, sampling, stop_ids = first.lane.base, first.ask.sampling, first.lane.spec.stop_ids
+    device = base.model.device
+    longest = max(len(answer.prompt) for answer in batch)
+    left = [longest - len(answer.prompt) for answer in batch]
+    pad = stop_ids[0]
+    ids = torch.tensor([[pad] * gap + answer.prompt for gap, answer in zip(left, batch, strict=True)], device=device)
+    mask = torch.tensor([[0] * gap + [1] * (longest - gap) for gap in left], device=device)
+    alone = len(batch) == 1
+    cache = first.kept.cache if alone else merge([(a.kept.cache, gap) for a, gap in zip(batch, left, strict=True)])
+    sampled = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p or None,
+    }
+    config = GenerationConfig(
+        do_sample=sampling.temperature > 0,
+        max_new_tokens=max(answer.limit for answer in batch),
+        eos_token_id=list(stop_ids),
+        pad_token_id=pad,
+        repetition_penalty=sampling.repetition_penalty,
+        use_cache=True,
+        **(sampled if sampling.temperature > 0 else {}),
+    )
+    watch = _Watch(link, batch, set(stop_ids))
+    arguments: dict[str, Any] = {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "past_key_values": cache,
+        "generation_config": config,
+        "streamer": watch,
+        "stopping_criteria": [watch.ended],
+    }
+    if alone and draft is not None and croppable(cache):
+        arguments["assistant_model"] = draft.model
+    with torch.inference_mode():
+        if alone:
+            with adapter_on(first.lane):
+                base.model.generate(**arguments)
+        elif base.peft is None:
+            base.model.generate(**arguments)
+        else:
+            rows = [answer.lane.adapter or "__base__" for answer in batch]
+            base.peft.generate(**arguments, adapter_names=rows)
+    held = cache.get_seq_length()
+    for row, (gap, answer) in enumerate(zip(left, batch, strict=True)):
+        kept = answer.kept
+        kept.ids = (answer.prompt + answer.generated)[: held - gap]
+        kept.answer = len(kept.ids) - len(answer.prompt)
+        if not alone:
+            kept.cache = split(cache, base.model, row, gap, gap + len(kept.ids))
+        elif held > len(kept.ids):
+            kept.cache.crop(len(kept.ids) - held)
+        answer.lane.shelf.put(kept)
+        _finish(answer, link, set(stop_ids))
+
+
+def _finish(answer: Answer, link: Link, stop_ids: set[int]) -> None:
+    lane, count = answer.lane, len(answer.generated)
+    text = lane.base.tokenizer.decode(answer.generated, skip_special=True)
+    stop = first_stop(text, answer.ask.sampling.stop)
+    text = text if stop is None else text[:stop]
+    if text != answer.streamed and text.startswith(answer.streamed):
+        # Bytes that never became a whole character are shown at the end, as decoding the whole shows them.
+        link.send(Token(id=answer.ask.id, lane=lane.spec.name, text=text[len(answer.streamed) :]))
+    spent = answer.last_token_s - answer.first_token_s
+    stopped = answer.stopped or (bool(answer.generated) and answer.generated[-1] in stop_ids)
+    context = lane.spec.context
+    link.send(
+        Done(
+            id=answer.ask.id,
+            lane=lane.spec.name,
+            reason="stop" if stopped else "cancel" if answer.ask.id in link.cancelled else "length",
+            text=text,
+            prompt_tokens=len(answer.prompt),
+            cached_tokens=answer.cached,
+            completion_tokens=count,
+            first_token_s=answer.first_token_s,
+            tokens_per_s=(count - 1) / spent if count > 1 and spent > 0 else 0.0,
+            context_left=None if context is None else context - len(answer.prompt) - count,
+        )
+    )
+
+
+class _Watch:
+    """Streams what `generate` yields, row by row, and tells it which rows have ended.
+
+    It is generate's `streamer`: `put` gets the prompt first, then one token a row at each step (several of the only
+    row, where a draft model guessed ahead).
+    """
+
+    def __init__(self, link: Link, batch: list[Answer], stop_ids: set[int]) -> None:
+        self._link, self._batch, self._stop_ids = link, batch, stop_ids
+        self._prompt_seen = False
+
+    def put(self, tokens: Any) -> None:
+        if not self._prompt_seen:
+            self._prompt_seen = True
+            return
+        now = time.monotonic()
+        numbers = tokens.flatten().tolist()
+        rows = self._batch if len(self._batch) > 1 else self._batch * len(numbers)
+        for answer, token in zip(rows, numbers, strict=True):
+            if not answer.ended:
+                self._take(answer, token, now)
+
+    def _take(self, answer: Answer, token: int, now: float) -> None:
+        if not answer.generated:
+            answer.first_token_s = now - answer.started
+        answer.last_token_s = now - answer.started
+        answer.generated.append(token)
+        if token in self._stop_ids:
+            answer.ended = True
+            return
+        piece = answer.stream.step(answer.lane.base.tokenizer.backend, token)
+        if piece and (shown := answer.add(piece)):
+            self._link.send(Token(id=answer.ask.id, lane=answer.lane.spec.name, text=shown))
+        if len(answer.generated) >= answer.limit or answer.ask.id in self._link.cancelled:
+            answer.ended = True
+
+    def end(self) -> None:
+        pass
+
+    def ended(self, ids: Any, scores: Any, **_: Any) -> Any:
+        """generate's stopping criterion. It is asked before `put` gets the step's tokens, or after, so a row may get
+        one token too many, which is not taken."""
+        import torch
+
+        return torch.tensor([answer.ended for answer in self._batch], device=ids.device)
+
+
+class Switchable(Protocol):
+    """Whose adapter can be switched on."""
+
+    base: Base
+    adapter: str | None
+
+
+@contextlib.contextmanager
+def adapter_on(lane: Switchable) -> Iterator[None]:
+    """The lane's adapter active, or none for the base."""
+    peft = lane.base.peft
+    if peft is None:
+        yield
+    elif lane.adapter is None:
+        with peft.disable_adapter():
+            yield
+    else:
+        if peft.active_adapter != lane.adapter:
+            peft.set_adapter(lane.adapter, inference_mode=True)
+        yield
