@@ -8,6 +8,10 @@
  *   hang            asking for the second GPU's memory never returns, as with a GPU that has fallen off the bus
  *   lost            GPU 1 answers everything with NVML_ERROR_GPU_IS_LOST
  *   bare            only names and UUIDs are supported, as on hardware that shares the host's memory
+ *   throttle=BITS   why the clocks are low, as nvmlClocksEventReasons has it (0)
+ *   ecc=N           memory errors that could not be corrected (0)
+ *   xid=CODE        one Xid error of GPU 0 is told once
+ *   mig             GPU 0 is divided into two instances
  *   crash           asking for the first name kills the process
  */
 #include <signal.h>
@@ -124,7 +128,75 @@ nvmlReturn_t nvmlDeviceGetCudaComputeCapability(nvmlDevice_t device, int *major,
 }
 nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t device, unsigned *current, unsigned *pending) {
     MAYBE(device);
-    *current = *pending = 0;
+    *current = *pending = device->index == 0 && has("mig");
+    return SUCCESS;
+}
+nvmlReturn_t nvmlDeviceGetMaxMigDeviceCount(nvmlDevice_t device, unsigned *count) {
+    MAYBE(device);
+    *count = 7;
+    return SUCCESS;
+}
+nvmlReturn_t nvmlDeviceGetMigDeviceHandleByIndex(nvmlDevice_t device, unsigned index, nvmlDevice_t *instance) {
+    MAYBE(device);
+    if (index >= 2) return 6; /* NOT_FOUND */
+    indices[8 + index] = 8 + index;
+    *instance = (nvmlDevice_t)&indices[8 + index];
+    return SUCCESS;
+}
+nvmlReturn_t nvmlDeviceGetCurrentClocksEventReasons(nvmlDevice_t device, unsigned long long *reasons) {
+    MAYBE(device);
+    *reasons = (unsigned long long)option("throttle=", 0);
+    return SUCCESS;
+}
+nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t device, int type, int counter, unsigned long long *count) {
+    (void)counter;
+    MAYBE(device);
+    *count = type == 1 ? (unsigned long long)option("ecc=", 0) : 0;
+    return SUCCESS;
+}
+nvmlReturn_t nvmlDeviceGetPcieThroughput(nvmlDevice_t device, int counter, unsigned *kilobytes) {
+    MAYBE(device);
+    *kilobytes = counter == 0 ? 1024 : 2048;
+    return SUCCESS;
+}
+typedef struct {
+    unsigned fieldId, scopeId;
+    long long timestamp, latencyUsec;
+    int valueType, nvmlReturn;
+    union { double d; unsigned long long u; } value;
+} nvmlFieldValue_t;
+nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count, nvmlFieldValue_t *values) {
+    static unsigned long long kibibytes;
+    MAYBE(device);
+    kibibytes += 1024;
+    for (int i = 0; i < count; i++) {
+        values[i].nvmlReturn = SUCCESS;
+        values[i].value.u = kibibytes;
+    }
+    return SUCCESS;
+}
+typedef struct {
+    nvmlDevice_t device;
+    unsigned long long eventType, eventData;
+    unsigned gpuInstanceId, computeInstanceId;
+} nvmlEventData_t;
+nvmlReturn_t nvmlEventSetCreate(void **set) { *set = indices; return SUCCESS; }
+nvmlReturn_t nvmlDeviceRegisterEvents(nvmlDevice_t device, unsigned long long types, void *set) {
+    (void)types;
+    (void)set;
+    MAYBE(device);
+    return SUCCESS;
+}
+nvmlReturn_t nvmlEventSetWait_v2(void *set, nvmlEventData_t *event, unsigned milliseconds) {
+    static int told;
+    (void)set;
+    (void)milliseconds;
+    if (told || !has("xid=")) return 10; /* TIMEOUT */
+    told = 1;
+    indices[0] = 0;
+    event->device = (nvmlDevice_t)&indices[0];
+    event->eventType = 8;
+    event->eventData = (unsigned long long)option("xid=", 0);
     return SUCCESS;
 }
 nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device, unsigned *count, nvmlProcessInfo_t *list) {

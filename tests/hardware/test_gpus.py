@@ -64,11 +64,23 @@ def test_every_value_comes_through_the_c_interface(driver: Choose) -> None:
         temperature_c=61,
         clock_mhz=1410,
         compute_capability=(8, 9),
+        ecc_uncorrected=0,
+        pcie_tx=1 << 20,
+        pcie_rx=2 << 20,
         processes=(hardware.GpuProcess(4242, GIB),),
     )
     assert (second.index, second.memory_used, second.processes) == (1, 2 * GIB, ())
     status = hardware.gpu_status()
     assert (status.problem, status.driver, status.cuda) == ("", "000.00-synthetic", "12.4")
+
+
+def test_what_is_wrong_with_a_gpu_is_read(driver: Choose) -> None:
+    driver("gpus=2,throttle=64,ecc=3,xid=79,mig")
+    first, second = hardware.gpus()
+    assert (first.throttle, first.ecc_uncorrected, first.xids) == (("thermal",), 3, (79,))
+    assert second.xids == ()
+    assert [instance.memory_total for instance in first.mig_devices] == [24 * GIB] * 2
+    assert second.mig_devices == ()
 
 
 @pytest.mark.usefixtures("no_driver")

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,9 @@ class Plan:
     mute: bool = False  # ends without a result
     exit_code: int = 0
     log_bytes: int = 0  # printed at each step
+    logs: dict[str, dict[str, Any]] = field(default_factory=dict)  # by step: values of its line of metrics
+    freeze_at: int = 0  # after this step nothing moves any more (first attempt) until there is a file `go`
+    runs: dict[str, Any] = field(default_factory=dict)  # what it says of itself when training begins
 
 
 def main() -> int:
@@ -72,6 +75,7 @@ class Worker:
         self.metrics = rundir.MetricsWriter(part.metrics_file)
         self.random = random.Random(0)
         self.step = 0
+        self.loss = 0.0
 
     def work(self) -> int:
         try:
@@ -90,15 +94,18 @@ class Worker:
         if point := rundir.resume_point(self.run):
             self._restore(point[1].path)
         print(f"training from step {self.step}", flush=True)
+        rundir.append_event(self.run, "training", by="worker", runs=plan.runs)
         while self.step < plan.steps:
             self.beats.beat("train", self.step, plan.steps)
             _sleep(plan.step_s)
             self.step += 1
-            loss = self.random.random()
+            loss = self.loss = self.random.random()
             self.beats.beat("train", self.step, plan.steps)
-            self.metrics.write(
-                {"time": time.time(), "current_steps": self.step, "total_steps": plan.steps, "loss": loss}
-            )
+            line = {"time": time.time(), "current_steps": self.step, "total_steps": plan.steps, "loss": loss}
+            self.metrics.write(line | plan.logs.get(str(self.step), {}))
+            if self.step == plan.freeze_at and rundir.current_attempt(self.run) == 1:
+                while not (self.run.path / "go").exists():
+                    time.sleep(0.01)
             if plan.log_bytes:
                 print("x" * plan.log_bytes, flush=True)
             if self.step == plan.fail_at:
@@ -162,6 +169,7 @@ class Worker:
         write_zip(folder / "scheduler.pt")
         write_zip(folder / "rng_state.pth", repr(self.random.getstate()))
         (folder / "trainer_state.json").write_text(json.dumps({"global_step": self.step}))
+        rundir.append_event(self.run, "saved", by="worker", part=self.part.name, step=self.step, loss=self.loss)
         if self.step == self.plan.cut_checkpoint:
             cut(folder / "adapter_model.safetensors")
         self.beats.beat("train", self.step, self.plan.steps)

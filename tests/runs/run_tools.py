@@ -23,7 +23,7 @@ def light_job(**plan: Any) -> Job:
     return Job(kind="train", name="light", module="light_worker", input=plan, gpus=(), environment=search)
 
 
-def until(condition: Callable[[], T], wait_s: float = 20.0) -> T:
+def until(condition: Callable[[], T], wait_s: float = 45.0) -> T:
     """The first true value of `condition`."""
     deadline = time.monotonic() + wait_s
     while True:

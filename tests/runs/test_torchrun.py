@@ -13,9 +13,8 @@ pytestmark = pytest.mark.torch
 
 @pytest.fixture
 def two_ranks(start, monkeypatch):
-    monkeypatch.setenv("TUIWB_WORKER_STOP_GRACE_S", "2")
-
-    def begin(**plan):
+    def begin(*, grace_s="2", **plan):
+        monkeypatch.setenv("TUIWB_WORKER_STOP_GRACE_S", grace_s)
         run = start(job=dataclasses.replace(light_job(**plan), processes=2))
         at_step(run, 3)
         until(lambda: len(marked_anywhere(run)) >= 3)  # torchrun and its ranks
@@ -25,8 +24,9 @@ def two_ranks(start, monkeypatch):
 
 
 def test_stop_is_agreed_saved_and_clean(two_ranks):
-    run = two_ranks(steps=10_000, save_every=0)
-    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=40)
+    # A save and an exit of torchrun that a busy machine makes slow are no reason for a signal.
+    run = two_ranks(steps=10_000, save_every=0, grace_s="60")
+    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=100)
     assert answer["state"] == "stopped"
     assert answer["reason"] == f"saved at step {answer['step']}"
     assert rundir.read_exit(run)["signals"] == []

@@ -59,16 +59,34 @@ class Hub(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Seconds to wait for the hub before the next source is tried."""
 
 
+class Alarms(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    bell: bool = True
+    """Ring the terminal's bell and send a desktop notification (OSC 9 and OSC 777) at an alarm and at a bad end."""
+    command: list[str] = []
+    """Words of a command to run at each alarm of a run; it is told TUIWB_ALARM_MESSAGE, _RULE, _SEVERITY, _RUN, _NAME."""
+    silent_steps: float = 10.0
+    """A step that takes so many times as long as the median one is an alarm."""
+    silent_s: float = 60.0
+    """Seconds without progress that are never an alarm."""
+
+
 class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     screen: Screen = msgspec.field(default_factory=Screen)
     places: Places = msgspec.field(default_factory=Places)
     worker: Worker = msgspec.field(default_factory=Worker)
     hub: Hub = msgspec.field(default_factory=Hub)
+    alarms: Alarms = msgspec.field(default_factory=Alarms)
     keys: dict[str, str] = {}
     """Keys of your own: action id = key or comma-separated keys; `tuiwb config show` lists the ids."""
 
 
-SECTIONS: dict[str, type[Section]] = {"screen": Screen, "places": Places, "worker": Worker, "hub": Hub}
+SECTIONS: dict[str, type[Section]] = {
+    "screen": Screen,
+    "places": Places,
+    "worker": Worker,
+    "hub": Hub,
+    "alarms": Alarms,
+}
 
 
 def load(path: Path | None = None, environ: dict[str, str] | None = None) -> Settings:

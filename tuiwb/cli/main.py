@@ -22,6 +22,7 @@ VERBS = {
     "recipe": "show, check, list and describe recipes and presets",
     "train": "launch a training run that outlives this terminal",
     "runs": "list, watch, save, stop, resume and delete runs",
+    "doctor": "what of this machine keeps tuiwb from its work, and what to do about it",
     "gpus": "what the GPUs and the host are doing now",
     "models": "find, get, inspect and delete models",
     "chat": "talk to a model or to what a run trained",

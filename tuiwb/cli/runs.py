@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuiwb import rundir, runs
 from tuiwb.base import units
-from tuiwb.base.errors import RunFault
+from tuiwb.base.errors import RunFault, UsageFault
 from tuiwb.cli import output
 from tuiwb.cli.recipe import add_settings, read_settings
 
@@ -43,10 +43,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         asked = _action(actions, verb, what, _ask)
         asked.add_argument("--wait", type=float, metavar="S", help="wait up to S seconds for what comes of it")
 
-    _action(actions, "resume", "go on with a run from its newest whole checkpoint, or let one go that is held", _resume)
+    resume = _action(
+        actions, "resume", "go on with a run from its newest whole checkpoint, or let one go that is held", _resume
+    )
+    resume.add_argument("--step", type=int, metavar="N", help="from the checkpoint of this step instead")
+    prune = _action(
+        actions, "prune", "remove old checkpoints of a run: not the newest, the best and the result", _prune
+    )
+    prune.add_argument("--keep", type=int, default=1, metavar="N", help="keep the newest N (1)")
+    prune.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     _action(actions, "hold", "keep a run that waits from starting, until `resume`", _hold)
     clone = _action(actions, "clone", "launch the same run again as a new one, with other settings if wanted", _clone)
     add_settings(clone)
+    compare = _action(actions, "compare", "how runs differ, and how far each came", _compare, run=False)
+    several = compare.add_argument("ids", metavar="ID", nargs="+", help="two or more runs")
+    several.completer = complete  # type: ignore[attr-defined]
     delete = _action(actions, "delete", "put a run into the trash", _delete)
     delete.add_argument("--purge", action="store_true", help="remove a run for good that is in the trash already")
     _action(actions, "restore", "bring a run back from the trash", _restore)
@@ -107,11 +118,21 @@ def _show(args: argparse.Namespace) -> int:
     output.print_table(["", ""], [row for row in rows if row[1] not in ("", None)])
     if view.checkpoints:
         marks = [
-            (_checkpoint_step(c.step), units.size(c.bytes), c.problem or "whole", c.path) for c in view.checkpoints
+            (
+                _checkpoint_step(c.step),
+                _value(c.loss),
+                _value(c.eval_loss),
+                units.size(c.bytes),
+                c.problem or "whole",
+                c.path,
+            )
+            for c in view.checkpoints
         ]
-        output.print_table(["checkpoint", "size", "", "path"], marks, right=[0, 1])
+        output.print_table(["checkpoint", "loss", "eval loss", "size", "", "path"], marks, right=[0, 1, 2, 3])
     for alarm in view.alarms:
-        output.write(f"alarm: {alarm.get('message') or alarm.get('rule')}")
+        at = time.strftime("%H:%M:%S", time.localtime(float(alarm.get("time") or 0)))
+        fix = f"; {alarm['fix']}" if alarm.get("fix") else ""
+        output.write(f"alarm at {at}: {alarm.get('message') or alarm.get('rule')}{fix}")
     return 0
 
 
@@ -178,7 +199,24 @@ def _ask(args: argparse.Namespace) -> int:
 
 
 def _resume(args: argparse.Namespace) -> int:
-    return _launched(runs.resume(args.id), args)
+    return _launched(runs.resume(args.id, step=args.step), args)
+
+
+def _prune(args: argparse.Namespace) -> int:
+    run = runs.find(args.id)
+    found = runs.removable(run, keep=args.keep)
+    freed = sum(each.bytes for each in found) if args.dry_run else runs.prune(run, found)
+    if args.json:
+        removed = [{"path": str(each.path), "why": each.why, "bytes": each.bytes} for each in found]
+        output.print_json({"run_id": run.run_id, "removed": removed, "bytes": freed, "dry_run": args.dry_run})
+        return 0
+    if found:
+        output.print_table(
+            ["checkpoint", "why", "size"], [(e.path, e.why, units.size(e.bytes)) for e in found], right=[2]
+        )
+    would = "would be" if args.dry_run else "were"
+    output.say(f"{len(found)} checkpoints {would} removed, {units.size(freed)}")
+    return 0
 
 
 def _hold(args: argparse.Namespace) -> int:
@@ -194,13 +232,48 @@ def _clone(args: argparse.Namespace) -> int:
     return _launched(runs.clone(args.id, read_settings(args)), args)
 
 
+def warn_of_logout() -> None:
+    """Say so where a run that was started here would not outlive the logout."""
+    from tuiwb.hardware.logout import logout_problem
+
+    if problem := logout_problem():
+        output.say(f"warning: {problem[0]}, and the run with it; {problem[1]}")
+
+
 def _launched(run: "RunDir", args: argparse.Namespace) -> int:
     if args.json:
         output.print_json({"run_id": run.run_id, "run_dir": str(run.path)})
     else:
         output.write(run.run_id)
         output.say(f"it lives on without this terminal; `tuiwb runs tail {run.run_id} --until-end` watches it")
+        warn_of_logout()
     return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    if len(args.ids) < 2:
+        raise UsageFault("give two runs or more to compare")
+    found = runs.compare([runs.find(name) for name in args.ids])
+    if args.json:
+        output.print_json(found.to_json())
+        return 0
+    heads = ["", *(name or run for name, run in zip(found.names, found.runs, strict=True))]
+    places = list(range(1, len(heads)))
+    rows = [(key, *(_said(value) for value in values)) for key, values in found.differences.items()]
+    output.print_table(heads, [("run", *found.runs), *rows], right=places)
+    metrics = [(name, *(_reached(each) for each in values)) for name, values in found.metrics.items()]
+    output.print_table(["metric, last and best", *heads[1:]], metrics, right=places)
+    return 0
+
+
+def _said(value: Any) -> str:
+    return "–" if value is None else _number(value)
+
+
+def _reached(each: Any) -> str:
+    if each is None:
+        return "–"
+    return f"{each.last:.4g}" + ("" if each.best is None else f" ({each.best:.4g} at {each.best_step:,})")
 
 
 def _delete(args: argparse.Namespace) -> int:
@@ -239,6 +312,10 @@ def _age(view: "RunView") -> str:
 
 def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _value(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
 
 
 def _checkpoint_step(step: int | None) -> str:

@@ -21,6 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="of the runs that wait for a GPU, the higher goes first (0)",
     )
     parser.add_argument("--hold", action="store_true", help="wait until `tuiwb runs resume` lets it go")
+    parser.add_argument(
+        "--retries", type=int, default=0, metavar="N", help="go on up to N times after a failure that may not last (0)"
+    )
     parser.add_argument("--follow", action="store_true", help="stay, and print metrics and events until the run ends")
     output.add_json(parser)
 
@@ -32,8 +35,8 @@ def run(args: argparse.Namespace) -> int:
 
     after = tuple(find(name).run_id for name in args.after)
     assessment = resolve.assess(read_recipe(args))
-    print_checks(assessment)
-    launched = train(assessment, after=after, priority=args.priority, held=args.hold)
+    print_checks(assessment, raised=not assessment.ok)
+    launched = train(assessment, after=after, priority=args.priority, held=args.hold, retries=args.retries)
     if args.json:
         output.print_json({"run_id": launched.run_id, "run_dir": str(launched.path)})
     else:
@@ -41,4 +44,5 @@ def run(args: argparse.Namespace) -> int:
     if args.follow:
         return runs.follow(launched, as_json=args.json)
     output.say(f"it lives on without this terminal; `tuiwb runs tail {launched.run_id} --until-end` watches it")
+    runs.warn_of_logout()
     return 0

@@ -28,6 +28,16 @@ class GpuProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class MigDevice:
+    """An instance of a divided GPU. Memory in bytes; None where it is not reported."""
+
+    uuid: str | None
+    name: str | None
+    memory_total: int | None
+    memory_free: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Gpu:
     """One GPU. Memory in bytes, power in watts, temperature in degrees Celsius; None where it is not reported.
 
@@ -35,6 +45,11 @@ class Gpu:
         index: NVML's number, which is CUDA's with CUDA_DEVICE_ORDER=PCI_BUS_ID.
         utilisation: percent of the last sample period in which a kernel ran; it says nothing on how much of the GPU
             the kernel used.
+        mig_devices: the instances that it is divided into.
+        throttle: why its clocks are lower than they could be: thermal, power_brake, hardware, power_cap.
+        ecc_uncorrected: memory errors since the driver was loaded that it could not correct.
+        xids: errors that the driver told since the look before.
+        pcie_rx, pcie_tx, nvlink_rx, nvlink_tx: bytes a second into and out of it.
         visible: CUDA_VISIBLE_DEVICES lets this process use it.
         shares_memory: it uses the memory of the host, which is then what the figures are.
     """
@@ -52,6 +67,14 @@ class Gpu:
     clock_mhz: int | None = None
     compute_capability: tuple[int, int] | None = None
     mig: bool = False
+    mig_devices: tuple[MigDevice, ...] = ()
+    throttle: tuple[str, ...] = ()
+    ecc_uncorrected: int | None = None
+    xids: tuple[int, ...] = ()
+    pcie_rx: int | None = None
+    pcie_tx: int | None = None
+    nvlink_rx: int | None = None
+    nvlink_tx: int | None = None
     processes: tuple[GpuProcess, ...] = ()
     visible: bool = True
     shares_memory: bool = False
@@ -161,6 +184,8 @@ def visible(listed: list[Gpu], mask: str | None) -> set[int]:
 def _gpu(values: dict[str, Any]) -> Gpu:
     known = {field.name for field in fields(Gpu)}
     kept = {name: value for name, value in values.items() if name in known and value is not None}
+    kept["mig_devices"] = tuple(MigDevice(**each) for each in values.get("mig_devices") or ())
+    kept |= {name: tuple(values.get(name) or ()) for name in ("throttle", "xids")}
     kept["processes"] = tuple(GpuProcess(**each) for each in values.get("processes") or ())
     if capability := values.get("compute_capability"):
         kept["compute_capability"] = (capability[0], capability[1])

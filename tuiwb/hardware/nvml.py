@@ -9,6 +9,7 @@ import contextlib
 import json
 import select
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,9 +23,90 @@ SENTENCES = {
     18: "the NVIDIA driver was updated and not yet reloaded: restart the machine",
 }
 
+# Why the clocks are lower than they could be: bits of nvmlClocksEventReasons.
+_REASONS = (("thermal", 0x20 | 0x40), ("power_brake", 0x80), ("hardware", 0x08), ("power_cap", 0x04))
 
-def look(nvml: Any) -> dict[str, Any]:
+LINKS_S = 5.0
+"""Between two looks at the buses: asking for PCIe alone takes 40 ms a GPU."""
+
+_ALL_LINKS = 0xFFFFFFFF
+_UNCORRECTED, _VOLATILE = 1, 0
+_MOST_EVENTS = 32
+
+
+class Past:
+    """What a look needs of the one before: the buses' counters, and the errors that the driver tells once."""
+
+    def __init__(self, nvml: Any) -> None:
+        self._nvml = nvml
+        self._links: dict[str, dict[str, Any]] = {}
+        self._counted: dict[str, tuple[float, int, int]] = {}
+        self._at = 0.0
+        self._events: Any = None
+
+    def listen(self) -> None:
+        """Ask to be told of Xid errors; where that is not supported none are told."""
+        nvml = self._nvml
+        self._events = _or_none(nvml, nvml.nvmlEventSetCreate)
+        if self._events is None:
+            return
+        for index in range(nvml.nvmlDeviceGetCount()):
+            with contextlib.suppress(nvml.NVMLError):
+                handle = nvml.nvmlDeviceGetHandleByIndex(index)
+                nvml.nvmlDeviceRegisterEvents(handle, nvml.nvmlEventTypeXidCriticalError, self._events)
+
+    def xids(self) -> dict[str, list[int]]:
+        """The Xid errors since the last call, by the GPU's UUID."""
+        found: dict[str, list[int]] = {}
+        for _ in range(_MOST_EVENTS if self._events is not None else 0):
+            try:
+                event = self._nvml.nvmlEventSetWait_v2(self._events, 0)
+                uuid = self._nvml.nvmlDeviceGetUUID(event.device)
+            except self._nvml.NVMLError:
+                break  # no more: a timeout is how it says so
+            found.setdefault(uuid, []).append(int(event.eventData))
+        return found
+
+    def due(self) -> bool:
+        """Whether the buses should be asked again."""
+        now = time.monotonic()
+        if now - self._at < LINKS_S:
+            return False
+        self._at = now
+        return True
+
+    def links(self, handle: Any, uuid: str, *, due: bool) -> dict[str, Any]:
+        """Bytes a second over PCIe and NVLink, in and out; as they were last seen unless `due`."""
+        if due:
+            self._links[uuid] = {**self._pcie(handle), **self._nvlink(handle, uuid)}
+        return self._links.get(uuid, {})
+
+    def _pcie(self, handle: Any) -> dict[str, Any]:
+        nvml, found = self._nvml, {}
+        for name, counter in (("pcie_tx", nvml.NVML_PCIE_UTIL_TX_BYTES), ("pcie_rx", nvml.NVML_PCIE_UTIL_RX_BYTES)):
+            rate = _or_none(nvml, nvml.nvmlDeviceGetPcieThroughput, handle, counter)
+            found[name] = None if rate is None else rate * 1024
+        return found
+
+    def _nvlink(self, handle: Any, uuid: str) -> dict[str, Any]:
+        nvml = self._nvml
+        fields = (nvml.NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_TX, nvml.NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_RX)
+        values = _or_none(nvml, nvml.nvmlDeviceGetFieldValues, handle, [(field, _ALL_LINKS) for field in fields])
+        if values is None or any(value.nvmlReturn for value in values):
+            return {}
+        now, (tx, rx) = time.monotonic(), (int(value.value.ullVal) * 1024 for value in values)
+        before, self._counted[uuid] = self._counted.get(uuid), (now, tx, rx)
+        if before is None or now <= before[0]:
+            return {}
+        seconds = now - before[0]
+        return {"nvlink_tx": round((tx - before[1]) / seconds), "nvlink_rx": round((rx - before[2]) / seconds)}
+
+
+def look(nvml: Any, past: Past | None = None) -> dict[str, Any]:
     """One look at all GPUs.
+
+    Args:
+        past: shared by the looks that follow each other.
 
     Returns:
         `driver`, `cuda` (versions), `gpus` (a list of objects with the names of `hardware.Gpu`), `problem` (a sentence
@@ -36,9 +118,12 @@ def look(nvml: Any) -> dict[str, Any]:
         "gpus": [],
         "problem": None,
     }
+    past = past or Past(nvml)
+    due, told = past.due(), past.xids()
     for index in range(nvml.nvmlDeviceGetCount()):
         try:
-            found["gpus"].append(_gpu(nvml, index))
+            gpu = _gpu(nvml, index, past, due=due)
+            found["gpus"].append({**gpu, "xids": told.get(gpu["uuid"], [])})
         except nvml.NVMLError as error:
             found["problem"] = f"GPU {index}: {SENTENCES.get(error.value, str(error))}"
     if not found["gpus"] and not found["problem"]:
@@ -46,7 +131,7 @@ def look(nvml: Any) -> dict[str, Any]:
     return found
 
 
-def _gpu(nvml: Any, index: int) -> dict[str, Any]:
+def _gpu(nvml: Any, index: int, past: Past, *, due: bool) -> dict[str, Any]:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
 
     def get(name: str, *arguments: Any) -> Any:
@@ -57,10 +142,12 @@ def _gpu(nvml: Any, index: int) -> dict[str, Any]:
     power, limit = get("nvmlDeviceGetPowerUsage"), get("nvmlDeviceGetEnforcedPowerLimit")
     mig = get("nvmlDeviceGetMigMode")
     processes = get("nvmlDeviceGetComputeRunningProcesses_v3") or []
+    reasons = get("nvmlDeviceGetCurrentClocksEventReasons") or 0
+    uuid = nvml.nvmlDeviceGetUUID(handle)
     return {
         "index": index,
         # Without these two it is not a GPU that could be used: their errors end this one's description.
-        "uuid": nvml.nvmlDeviceGetUUID(handle),
+        "uuid": uuid,
         "name": nvml.nvmlDeviceGetName(handle),
         "memory_total": memory and memory.total,
         "memory_free": memory and memory.free,
@@ -72,8 +159,31 @@ def _gpu(nvml: Any, index: int) -> dict[str, Any]:
         "clock_mhz": get("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_SM),
         "compute_capability": get("nvmlDeviceGetCudaComputeCapability"),
         "mig": bool(mig and mig[0]),
+        "mig_devices": _mig(nvml, handle) if mig and mig[0] else [],
+        "throttle": [name for name, bits in _REASONS if reasons & bits],
+        "ecc_uncorrected": get("nvmlDeviceGetTotalEccErrors", _UNCORRECTED, _VOLATILE),
+        **past.links(handle, uuid, due=due),
         "processes": [{"pid": each.pid, "memory": each.usedGpuMemory} for each in processes],
     }
+
+
+def _mig(nvml: Any, handle: Any) -> list[dict[str, Any]]:
+    """The instances that a GPU is divided into."""
+    found = []
+    for index in range(_or_none(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
+        instance = _or_none(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
+        if instance is None:
+            continue
+        memory = _or_none(nvml, nvml.nvmlDeviceGetMemoryInfo, instance)
+        found.append(
+            {
+                "uuid": _or_none(nvml, nvml.nvmlDeviceGetUUID, instance),
+                "name": _or_none(nvml, nvml.nvmlDeviceGetName, instance),
+                "memory_total": memory and memory.total,
+                "memory_free": memory and memory.free,
+            }
+        )
+    return found
 
 
 def _or_none(nvml: Any, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -103,9 +213,12 @@ def looks() -> Iterator[dict[str, Any]]:
     except pynvml.NVMLError as error:
         yield _nothing(SENTENCES.get(error.value, f"the NVIDIA driver cannot be asked: {error}"))
         return
+    past = Past(pynvml)
+    with contextlib.suppress(pynvml.NVMLError):
+        past.listen()
     while True:
         try:
-            yield look(pynvml)
+            yield look(pynvml, past)
         except pynvml.NVMLError as error:
             yield _nothing(SENTENCES.get(error.value, f"the NVIDIA driver cannot be asked: {error}"))
 

@@ -1,18 +1,30 @@
 """The metrics of a run as series, read from metrics.jsonl as it grows."""
 
 import math
+import operator
 from array import array
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
 from typing import Any, Literal
 
 from tuiwb.monitor.smooth import Ema
 from tuiwb.monitor.thin import Bucket, thin
-from tuiwb.rundir import BOOKKEEPING, JsonlTail, PartDir, RunDir
+from tuiwb.rundir import BOOKKEEPING, JsonlTail, PartDir, RunDir, decode, offset_of_last, revived
 
 Axis = Literal["step", "tokens", "time"]
 AXES: tuple[Axis, ...] = ("step", "tokens", "time")
+
+NEWEST = 10_000
+"""Lines of a long file that are shown while the rest of it is read."""
+
+LONG_BYTES = 8 << 20
+"""A file that is longer is read in pieces of so many bytes, its end first."""
+
+_BATCH = 4096
+_FEW = 8
 
 
 @dataclass(slots=True)
@@ -56,6 +68,13 @@ class Series:
             xs.append(max(where[axis], xs[-1]) if xs else where[axis])
         self.values.append(value)
 
+    def extend(self, where: Mapping[Axis, "array[float]"], values: "array[float]") -> None:
+        """Append points that come after all that are there."""
+        self.version += 1
+        for axis in AXES:
+            self.xs[axis].extend(where[axis])
+        self.values.extend(values)
+
     def cut(self, step: float) -> None:
         """Forget the points from `step` on: a resumed run went back."""
         at = bisect_left(self.xs["step"], step)
@@ -82,6 +101,70 @@ class PartMetrics:
     start: float = 0.0
     step: float = 0.0
     tokens: float = 0.0
+
+    def take(self, lines: Sequence[bytes]) -> None:
+        """Take lines of metrics.jsonl as they stand there. Lines that follow each other and have the same keys go
+        column by column, which is ten times as fast as one by one."""
+        from orjson import JSONDecodeError, loads
+
+        for first in range(0, len(lines), _BATCH):
+            batch = lines[first : first + _BATCH]
+            try:
+                rows = loads(b"[" + b",".join(batch) + b"]") if len(batch) >= _FEW else []
+            except JSONDecodeError:
+                rows = []
+            if len(rows) != len(batch) or not all(type(row) is dict for row in rows):
+                for line in batch:
+                    if (row := decode(line)) is not None:
+                        self.add(row)
+                continue
+            for keys, group in groupby(rows, key=tuple):
+                alike = list(group)
+                if len(alike) < _FEW or not self._add_alike(keys, alike):
+                    for row in alike:
+                        self.add(revived(row))
+
+    def _add_alike(self, keys: tuple[str, ...], rows: list[dict[str, Any]]) -> bool:
+        """Take lines with the same keys.
+
+        Returns:
+            False, having done nothing, for lines that must be taken one by one.
+        """
+        columns = dict(zip(keys, zip(*map(dict.values, rows), strict=True), strict=True))
+        if any(type(column[0]) is str for name, column in columns.items() if name not in BOOKKEEPING):
+            return False  # the name of a number that JSON lacks
+        tokens = columns.get("total_tokens", columns.get("trained_tokens"))
+        try:
+            steps, times = array("d", columns["current_steps"]), array("d", columns["time"])
+            seen = array("d", tokens if tokens is not None else [self.tokens] * len(rows))
+            values = {
+                name: array("d", column)
+                for name, column in columns.items()
+                if name not in BOOKKEEPING and type(column[0]) in (int, float)
+            }
+        except (KeyError, TypeError, OverflowError):
+            return False
+        start = self.start or times[0]
+        seconds = array("d", [max(each - start, 0.0) for each in times])
+        before = max((series.xs["time"][-1] for series in self.series.values() if series.values), default=0.0)
+        if (
+            steps[0] <= self.step
+            or not all(map(operator.lt, steps, steps[1:]))
+            or seconds[0] < before
+            or not all(map(operator.le, seconds, seconds[1:]))
+            or seen[0] < self.tokens
+            or not all(map(operator.le, seen, seen[1:]))
+            or not all(math.isfinite(sum(each)) for each in values.values())
+        ):
+            return False
+        where: dict[Axis, array[float]] = {"step": steps, "tokens": seen, "time": seconds}
+        for name, column in values.items():
+            if name not in self.series:
+                self.series[name] = Series(name)
+            self.series[name].extend(where, column)
+        self.start, self.step, self.tokens = start, steps[-1], seen[-1]
+        self.last = {**self.last, **rows[-1]}
+        return True
 
     def add(self, line: dict[str, Any]) -> None:
         """Take one line of metrics.jsonl."""
@@ -112,40 +195,116 @@ class PartMetrics:
 
 
 class RunMetrics:
-    """Follows the metrics of a run, part by part."""
+    """Follows the metrics of a run, part by part.
 
-    def __init__(self, run: RunDir) -> None:
+    Args:
+        cache: folder for the columns of long files (see columns.py); None keeps none.
+    """
+
+    def __init__(self, run: RunDir, *, cache: Path | None = None) -> None:
         self.run = run
-        self.parts: list[PartMetrics] = []
-        self._tails: list[JsonlTail] = []
-        self._restarts: list[int] = []
+        self._followed: list[_Followed] = []
+        self._cache = cache
+
+    @property
+    def parts(self) -> list[PartMetrics]:
+        return [followed.shown for followed in self._followed]
 
     def read(self) -> bool:
-        """Take the lines that are new; a file that was truncated or replaced is read again.
+        """Take all lines that are new; a file that was truncated or replaced is read again.
 
         Returns:
             whether there were any.
         """
-        for part in self.run.parts()[len(self.parts) :]:
-            self.parts.append(PartMetrics(part))
-            self._tails.append(JsonlTail(part.metrics_file))
-            self._restarts.append(0)
         news = False
-        for at, tail in enumerate(self._tails):
-            lines = tail.read()
-            if tail.restarts != self._restarts[at]:
-                self._restarts[at] = tail.restarts
-                self.parts[at] = PartMetrics(self.parts[at].part)
-                news = True
-            for line in lines:
-                self.parts[at].add(line)
-            news = news or bool(lines)
+        while self.read_some():
+            news = True
         return news
+
+    def read_some(self) -> bool:
+        """As `read`, but of a long file only a piece, so that others get their turn: call again while it is True."""
+        for part in self.run.parts()[len(self._followed) :]:
+            self._followed.append(_Followed(part, self._cache))
+        news = False
+        for followed in self._followed:
+            news = followed.read() or news
+        return news
+
+    @property
+    def loading(self) -> bool:
+        """Whether only the newest lines of a long file are shown yet."""
+        return any(followed.loading for followed in self._followed)
 
     @property
     def current(self) -> PartMetrics | None:
         """The part that logged last: the last one that logged at all."""
-        return next((part for part in reversed(self.parts) if part.last), self.parts[-1] if self.parts else None)
+        parts = self.parts
+        return next((part for part in reversed(parts) if part.last), parts[-1] if parts else None)
+
+
+class _Followed:
+    """The metrics of a part: all that was read, and while a long file is read for the first time, its newest lines."""
+
+    def __init__(self, part: PartDir, cache: Path | None) -> None:
+        self._part, self._cache = part, cache
+        self._all, self._tail = PartMetrics(part), JsonlTail(part.metrics_file)
+        self._newest: PartMetrics | None = None
+        self._restarts = 0
+        self._cached = 0
+        self._begun = False
+
+    @property
+    def loading(self) -> bool:
+        return self._newest is not None
+
+    @property
+    def shown(self) -> PartMetrics:
+        return self._newest or self._all
+
+    def read(self) -> bool:
+        if not self._begun:
+            self._begun = True
+            if self._begin():
+                return True
+        lines = self._tail.read_lines(LONG_BYTES)
+        restarted = self._tail.restarts != self._restarts
+        if restarted:
+            self._restarts, self._cached = self._tail.restarts, 0
+            self._all, self._newest = PartMetrics(self._part), None
+        self._all.take(lines)
+        if self._newest is not None and len(lines) == 0:
+            self._newest = None
+            restarted = True  # all of it is shown now
+        if not lines and self._cache is not None and self._tail.offset - self._cached > LONG_BYTES:
+            from tuiwb.monitor import columns
+
+            columns.save(self._all, self._tail.offset, self._cache)
+            self._cached = self._tail.offset
+        return bool(lines) or restarted
+
+    def _begin(self) -> bool:
+        """Take the columns of the cache, or the newest lines of a long file.
+
+        Returns:
+            whether there is something to show.
+        """
+        path = self._part.metrics_file
+        try:
+            size = path.stat().st_size
+        except OSError:
+            return False
+        if size <= LONG_BYTES:
+            return False
+        if self._cache is not None:
+            from tuiwb.monitor import columns
+
+            if (found := columns.load(self._part, self._cache)) is not None:
+                self._all, self._cached = found
+                self._tail = JsonlTail(path, self._cached)
+                return True
+        self._newest = PartMetrics(self._part)
+        self._newest.take(JsonlTail(path, offset_of_last(path, NEWEST)).read_lines())
+        return True
 
 
 @dataclass(frozen=True, slots=True)

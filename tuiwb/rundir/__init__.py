@@ -52,10 +52,12 @@ from tuiwb.rundir.jsonl import (
     JsonlTail,
     MetricsWriter,
     append_line,
+    decode,
     last_line,
     last_lines,
     offset_of_last,
     read_all,
+    revived,
     strict,
 )
 from tuiwb.rundir.layout import ATTEMPT, MARK, PartDir, RunDir, new_run_id
@@ -84,6 +86,7 @@ __all__ = [
     "boot_id",
     "checkpoints",
     "current_attempt",
+    "decode",
     "ended",
     "folder_bytes",
     "host_name",
@@ -106,6 +109,7 @@ __all__ = [
     "read_state",
     "request",
     "resume_point",
+    "revived",
     "strict",
     "verify_checkpoint",
     "write_beat",

@@ -31,8 +31,11 @@ def decode(line: bytes) -> dict[str, Any] | None:
         value = json.loads(line)
     except ValueError:
         return None
-    if not isinstance(value, dict):
-        return None
+    return revived(value) if isinstance(value, dict) else None
+
+
+def revived(value: dict[str, Any]) -> dict[str, Any]:
+    """The same object, with floats for the names of the numbers that JSON lacks."""
     for key, item in value.items():
         if type(item) is str and item in _NOT_FINITE:
             value[key] = _NOT_FINITE[item]

@@ -37,6 +37,10 @@ class PartDir:
         return self.path / "metrics.jsonl"
 
     @property
+    def answers_file(self) -> Path:
+        return self.path / "answers.jsonl"
+
+    @property
     def result_file(self) -> Path:
         return self.path / "result.json"
 

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuiwb.runs.actions import Verb, answer, ask, clone, delete, hold, purge, restore, resume
+    from tuiwb.runs.comparing import Comparison, compare
     from tuiwb.runs.follow import Record, tail, tail_log
     from tuiwb.runs.job import Job
     from tuiwb.runs.launching import launch
     from tuiwb.runs.listing import find, run_dirs, scan, show, view
+    from tuiwb.runs.pruning import Removable, prune, removable
     from tuiwb.runs.reconcile import standing
     from tuiwb.runs.views import CheckpointView, RunView
     from tuiwb.runs.worker import worker_argv, worker_environment
@@ -32,8 +34,13 @@ _HOMES = {
     "purge": "actions",
     "restore": "actions",
     "resume": "actions",
+    "Comparison": "comparing",
+    "compare": "comparing",
     "Job": "job",
     "launch": "launching",
+    "Removable": "pruning",
+    "prune": "pruning",
+    "removable": "pruning",
     "standing": "reconcile",
     "find": "listing",
     "run_dirs": "listing",
@@ -51,18 +58,23 @@ _HOMES = {
 
 __all__ = [
     "CheckpointView",
+    "Comparison",
     "Job",
     "Record",
+    "Removable",
     "RunView",
     "Verb",
     "answer",
     "ask",
     "clone",
+    "compare",
     "delete",
     "find",
     "hold",
     "launch",
+    "prune",
     "purge",
+    "removable",
     "restore",
     "resume",
     "run_dirs",

@@ -11,7 +11,7 @@ from tuiwb import rundir
 from tuiwb.base import atomic, paths
 from tuiwb.base.errors import EnvironmentFault, RunFault, UsageFault, reason_of
 from tuiwb.rundir import RunDir
-from tuiwb.runs import ballast, launching, listing, lock
+from tuiwb.runs import attempts, ballast, launching, listing, lock
 from tuiwb.runs.job import from_document
 from tuiwb.runs.reconcile import Standing, standing
 
@@ -72,9 +72,12 @@ def hold(run_id: str) -> RunDir:
     return run
 
 
-def resume(run_id: str) -> RunDir:
+def resume(run_id: str, *, step: int | None = None) -> RunDir:
     """Start a new attempt on the run's directory, from its newest whole checkpoint. Broken ones are put aside. A run
     that waits is let go: it is held no longer, and does not wait for other runs any more.
+
+    Args:
+        step: go on from the checkpoint of this step instead; later ones are put aside (`aside-checkpoint-N`).
 
     Raises:
         UsageFault: the run is live, or has finished.
@@ -89,7 +92,7 @@ def resume(run_id: str) -> RunDir:
     if held is None:
         raise UsageFault(f"{run.run_id} is live already; `tuiwb runs show {run.run_id}` tells how it is doing")
     try:
-        attempt = _prepare(run)
+        attempt = _prepare(run, step)
     except BaseException:
         os.close(held)
         raise
@@ -196,7 +199,7 @@ def _ours(run: RunDir, verb: str) -> Standing:
     return stands
 
 
-def _prepare(run: RunDir) -> int:
+def _prepare(run: RunDir, step: int | None) -> int:
     """Make a run at rest ready for its next attempt.
 
     Returns:
@@ -208,30 +211,12 @@ def _prepare(run: RunDir) -> int:
     job = rundir.read_job(run)
     if not job.get("argv"):
         raise RunFault("job.yaml cannot be read, so the run cannot go on", file=run.job_file)
-    for path, problem in rundir.quarantine_broken(run):
-        rundir.append_event(run, "quarantined", by="user", checkpoint=path.name, problem=problem)
     try:
-        for old in rundir.pending_requests(run):
-            rundir.acknowledge(run, old, problem="the attempt that it was meant for has ended")
-        ballast.load(run)
-        attempt = int(state.get("attempt", 1)) + 1
-        rundir.write_state(run, "starting", **{**launching.fresh_attempt(attempt), "resume": _resume_fields(run)})
+        if step is not None:
+            attempts.go_back(run, step)
+        return attempts.begin(run, "user")
     except OSError as error:
-        ballast.drop(run)
         raise EnvironmentFault(f"the run cannot be resumed ({reason_of(error)})", file=run.path) from error
-    return attempt
-
-
-def _resume_fields(run: RunDir) -> Mapping[str, Any] | None:
-    point = rundir.resume_point(run)
-    if point is None:
-        return None
-    part, checkpoint = point
-    return {
-        "part": part.number,
-        "checkpoint": os.path.relpath(checkpoint.path, run.path),
-        "step": checkpoint.step,
-    }
 
 
 def _move(run: RunDir, target: RunDir) -> RunDir:

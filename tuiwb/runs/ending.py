@@ -56,7 +56,7 @@ def write_end(
 
 def _at_rest(verdict: Verdict) -> Mapping[str, Any]:
     """The fields of a state in which nothing is held any more."""
-    gone: Sequence[str] = ("adopted", "leases", "held", "released", "queued_since")
+    gone: Sequence[str] = ("adopted", "leases", "held", "released", "queued_since", "alarms")
     return {"reason": verdict.reason or None, "cause": verdict.cause or None, **dict.fromkeys(gone)}
 
 

@@ -8,11 +8,14 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import Any
 
-_KEPT = ("index", "uuid", "name", "utilisation", "memory_total", "power_w", "temperature_c", "clock_mhz")
+_KEPT = (
+    "index", "uuid", "name", "utilisation", "memory_total", "power_w", "power_limit_w", "temperature_c", "clock_mhz",
+    "throttle", "ecc_uncorrected", "xids", "pcie_rx", "pcie_tx",
+)  # fmt: skip
 
 
 class GpuFeed:
-    """Reads what the child says without ever waiting for it.
+    """Reads what the child says without ever waiting for it. `problem`: what it last said is wrong, None if nothing is.
 
     Args:
         uuids: the run's GPUs.
@@ -23,6 +26,7 @@ class GpuFeed:
         self.uuids = frozenset(uuids)
         self._rest = b""
         self._gpus: list[dict[str, Any]] = []
+        self.problem: str | None = None
         # It ends when its standard input closes, which it does however we end.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tuiwb.hardware.nvml", str(every_s)],
@@ -47,7 +51,8 @@ class GpuFeed:
 
         Returns:
             for each GPU `index`, `uuid`, `name`, `utilisation` (percent), `memory_total`, `memory_used`, `run_memory`
-            (bytes), `power_w`, `temperature_c`, `clock_mhz`; what is not reported is None.
+            (bytes), `power_w`, `temperature_c`, `clock_mhz` and what else `hardware.nvml` reports; what it does not is
+            None.
         """
         self._read()
         found, self._gpus = self._gpus, []
@@ -72,7 +77,11 @@ class GpuFeed:
         *lines, self._rest = self._rest.split(b"\n")
         if lines:
             with contextlib.suppress(ValueError, KeyError):
-                self._gpus = json.loads(lines[-1])["gpus"]
+                looks = [json.loads(line) for line in lines]
+                self._gpus, self.problem = looks[-1]["gpus"], looks[-1]["problem"]
+                for gpu in self._gpus:  # what was told once must not be lost with the look that it was told in
+                    earlier = (each for look in looks for each in look["gpus"] if each["uuid"] == gpu["uuid"])
+                    gpu["xids"] = [code for each in earlier for code in each.get("xids") or ()]
 
     def _shape(self, gpu: dict[str, Any], pids: Collection[int]) -> dict[str, Any]:
         total, free = gpu.get("memory_total"), gpu.get("memory_free")

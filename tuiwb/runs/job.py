@@ -30,6 +30,7 @@ class Job:
         after: ids of the runs that must have ended well before.
         priority: of those that wait for the same GPUs, the higher goes first.
         held: waits until it is let go.
+        retries: so many times a failure that may not last is answered with a new attempt.
         folder: working folder of the worker, against which relative paths of the recipe count.
         environment: variables to add for the worker. It is written into job.yaml, so never a secret.
     """
@@ -51,6 +52,7 @@ class Job:
     after: tuple[str, ...] = ()
     priority: int = 0
     held: bool = False
+    retries: int = 0
     tags: tuple[str, ...] = ()
     notes: str = ""
 
@@ -77,6 +79,7 @@ def to_document(
         "after": list(job.after),
         "priority": job.priority,
         "held": job.held,
+        "retries": job.retries,
         "stop": dict(stop),
         "input": dict(job.input),
         "source": dict(job.source),
@@ -107,6 +110,7 @@ def from_document(document: Mapping[str, Any]) -> Job:
         folder=Path(document.get("folder") or Path.cwd()),
         environment=document.get("environment") or {},
         priority=int(document.get("priority") or 0),
+        retries=int(document.get("retries") or 0),
         tags=tuple(document.get("tags") or ()),
         notes=str(document.get("notes") or ""),
     )

@@ -6,13 +6,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from tuiwb import rundir
 from tuiwb.base import atomic, paths, settings
 from tuiwb.base.errors import EnvironmentFault, RunFault, reason_of
 from tuiwb.rundir import RunDir
-from tuiwb.runs import ballast, ladder, lock, worker
+from tuiwb.runs import attempts, ballast, ladder, lock, worker
 from tuiwb.runs.job import Job, to_document
 
 BUILDING = ".new-"
@@ -40,6 +39,11 @@ def launch(job: Job, *, wait_s: float = 15.0) -> RunDir:
     argv = worker.worker_argv(job.module, run.path, processes=job.processes, chosen=chosen)
     environment = {**worker.worker_environment(chosen=chosen), **job.environment}
     document = to_document(job, run.run_id, argv, environment, ladder.patience(chosen.worker.stop_grace_s))
+    document["alarms"] = {
+        "command": chosen.alarms.command,
+        "silent_steps": chosen.alarms.silent_steps,
+        "silent_s": chosen.alarms.silent_s,
+    }
     held = None
     try:
         building.path.mkdir(mode=0o700)
@@ -49,7 +53,7 @@ def launch(job: Job, *, wait_s: float = 15.0) -> RunDir:
         held = lock.take(building)
         ballast.load(building)
         rundir.write_job(building, document)
-        rundir.write_state(building, "starting", **fresh_attempt(1))
+        rundir.write_state(building, "starting", **attempts.fresh(1))
         if not rundir.append_event(building, "created", by="user", kind=job.kind):
             raise OSError(28, "No space left on device")
         building.path.rename(run.path)
@@ -65,24 +69,6 @@ def launch(job: Job, *, wait_s: float = 15.0) -> RunDir:
     assert held is not None  # nobody else knows the folder yet
     start_wrapper(run, held, wait_s=wait_s)
     return run
-
-
-def fresh_attempt(number: int) -> dict[str, Any]:
-    """The fields of state.json with which an attempt begins: those of the one before are taken out."""
-    return {
-        "attempt": number,
-        "machine": {"machine_id": rundir.machine_id(), "boot_id": rundir.boot_id(), "host": rundir.host_name()},
-        "reason": None,
-        "wrapper": None,
-        "launcher": None,
-        "adopted": None,
-        "leases": None,
-        "held": None,
-        "released": None,
-        "queued_since": None,
-        "cause": None,
-        "resume": None,
-    }
 
 
 def start_wrapper(run: RunDir, held: int, *, adopt: bool = False, wait_s: float = 15.0) -> None:

@@ -1,6 +1,6 @@
 """The runs there are, and how each stands."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def view(run: RunDir) -> RunView:
     return _view(
         run,
         stands,
-        checkpoints=tuple(_checkpoints(run)),
+        checkpoints=tuple(_checkpoints(run, events)),
         alarms=tuple(event for event in events if event.get("event") == "alarm"),
         pids=_pids(run, stands),
     )
@@ -122,6 +122,7 @@ def _view(run: RunDir, stands: Standing, **details: Any) -> RunView:
         updated=float(state.get("time") or 0),
         tags=tuple(job.get("tags") or ()),
         notes=str(job.get("notes") or ""),
+        alarms_now=tuple(state.get("alarms") or ()) if state.get("state") not in rundir.RESTING else (),
         metrics={key: value for key, value in metrics.items() if key not in _NOT_METRICS},
         **details,
     )
@@ -145,11 +146,13 @@ def _part_of(run: RunDir, beat: Mapping[str, Any]) -> rundir.PartDir | None:
     return next((part for part in parts if part.number == beat.get("part")), parts[-1] if parts else None)
 
 
-def _checkpoints(run: RunDir) -> list[CheckpointView]:
+def _checkpoints(run: RunDir, events: Sequence[Mapping[str, Any]]) -> list[CheckpointView]:
     found = []
+    saved = {(event.get("part"), event.get("step")): event for event in events if event.get("event") == "saved"}
     for part in run.parts():
         for path in rundir.checkpoints(part):
             verdict = rundir.verify_checkpoint(path)
+            told = saved.get((part.name, verdict.step)) or {}
             found.append(
                 CheckpointView(
                     part=part.number,
@@ -159,6 +162,8 @@ def _checkpoints(run: RunDir) -> list[CheckpointView]:
                     resumable=verdict.resumable,
                     bytes=verdict.bytes,
                     problem=verdict.problem,
+                    loss=told.get("loss"),
+                    eval_loss=told.get("eval_loss"),
                 )
             )
     return found

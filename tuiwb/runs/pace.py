@@ -32,7 +32,7 @@ class BeatWatch:
         self.phase = ""
         self._beat: dict[str, Any] = {}
         self._seen = 0
-        self._since = self._grew = self._beaten = now
+        self._since = self._grew = self._beaten = self._moved = now
         self._size = -1
 
     def look(self, now: float) -> None:
@@ -49,8 +49,17 @@ class BeatWatch:
             return
         if beat.get("phase") != self.phase:
             self._since = now
+        if beat.get("phase") != self.phase or beat.get("step") != self._beat.get("step"):
+            self._moved = now
         self._beaten = now
         self._beat, self.heard, self.phase = beat, True, str(beat.get("phase", ""))
+
+    def silent_s(self, now: float) -> float:
+        """Seconds in which nothing has moved: no step (in an evaluation: no batch; in a save: no byte)."""
+        if self.phase == "save":
+            self._grow(now)
+        alive = {"eval": self._beaten, "save": max(self._moved, self._grew)}
+        return now - alive.get(self.phase, self._moved)
 
     def pace(self, now: float, *, stopping: bool) -> Pace:
         """How it goes.
@@ -59,9 +68,7 @@ class BeatWatch:
             stopping: a stop waits for a save, so its progress is worth a look at the checkpoint's size.
         """
         if stopping and self.phase == "save":
-            size = _newest_checkpoint_size(self.run)
-            if size != self._size:
-                self._size, self._grew = size, now
+            self._grow(now)
         since = max(self._since, self._grew)
         return Pace(
             phase=self.phase,
@@ -69,6 +76,11 @@ class BeatWatch:
             longest_step_s=float(self._beat.get("longest_step_s") or 0),
             last_save_s=float(self._beat.get("last_save_s") or 0),
         )
+
+    def _grow(self, now: float) -> None:
+        size = _newest_checkpoint_size(self.run)
+        if size != self._size:
+            self._size, self._grew = size, now
 
 
 def _newest_checkpoint_size(run: RunDir) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tuiwb.rundir import RunDir, process_status
+from tuiwb.runs.stacks import rank_of
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -26,14 +27,17 @@ class HostSampler:
 
         Returns:
             `time` (unix), `cpu` and `run_cpu` (percent: of the whole host; of one core), `memory_used`,
-            `memory_total`, `run_memory` (bytes, resident), `disk_free` (bytes, where the run is), `processes`.
+            `memory_total`, `run_memory` (bytes, resident), `disk_free` (bytes, where the run is), `processes`; where
+            there are any, `stopped`: the processes that a signal has stopped, each with `pid` and `rank`.
         """
         now = time.monotonic()
         busy, everything = _host_ticks()
         used, total = _memory()
-        ticks, resident = {}, 0
+        ticks, resident, stopped = {}, 0, []
         for pid in pids:
             if status := process_status(pid):
+                if status.state == "T":
+                    stopped.append({"pid": pid, "rank": rank_of(pid)})
                 ticks[pid] = status.cpu_ticks
                 resident += status.rss_pages * _PAGE
         value: dict[str, Any] = {
@@ -44,6 +48,8 @@ class HostSampler:
             "processes": len(ticks),
             "disk_free": _disk_free(self.run.path),
         }
+        if stopped:
+            value["stopped"] = stopped
         if self._at and everything > self._all:
             spent = sum(count - self._ticks.get(pid, 0) for pid, count in ticks.items())
             value["cpu"] = round(100 * (busy - self._busy) / (everything - self._all), 1)

@@ -3,7 +3,6 @@
 import os
 import select
 import signal
-import subprocess
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -11,14 +10,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tuiwb import rundir
-from tuiwb.rundir import ATTEMPT, MARK, Identity, RunDir
-from tuiwb.runs import oom, processes
+from tuiwb.rundir import Identity, RunDir
+from tuiwb.runs import attempts, oom, processes, stacks
+from tuiwb.runs.alarming import Alarms
 from tuiwb.runs.ending import PATIENCE_S, write_end
 from tuiwb.runs.gpufeed import GpuFeed
 from tuiwb.runs.ladder import Ladder, patience
 from tuiwb.runs.leases import Lease, release
 from tuiwb.runs.pace import BeatWatch
 from tuiwb.runs.samples import HostSampler
+from tuiwb.runs.spawn import spawn
 from tuiwb.runs.verdict import Evidence, Verdict, gather, judge
 
 TICK_S = 0.2
@@ -55,12 +56,14 @@ class Supervisor:
         self._asked: dict[str, str] = {}
         self._started = time.monotonic()
         self.beats = BeatWatch(run, self.attempt, self._started)
+        self.alarms = Alarms(run, self.job, self.attempt, lambda: self._dump("nothing moves"))
         self._sampled = 0.0
         self._oom_kills = oom.kills()
         self.leases: Sequence[Lease] = []
         self.gpus: GpuFeed | None = None
         self.environment: dict[str, str] = {}
         self.held = self.released = False
+        self.again = False
         self._terminated_from_outside = False
         self._trace = ""
 
@@ -69,10 +72,10 @@ class Supervisor:
     def start(self) -> Verdict:
         """Start the worker, watch it and write its end."""
         self._set(str(self.state["state"]), wrapper=_me().to_json(), output_from=_size(self.run.output_file))
-        if verdict := self._wait_for_turn():
+        if verdict := self._wait(float(self.state.get("wait_s") or 0.0)) or self._wait_for_turn():
             return self._end(verdict)
         try:
-            child = self._spawn()
+            child = spawn(self.run, self.job, self.attempt, self.environment, grace_s=self.ladder.grace_s)
         except OSError as error:
             command = self.job.get("argv", ["?"])[0]
             reason = f"the worker cannot be started: {command}: {error.strerror}"
@@ -100,6 +103,19 @@ class Supervisor:
 
     # Waiting
 
+    def _wait(self, seconds: float) -> Verdict | None:
+        """Let time pass before an attempt after a failure. Returns as `_wait_for_turn`."""
+        while time.monotonic() < self._started + seconds:
+            self._requests()
+            if self.ladder.verb is not None:
+                return self._not_begun()
+            time.sleep(TICK_S)
+        return None
+
+    def _not_begun(self) -> Verdict:
+        ends = {"stop": "stopped", "pause": "paused", "cancel": "cancelled"}
+        return Verdict(ends[str(self.ladder.verb)], "before it began")
+
     def _wait_for_turn(self) -> Verdict | None:
         """Wait for the runs that come before and for GPUs.
 
@@ -123,8 +139,7 @@ class Supervisor:
                 mine.skip_the_others()
             if self.ladder.verb is not None:
                 mine.leave()
-                ends = {"stop": "stopped", "pause": "paused", "cancel": "cancelled"}
-                return Verdict(ends[self.ladder.verb], "before it began")
+                return self._not_begun()
             time.sleep(TICK_S)
         self.leases, self.environment = mine.leases, mine.environment
         uuids = [lease.uuid for lease in self.leases] or None
@@ -140,27 +155,6 @@ class Supervisor:
         self.released = not self.held
         self._set(str(self.state["state"]), held=self.held, released=self.released)
         rundir.acknowledge(self.run, asked)
-
-    # Starting
-
-    def _spawn(self) -> int:
-        environment = {**os.environ, **self.job.get("environment", {})}
-        environment |= {**self.environment, MARK: self.run.run_id, ATTEMPT: str(self.attempt)}
-        # torchrun kills its ranks 30 s after a SIGTERM, which is less than the save of a large model takes.
-        environment.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(int(self.ladder.grace_s + 30)))
-        folder = Path(self.job.get("folder") or self.run.path)
-        with self.run.output_file.open("ab") as output:
-            child = subprocess.Popen(
-                self.job["argv"],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                env=environment,
-                cwd=folder if folder.is_dir() else self.run.path,
-            )
-        child.returncode = 0  # the wrapper collects all its children itself; Popen must not wait or warn
-        return child.pid
 
     # Watching
 
@@ -192,6 +186,8 @@ class Supervisor:
         self._requests()
         self.beats.look(now)
         self._show_state()
+        if self.alarms.look(now, self.beats):
+            self._show_alarms()
         due = self.ladder.next(now, self.beats.pace(now, stopping=self.ladder.verb is not None))
         if due is not None:
             self._climb(due)
@@ -216,7 +212,22 @@ class Supervisor:
             self.gpus = GpuFeed([lease.uuid for lease in self.leases], SAMPLE_S)
         if self.gpus is not None:
             value["gpus"] = self.gpus.latest(family)
+            if self.gpus.problem:
+                value["gpu_problem"] = self.gpus.problem
         rundir.append_line(self.run.samples_file, value)
+        if self.alarms.sampled(time.monotonic(), value, self.beats.phase):
+            self._show_alarms()
+        if self.ladder.verb is None and self.beats.phase == "train" and self.alarms.disk.should_pause():
+            rundir.request(self.run, "pause", by="disk")
+
+    def _show_alarms(self) -> None:
+        self._set(str(self.state["state"]), alarms=self.alarms.holding)
+
+    def _dump(self, why: str) -> None:
+        """Write down where the run's processes are."""
+        path = stacks.dump(self.run, self._members(), why)
+        if path is not None:
+            rundir.append_event(self.run, "stacks", by="wrapper", file=path.name, why=why)
 
     def _requests(self) -> None:
         """Take note of what was asked. save, stop and pause are the worker's to do; cancel is ours."""
@@ -269,6 +280,8 @@ class Supervisor:
             self._set(state)
 
     def _climb(self, due: str) -> None:
+        if self.ladder.verb != "cancel" and self.ladder.signals == [due]:
+            self._dump(f"it did not answer to {self.ladder.verb}")
         rundir.append_event(self.run, due, by="wrapper", verb=self.ladder.verb)
         if due == "kill":
             for process in self._members():
@@ -281,7 +294,7 @@ class Supervisor:
         if self.adopted and self.launcher is not None:
             below.append(self.launcher.pid)
         helpers = [] if self.gpus is None else [self.gpus.pid]
-        return processes.members(self.run.run_id, below=below, without=helpers)
+        return processes.members(self.run.run_id, below=below, without=[*helpers, *self.alarms.helpers])
 
     def _oldest(self) -> Identity | None:
         """The launcher, where the wrapper was killed before it had noted it."""
@@ -316,6 +329,10 @@ class Supervisor:
             rundir.append_event(self.run, "quarantined", by="wrapper", checkpoint=path.name, problem=problem)
         if verdict is None:
             verdict = judge(self._evidence())
+        self.alarms.ended(verdict.cause, verdict.reason)
+        self.again = attempts.retry(self.run, self.job, self.state, verdict)
+        if self.again:
+            return verdict
         write_end(
             self.run,
             verdict,

@@ -16,17 +16,19 @@ from tuiwb.runs.launching import launch
 WORKER = "tuiwb.workers.train"
 
 
-def train(assessment: Assessment, *, after: tuple[str, ...] = (), priority: int = 0, held: bool = False) -> RunDir:
+def train(
+    assessment: Assessment, *, after: tuple[str, ...] = (), priority: int = 0, held: bool = False, retries: int = 0
+) -> RunDir:
     """Launch the training.
 
     Args:
-        after, priority, held: as in `Job`.
+        after, priority, held, retries: as in `Job`.
 
     Raises:
         InputFault: a check found an error; there is no run then.
         EnvironmentFault, RunFault: as `launch`.
     """
-    return launch(replace(job_of(assessment), after=after, priority=priority, held=held))
+    return launch(replace(job_of(assessment), after=after, priority=priority, held=held, retries=retries))
 
 
 def job_of(assessment: Assessment) -> Job:

@@ -14,6 +14,7 @@ from tuiwb.runs.causes import Cause
 
 _POLITE = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 _FULL_BYTES = 1 << 20
+_WHY = {"disk": "the disk is nearly full"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Evidence:
 
     Attributes:
         asked: stop, pause or cancel, if the run was asked to end.
+        why: for what reason, where it was not the user who asked.
         helped: the signals with which the wrapper helped, in their order: terminate, kill.
         finished: whether every part says finished.
         result: of the last part that ended in this attempt.
@@ -33,6 +35,7 @@ class Evidence:
     """
 
     asked: str | None = None
+    why: str = ""
     helped: tuple[str, ...] = ()
     finished: bool = False
     result: Mapping[str, Any] = field(default_factory=dict)
@@ -68,7 +71,7 @@ def judge(evidence: Evidence) -> Verdict:
         return _failed(evidence)
     if evidence.asked in ("stop", "pause"):
         state = "paused" if evidence.asked == "pause" else "stopped"
-        return Verdict(state, _where(evidence))
+        return Verdict(state, f"{evidence.why}; {_where(evidence)}" if evidence.why else _where(evidence))
     if outcome == "stopped":
         return Verdict("stopped", _where(evidence))
     return _unasked(evidence)
@@ -86,8 +89,10 @@ def gather(run: RunDir, state: Mapping[str, Any]) -> dict[str, Any]:
     resume = state.get("resume") or {}
     beat = rundir.read_beat(run) or {}
     ours = beat.get("attempt") == attempt and beat.get("phase") in rundir.STEPPING
+    asked = _asked(run, attempt)
     return {
-        "asked": _asked(run, attempt),
+        "asked": asked.verb if asked else None,
+        "why": _WHY.get(str(asked.fields.get("by")), "") if asked else "",
         "finished": done >= set(range(1, len(expected) + 1)),
         "result": result,
         "named": _named(run, result) if result.get("checkpoint") else None,
@@ -97,17 +102,18 @@ def gather(run: RunDir, state: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _asked(run: RunDir, attempt: int) -> str | None:
+def _asked(run: RunDir, attempt: int) -> rundir.Request | None:
     """What the attempt was asked to come to: a cancel counts more than a stop, the later of the others more than the
     earlier, and what was answered with a problem does not count."""
     ends = [
-        asked.verb
+        asked
         for asked in rundir.all_requests(run)
         if asked.attempt == attempt
         and asked.verb in ("stop", "pause", "cancel")
         and not (rundir.acknowledgement(run, asked) or {}).get("problem")
     ]
-    return "cancel" if "cancel" in ends else ends[-1] if ends else None
+    cancel = next((asked for asked in ends if asked.verb == "cancel"), None)
+    return cancel or (ends[-1] if ends else None)
 
 
 def _named(run: RunDir, result: Mapping[str, Any]) -> CheckpointVerdict:

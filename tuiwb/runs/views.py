@@ -3,12 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from tuiwb import rundir
 from tuiwb.rundir import RunDir
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointView:
-    """One checkpoint: `path` is absolute, `bytes` its size on disk, `problem` why it is not valid."""
+    """One checkpoint: `path` is absolute, `bytes` its size on disk, `problem` why it is not valid, `loss` and
+    `eval_loss` the newest ones when it was saved."""
 
     part: int
     step: int | None
@@ -17,6 +19,8 @@ class CheckpointView:
     resumable: bool
     bytes: int
     problem: str | None = None
+    loss: float | None = None
+    eval_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,8 @@ class RunView:
         beat_age_s: seconds since the worker was last heard of; None when never.
         created, updated: unix times of the launch and of the last change of state.
         metrics: the newest value of each metric.
-        checkpoints, alarms, pids: only from `show`.
+        alarms_now: the alarms that hold, each with `rule`, `severity` and `message`.
+        checkpoints, alarms, pids: only from `show`; `alarms` are all that were ever told, as events.
     """
 
     run: RunDir
@@ -56,6 +61,7 @@ class RunView:
     tags: tuple[str, ...] = ()
     notes: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
+    alarms_now: tuple[dict[str, Any], ...] = ()
     checkpoints: tuple[CheckpointView, ...] = ()
     alarms: tuple[dict[str, Any], ...] = ()
     pids: dict[str, Any] = field(default_factory=lambda: {"wrapper": None, "launcher": None, "workers": []})
@@ -76,6 +82,8 @@ class RunView:
                 "resumable": found.resumable,
                 "bytes": found.bytes,
                 "problem": found.problem,
+                "loss": rundir.strict(found.loss),
+                "eval_loss": rundir.strict(found.eval_loss),
             }
             for found in self.checkpoints
         ]
@@ -101,5 +109,6 @@ class RunView:
             "metrics": self.metrics,
             "checkpoints": checkpoints,
             "alarms": list(self.alarms),
+            "alarms_now": list(self.alarms_now),
             "pids": self.pids,
         }

@@ -39,13 +39,17 @@ def main(argv: list[str] | None = None) -> int:
     state = rundir.read_state(run)
     if state is None or rundir.ended(run, state):
         return 0  # somebody else brought this attempt to its end before we had the lock
-    supervisor = Supervisor(run, held)
-    signal.signal(signal.SIGTERM, lambda *_: supervisor.terminate())
-    if args.adopt:
-        supervisor.adopt()
-    else:
-        supervisor.start()
-    return 0
+    adopt = args.adopt
+    while True:
+        supervisor = Supervisor(run, held)
+        signal.signal(signal.SIGTERM, lambda *_: supervisor.terminate())  # noqa: B023 (the newest is meant)
+        if adopt:
+            supervisor.adopt()
+        else:
+            supervisor.start()
+        if not supervisor.again:
+            return 0
+        adopt = False
 
 
 def _detach() -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from textual.command import Provider
     from textual.widget import Widget
 
+    from tuiwb.base.tasks import Task
     from tuiwb.runs import RunView
 
 _FRAME = "frame"
@@ -132,6 +133,8 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
         self.status = status(views)
         for sentence, severity in self._news.take(views):
             self.notify(sentence, severity=severity, timeout=8)
+            if severity != "information" and self.settings.alarms.bell and self._driver is not None:
+                self._driver.write(terminal.attention(sentence))
 
     def _look_at_runs(self) -> None:
         """Every few seconds, more often while a run is under way; the Runs screen looks for itself."""
@@ -258,8 +261,13 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
         if (wanted := self.settings.screen.theme) not in self.available_themes:
             self.problem(f"screen.theme: there is no theme `{wanted}`; {self.theme} is used")
         self._tell_key_faults()
-        self.room.call_after_refresh(_freeze)
+        self.room.call_after_refresh(self._settle)
         self.set_interval(max(self.settings.screen.refresh_s, 2.0), self._look_at_runs)
+
+    def _settle(self) -> None:
+        """The first screen is there: the others are imported while nobody waits for them."""
+        _freeze()
+        self.start("import the screens", partial(_import_screens, [room.name for room in self.rooms]), lambda _: None)
 
     def _remember_layout(self, room: RoomScreen) -> None:
         if room.is_open and not isinstance(room, Frame):
@@ -357,6 +365,12 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
 
 def _exists(name: str) -> bool:
     return importlib.util.find_spec(f"tuiwb.tui.screens.{name}") is not None
+
+
+def _import_screens(names: list[str], task: "Task") -> None:
+    for name in names:
+        task.step(f"import {name}")
+        importlib.import_module(f"tuiwb.tui.screens.{name}")
 
 
 def _scan(_: object) -> "list[RunView]":

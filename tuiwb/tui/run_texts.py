@@ -63,7 +63,7 @@ def row(view: "RunView", now: float) -> tuple[Cell, ...]:
     loss = view.metrics.get("loss")
     steps = "" if view.step is None else f"{view.step}/{view.total_steps}" if view.total_steps else str(view.step)
     return (
-        (mark(view.state), TONES.get(view.state, "")),
+        ("!", "bad") if view.alarms_now else (mark(view.state), TONES.get(view.state, "")),
         title(view),
         (view.state, TONES.get(view.state, "")),
         steps,
@@ -109,6 +109,8 @@ def summary(view: "RunView", progress: "Progress | None", last: Mapping[str, Any
         lines.append(values)
     if view.reason:
         lines.append(Content.styled(gate_line(view.reason, width), colour))
+    for alarm in view.alarms_now[-2:]:
+        lines.append(Content.styled(gate_line(f"! {alarm.get('message')}", width), "bold $text-error"))
     return Content("\n").join(lines)
 
 
@@ -281,6 +283,8 @@ def status(views: Sequence["RunView"]) -> str:
     active = [view for view in views if view.active]
     if not active:
         return ""
+    if alarmed := sum(bool(view.alarms_now) for view in active):
+        return f"! {alarmed} of {len(active)} runs in alarm" if len(active) > 1 else f"! {title(active[0])}: alarm"
     if len(active) > 1:
         return f"● {len(active)} runs"
     view = active[0]

@@ -36,6 +36,21 @@ def osc52(text: str, environ: "os._Environ[str] | dict[str, str] | None" = None)
     return plain
 
 
+def attention(text: str, environ: "os._Environ[str] | dict[str, str] | None" = None) -> str:
+    """The sequence that rings the bell and, where the user's own terminal shows them, sends a desktop notification:
+    OSC 777 for foot and urxvt, OSC 9 for all others (iTerm2, WezTerm, kitty, Windows Terminal, ghostty)."""
+    env = os.environ if environ is None else environ
+    plain = "".join(" " if not each.isprintable() or each == ";" else each for each in text)[:200]
+    term = env.get("TERM", "")
+    knows_777 = term.startswith(("foot", "rxvt"))
+    sequence = f"\x1b]777;notify;tuiwb;{plain}\x1b\\" if knows_777 else f"\x1b]9;{plain}\x1b\\"
+    if env.get("TMUX"):
+        sequence = "\x1bPtmux;" + sequence.replace("\x1b", "\x1b\x1b") + "\x1b\\"
+    elif term.startswith("screen"):
+        sequence = f"\x1bP{sequence[:-2]}\x07\x1b\\"
+    return sequence + "\x07"
+
+
 @contextlib.contextmanager
 def stderr_to_log() -> Iterator[None]:
     """Send file descriptor 2 to the log while the screen is up, because native code writes there and would spoil it.

@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from tuiwb import rundir
 from tuiwb.base.errors import RunFault
 from tuiwb.rundir import BeatWriter, MetricsWriter, PartDir, Request, RunDir
+from tuiwb.workers.in_force import in_force
 
 # The last so many seconds of training tell how fast it goes.
 _WINDOW_S = 120.0
@@ -77,7 +78,13 @@ class RunCallback(TrainerCallback):
 
         self._board = SummaryWriter(str(self.part.tensorboard), purge_step=state.global_step or None)
         rundir.append_event(
-            self.run, "training", by="worker", part=self.part.name, step=state.global_step, total_steps=state.max_steps
+            self.run,
+            "training",
+            by="worker",
+            part=self.part.name,
+            step=state.global_step,
+            total_steps=state.max_steps,
+            runs=in_force(args, kwargs.get("model")),
         )
         self._beat("train", state)
 
@@ -159,7 +166,13 @@ class RunCallback(TrainerCallback):
         problem = self.last_problem = self.save_problem or verdict.problem
         if problem is None:
             rundir.append_event(
-                self.run, "saved", by="worker", part=self.part.name, step=state.global_step, bytes=verdict.bytes
+                self.run,
+                "saved",
+                by="worker",
+                part=self.part.name,
+                step=state.global_step,
+                bytes=verdict.bytes,
+                **_newest_losses(state),
             )
             for request in self._waiting:
                 self._answer(request, checkpoint=checkpoint, step=state.global_step)
@@ -173,6 +186,10 @@ class RunCallback(TrainerCallback):
         self._waiting = []
         self.save_problem = None
         self._beat("train", state)
+
+    def expect(self, tokens: float) -> None:
+        """The tokens of the whole run, where the trainer knows better than by the length of the examples."""
+        self._expected = tokens
 
     def saving(self, state: TrainerState) -> None:
         """Called before a checkpoint is written."""
@@ -262,6 +279,14 @@ def _refuse_nan(args: TrainingArguments, state: TrainerState, logs: Mapping[str,
             f"the loss is {logs['loss']} in step {state.global_step}, so the weights are spoilt; lower learning_rate "
             f"(it was {logs.get('learning_rate', args.learning_rate):.3g}) or set max_grad_norm, and train anew"
         )
+
+
+def _newest_losses(state: TrainerState) -> dict[str, float]:
+    """The loss of the last step that was logged, and of the last evaluation."""
+    found: dict[str, float] = {}
+    for logs in state.log_history[-8:]:
+        found |= {name: logs[name] for name in ("loss", "eval_loss") if name in logs}
+    return found
 
 
 def _counted_before(part: PartDir, step: int) -> tuple[int, int]:
