@@ -125,7 +125,7 @@ def test_a_dataset_that_was_saved(tmp_path: Path) -> None:
 def test_a_dataset_of_the_hub_that_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path / "hf" / "hub"
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
-    with pytest.raises(EnvironmentFault, match="no such file.*switched off"):
+    with pytest.raises(EnvironmentFault, match=r"no such file.*switched off"):
         data.open("someone/things")
     repo = cache / "datasets--someone--things"
     snapshot = repo / "snapshots" / ("a" * 40)

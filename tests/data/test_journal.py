@@ -1,4 +1,4 @@
-"""Edits by hand: nothing is lost, nothing else is touched, undo and redo are exact, two programs do not harm each other."""
+"""Edits by hand: nothing is lost or touched besides, undo and redo are exact, two programs do no harm to each other."""
 
 import hashlib
 import json
@@ -211,7 +211,7 @@ def test_a_full_disk_keeps_the_journal_as_it_was(rows: Path, monkeypatch: pytest
         return real(handle, bytes(what)[: len(what) // 2])
 
     monkeypatch.setattr(journal.os, "write", half)
-    with pytest.raises(EnvironmentFault, match="was not kept.*No space left"):
+    with pytest.raises(EnvironmentFault, match=r"was not kept.*No space left"):
         edits.change(view, 2, journal.rating(2))
     monkeypatch.setattr(journal.os, "write", real)
     assert journal.place_of(rows).read_bytes() == before

@@ -1,4 +1,4 @@
-"""`tuiwb data inspect|render|convert`: what a dataset is, what is wrong with it, what the model sees of a row."""
+"""`tuiwb data inspect|render|convert|…`: what a dataset is, what is wrong with it, what the model sees of a row."""
 
 import argparse
 import os
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tuiwb.base import units
 from tuiwb.base.errors import UsageFault
 from tuiwb.base.text import gate, gate_line
-from tuiwb.cli import output
+from tuiwb.cli import data_edit, data_mix, data_select, output
+from tuiwb.cli.data_source import FORMATS, add_model, add_source, open_source, renderer_of
 from tuiwb.cli.progress import followed
 
 if TYPE_CHECKING:
@@ -17,60 +18,39 @@ if TYPE_CHECKING:
     from tuiwb.data.layout import Rendered
     from tuiwb.models import Tokenizer
 
-FORMATS = "alpaca sharegpt messages prompt_completion preference hh_rlhf kto stepwise qa prompt_only text tokenized"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     inspect = actions.add_parser("inspect", help="read the whole file: format, columns, problems, lengths")
-    _add_source(inspect)
+    add_source(inspect)
     inspect.set_defaults(run=_inspect)
 
     render = actions.add_parser("render", help="show a row as the model sees it, trained and masked tokens apart")
-    _add_source(render)
+    add_source(render)
     render.add_argument("--row", type=int, default=0, metavar="N", help="number of the row, from 0 (0)")
-    render.add_argument("--model", required=True, metavar="MODEL", help="a name, a folder, a .gguf file or a hub id")
-    render.add_argument("--chat-template", metavar="NAME", help="a name (chatml, alpaca …) or a file; the model's own")
-    render.add_argument("--max-length", type=int, metavar="N", help="cut to so many tokens, as training would")
+    add_model(render, required=True)
     render.set_defaults(run=_render)
 
     convert = actions.add_parser("convert", help="write the rows in another format; the source stays as it is")
-    _add_source(convert)
+    add_source(convert)
     convert.add_argument("--to", required=True, metavar="FORMAT", choices=FORMATS.split(), help="the format to write")
     convert.add_argument("--output", required=True, metavar="FILE", help="a .jsonl file, or .json for an array")
     convert.add_argument("--force", action="store_true", help="replace FILE if it is there")
     convert.set_defaults(run=_convert)
+
+    data_select.configure(actions)
+    data_edit.configure(actions)
+    data_mix.configure(actions)
 
 
 def run(args: argparse.Namespace) -> int:
     raise AssertionError("an action is required")
 
 
-def _add_source(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", metavar="PATH", help="json, jsonl, csv, tsv, txt, parquet or arrow; gz, zst, bz2")
-    parser.add_argument("--format", metavar="NAME", help=f"what the rows are, where it cannot be told: {FORMATS}")
-    parser.add_argument(
-        "--column", action="append", default=[], metavar="PART=NAME", help="which column plays a part of the format"
-    )
-    output.add_json(parser)
-
-
-def _open(args: argparse.Namespace) -> "View":
-    from tuiwb import data
-
-    columns = {}
-    for given in args.column:
-        part, equals, name = given.partition("=")
-        if not equals:
-            raise UsageFault(f"{given!r} is not PART=NAME, such as answer=reply", key="--column")
-        columns[part] = name
-    return data.open(args.path, name=args.format, columns=columns or None)
-
-
 def _inspect(args: argparse.Namespace) -> int:
     from tuiwb.data.report import report
 
-    with _open(args) as view:
+    with open_source(args) as view:
         found = followed(lambda task: report(view, task))
         if args.json:
             output.print_json(found)
@@ -102,7 +82,8 @@ def _print_report(found: dict[str, Any], view: "View") -> None:
     output.write("")
     for problem in problems:
         line = f", line {problem.line}" if problem.line else ""
-        place = f"row {problem.row}{line}: " if problem.row is not None else ""
+        file = f"{problem.file}, " if problem.file else ""
+        place = f"{file}row {problem.row}{line}: " if problem.row is not None else ""
         of = f" ({units.count(problem.count)} rows)" if problem.count > 1 else ""
         output.write(f"{problem.severity:<9}{gate_line(place + problem.message)}{of}\n{'':9}{gate_line(problem.fix)}")
 
@@ -112,27 +93,24 @@ def _column(name: str, types: dict[str, int]) -> str:
 
 
 def _render(args: argparse.Namespace) -> int:
-    from tuiwb import models
-    from tuiwb.data.render import Renderer
     from tuiwb.data.sides import render_sides
 
-    tokenizer = models.load_tokenizer(models.open_model(args.model, config_only=True))
-    has_template = args.chat_template or tokenizer.chat_template
-    template = tokenizer.template(args.chat_template) if has_template else None
-    with _open(args) as view:
+    renderer = renderer_of(args)
+    assert renderer is not None  # the model is required
+    with open_source(args) as view:
         try:
             row = followed(lambda _: view.row(args.row))
         except IndexError:
             raise UsageFault(f"there are {units.count(len(view))} rows, from 0", file=args.path, key="--row") from None
         example = view.translate(row)
-        sides = render_sides(example, Renderer(tokenizer, template, max_length=args.max_length))
+        sides = render_sides(example, renderer)
         if args.json:
             output.print_json(
                 {
                     "row": row.id,
                     "line": row.line,
                     "format": view.format.name,
-                    "sides": [{"name": name, **_document(side, tokenizer)} for name, side in sides.items()],
+                    "sides": [{"name": name, **_document(side, renderer.tokenizer)} for name, side in sides.items()],
                 }
             )
             return 0
@@ -181,7 +159,7 @@ def print_rendered(side: "Rendered") -> None:
 def _convert(args: argparse.Namespace) -> int:
     from tuiwb.data.convert import convert
 
-    with _open(args) as view:
+    with open_source(args) as view:
         done = followed(lambda task: convert(view, args.to, Path(args.output), force=args.force, task=task))
     if args.json:
         problems = [problem.to_json() for problem in done.left_out]

@@ -40,8 +40,9 @@ _LEAST = 20
 def language_of(text: str) -> str:
     """Such as `English`; `other` where it cannot be told, `short` where there is too little of it."""
     start = text[:_LOOKED_AT].lower()
-    words = _LETTERS.findall(start)
-    letters = sum(map(len, words))
+    every = _LETTERS.findall(start)
+    letters = sum(map(len, every))
+    words = [word for word in every if len(word) > 1]  # single letters are variables as often as words
     if not letters:
         return "short"
     for language, script in _SCRIPTS:
