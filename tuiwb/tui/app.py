@@ -4,7 +4,6 @@ A screen is imported at its first visit (its module is `tui/screens/<name>.py`);
 stack of screens, so that a dialog of one does not stand over another.
 """
 
-import gc
 import importlib
 import importlib.util
 from functools import partial
@@ -19,7 +18,7 @@ from tuiwb.base import log
 from tuiwb.base import settings as settings_module
 from tuiwb.base.errors import TuiwbError
 from tuiwb.base.text import gate
-from tuiwb.tui import keys, session, terminal
+from tuiwb.tui import afterwards, keys, session, terminal
 from tuiwb.tui.jobs import JobHost
 from tuiwb.tui.news import RunNews
 from tuiwb.tui.screen import Frame, RoomScreen, normal
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from textual.command import Provider
     from textual.widget import Widget
 
-    from tuiwb.base.tasks import Task
     from tuiwb.runs import RunView
 
 _FRAME = "frame"
@@ -265,9 +263,9 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
         self.set_interval(max(self.settings.screen.refresh_s, 2.0), self._look_at_runs)
 
     def _settle(self) -> None:
-        """The first screen is there: the others are imported while nobody waits for them."""
-        _freeze()
-        self.start("import the screens", partial(_import_screens, [room.name for room in self.rooms]), lambda _: None)
+        afterwards.freeze()
+        names = [room.name for room in self.rooms]
+        self.start("import the screens", partial(afterwards.import_screens, names), lambda _: None)
 
     def _remember_layout(self, room: RoomScreen) -> None:
         if room.is_open and not isinstance(room, Frame):
@@ -367,23 +365,10 @@ def _exists(name: str) -> bool:
     return importlib.util.find_spec(f"tuiwb.tui.screens.{name}") is not None
 
 
-def _import_screens(names: list[str], task: "Task") -> None:
-    for name in names:
-        task.step(f"import {name}")
-        importlib.import_module(f"tuiwb.tui.screens.{name}")
-
-
 def _scan(_: object) -> "list[RunView]":
     from tuiwb import runs
 
     return runs.scan()
-
-
-def _freeze() -> None:
-    """What was built at the start lives as long as the program: the collector need not look at it again."""
-    gc.enable()
-    gc.collect()
-    gc.freeze()
 
 
 def run(screen: str | None = None, recipe: str | None = None, layout: dict[str, dict[str, Any]] | None = None) -> None:
