@@ -30,7 +30,8 @@ def test_inspect_json_has_the_promised_names(rows: Path, capsys: pytest.CaptureF
     assert found.keys() >= {"rows", "bytes", "format", "confidence", "columns", "problems", "lengths"}
     assert (found["rows"], found["bytes"], found["format"]) == (35, rows.stat().st_size, "messages")
     assert found["columns"] == ["messages"]
-    (problem,) = found["problems"]
+    problem = found["problems"][0]
+    assert [one["code"] for one in found["problems"]] == ["broken_json", "duplicate", "few_examples"]
     assert problem.keys() == {"code", "severity", "count", "row", "line", "message", "fix", "examples"}
     assert (problem["code"], problem["row"], problem["line"]) == ("broken_json", 30, 31)
 

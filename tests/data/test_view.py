@@ -27,7 +27,9 @@ def problems(path: Path, **named: Any) -> dict[str, Problem]:
 
 
 def test_a_sound_file(tmp_path: Path) -> None:
-    with data.open(jsonl(tmp_path / "rows.jsonl", [GOOD] * 300)) as view:
+    with data.open(
+        jsonl(tmp_path / "rows.jsonl", [{**GOOD, "instruction": f"Question {n}?"} for n in range(300)])
+    ) as view:
         verdict = view.verify()
         assert (len(view), verdict.rows, verdict.usable, verdict.problems) == (300, 300, 300, ())
         assert view.columns == ("instruction", "input", "output")
@@ -76,6 +78,7 @@ def test_each_fault_is_counted_with_its_first_row_and_true_line(tmp_path: Path) 
         "missing_column": (1, 50, 51),
         "invalid_utf8": (1, 60, 61),
         "half_written": (1, 399, 401),
+        "duplicate": (393, 1, 2),
         "mixed_types": (1, 40, 41),
     }
     assert found["mixed_types"].message == "output is text in 395 rows and a number in 1"
@@ -143,7 +146,7 @@ def test_a_recipes_entry(tmp_path: Path) -> None:
 
 
 def test_a_name_of_the_hub_that_cannot_be_asked() -> None:
-    with pytest.raises(EnvironmentFault, match="no such file.*hub is switched off"):
+    with pytest.raises(EnvironmentFault, match=r"no such file.*hub is switched off"):
         data.open("tatsu-lab/alpaca")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tuiwb.base import units
 from tuiwb.base.errors import UsageFault
 from tuiwb.base.text import gate, gate_line
-from tuiwb.cli import data_edit, data_mix, data_select, output
+from tuiwb.cli import data_clean, data_edit, data_mix, data_select, output
 from tuiwb.cli.data_source import FORMATS, add_model, add_source, open_source, renderer_of
 from tuiwb.cli.progress import followed
 
@@ -41,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     data_select.configure(actions)
     data_edit.configure(actions)
     data_mix.configure(actions)
+    data_clean.configure(actions)
 
 
 def run(args: argparse.Namespace) -> int:

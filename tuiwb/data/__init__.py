@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from tuiwb.data.example import Example as Example
     from tuiwb.data.example import Message as Message
     from tuiwb.data.example import Turns as Turns
+    from tuiwb.data.opening import open_view as open  # noqa: A004
     from tuiwb.data.problems import Problem as Problem
     from tuiwb.data.rows import Row as Row
     from tuiwb.data.translate import to_example as to_example
     from tuiwb.data.turns import BadRow as BadRow
     from tuiwb.data.verify import Verdict as Verdict
     from tuiwb.data.view import View as View
-    from tuiwb.data.view import open_view as open  # noqa: A004
 
 # Looked up when first used: numpy and orjson are not loaded before somebody opens a dataset.
 _PLACES = {
@@ -33,7 +33,7 @@ _PLACES = {
     "BadRow": "turns",
     "Verdict": "verify",
     "View": "view",
-    "open": "view",
+    "open": "opening",
 }
 
 __all__ = [

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 Severity = Literal["error", "warning", "note"]
 
-_EXAMPLES = 5
+EXAMPLES = 5
 """Cases of a problem that are kept to be shown."""
 
 
@@ -112,6 +112,23 @@ RULES: dict[str, Rule] = {
     "parts_ignored": Rule("warning", "{detail} ignored, only text is trained", "use a text version of the data"),
     "broken_arguments": Rule("warning", "{detail} are not valid JSON", "correct them; templates expect an object"),
     "partial_weight": Rule("warning", "{detail} is taken as yes", "use 0 or 1, true or false"),
+    # What `lint` finds suspicious
+    "refusal": Rule("warning", 'the answer refuses ("{detail}")', "delete the row, unless the model is to refuse"),
+    "truncated_answer": Rule("warning", 'the answer seems cut off ("{detail}")', "finish it, or delete the row"),
+    "open_fence": Rule("warning", "a code block of the answer is not closed", "close it with ```, or delete the row"),
+    "missing_value": Rule("warning", 'the answer is "{detail}"', "it stands for a missing value: delete the row"),
+    "prompt_in_answer": Rule("warning", "the answer begins with its prompt", "cut the prompt off the answer"),
+    "repeated_turn": Rule("warning", "the same {detail} turn is there twice", "delete one of them"),
+    "template_artefact": Rule("warning", "{detail} stands in the text", "take it out: the chat template writes it"),
+    "control_characters": Rule("warning", "the text holds the control character {detail}", "take it out"),
+    "bidi_characters": Rule("warning", "{detail} changes the direction of the text", "take it out"),
+    "hidden_characters": Rule("note", "the text holds the invisible character {detail}", "take it out"),
+    "mojibake": Rule("warning", 'text was read in a wrong encoding ("{detail}")', "write the file again as UTF-8"),
+    "over_long": Rule("note", "the example has {detail} characters", "split it, or see what max_length cuts off"),
+    "unrenderable": Rule("error", "the chat template refuses the row: {detail}", "correct it, or use another template"),
+    # The whole
+    "duplicate": Rule("warning", "{detail}", "tuiwb data dedup leaves one of each"),
+    "few_examples": Rule("note", "{detail}", "bring more, or train few epochs with a small learning rate"),
     # Columns
     "mixed_types": Rule("warning", "{detail}", "make them one type"),
 }
@@ -127,14 +144,14 @@ class Tally:
     def add(self, code: str, detail: str = "", row: int | None = None, line: int | None = None, count: int = 1) -> None:
         self._counts[code] = self._counts.get(code, 0) + count
         cases = self._cases.setdefault(code, [])
-        if len(cases) < _EXAMPLES:
+        if len(cases) < EXAMPLES:
             cases.append(Case(row, line, detail))
 
     def merge(self, other: "Tally") -> None:
         """Add the cases of rows that follow."""
         for code, number in other._counts.items():
             self._counts[code] = self._counts.get(code, 0) + number
-            self._cases[code] = [*self._cases.get(code, ()), *other._cases[code]][:_EXAMPLES]
+            self._cases[code] = [*self._cases.get(code, ()), *other._cases[code]][:EXAMPLES]
 
     def to_json(self) -> dict[str, Any]:
         return {code: [number, [case.to_json() for case in self._cases[code]]] for code, number in self._counts.items()}

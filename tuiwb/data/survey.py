@@ -1,5 +1,7 @@
 """What reading rows finds, counted so that the counts of two parts of a file can be added."""
 
+import base64
+from array import array
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +11,14 @@ from tuiwb.base.units import count
 from tuiwb.data.checks import findings
 from tuiwb.data.detection import Detection
 from tuiwb.data.example import Example, Turns
+from tuiwb.data.lint import digest, lint
 from tuiwb.data.problems import Problem, Tally
 from tuiwb.data.rows import Row, RowStore
 from tuiwb.data.translate import to_example
 from tuiwb.data.turns import BadRow, type_name
 
 _STEP = 500
+_LOOK = 100_000
 
 Place = tuple[int, int, int | None]
 """Rows that have it, and row and line of the first."""
@@ -48,9 +52,12 @@ class Survey:
         self.tally = Tally()
         self._types: dict[str, dict[str, Place]] = {name: {} for name in declared}
         self._sizes: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
+        self.digests = array("Q")
+        """One a row, in order: equal where examples say the same; 0 where there is none."""
 
     def add(self, row: Row, detection: Detection) -> None:
-        """Count a row."""
+        """Count a row; they come in order, none left out."""
+        self.digests.append(0)
         if row.fault:
             self.tally.add(row.fault.code, row.fault.message, row.id, row.line)
             return
@@ -73,9 +80,10 @@ class Survey:
             self.tally.add(fault.code, fault.detail, row.id, row.line)
             return
         bad = False
-        for code, detail in dict(findings(example)).items():
+        for code, detail in dict((*findings(example), *lint(example))).items():
             self.tally.add(code, detail, row.id, row.line)
             bad = bad or Tally.is_error(code)
+        self.digests[-1] = digest(example)
         self.usable += not bad
         whole, answer = _size(example)
         self._sizes[0][whole] += 1
@@ -93,6 +101,27 @@ class Survey:
                 mine[kind] = (number, row, line) if known is None else (known[0] + number, *known[1:])
         for sizes, others in zip(self._sizes, other._sizes, strict=True):
             sizes.update(others)
+        self.digests += other.digests
+
+    def repeated(self, most: int) -> tuple[int, list[int]]:
+        """How many examples say what an earlier one says, and the first of them, `most` at most, as places in order."""
+        import numpy as np
+
+        digests = np.frombuffer(self.digests, np.uint64)
+        values = np.sort(digests[digests != 0])
+        values = values[1:][values[1:] == values[:-1]]
+        total = len(values)
+        values = np.unique(values)
+        seen: set[int] = set()
+        found: list[int] = []
+        for start in range(0, len(digests) if total else 0, _LOOK):
+            for place in (np.flatnonzero(np.isin(digests[start : start + _LOOK], values)) + start).tolist():
+                if self.digests[place] in seen:
+                    found.append(place)
+                seen.add(self.digests[place])
+                if len(found) >= min(most, total):
+                    return total, found
+        return total, found
 
     @property
     def columns(self) -> list[str]:
@@ -126,6 +155,7 @@ class Survey:
             "tally": self.tally.to_json(),
             "types": self._types,
             "sizes": [list(sizes.items()) for sizes in self._sizes],
+            "digests": base64.b64encode(self.digests.tobytes()).decode(),
         }
 
     @classmethod
@@ -138,6 +168,7 @@ class Survey:
             for name, types in document["types"].items()
         }
         found._sizes = (Counter(dict(document["sizes"][0])), Counter(dict(document["sizes"][1])))
+        found.digests.frombytes(base64.b64decode(document["digests"]))
         return found
 
 

@@ -16,13 +16,16 @@ from typing import Any
 
 from tuiwb.base.tasks import Task
 from tuiwb.data.detection import Detection
-from tuiwb.data.problems import Problem
+from tuiwb.data.problems import EXAMPLES, Problem
 from tuiwb.data.rows import RowStore
 from tuiwb.data.sources import open_address
 from tuiwb.data.survey import Lengths, Survey, survey
 
 APART_FROM = 50_000
 """Rows; fewer are read faster than a process starts."""
+
+_FOR_CHAT, _FOR_TEXT = 200, 2000
+"""Examples that change a model for good: a chat model's manner, or what a base model knows."""
 
 _MOST_PROCESSES = 8
 _POLL_S = 0.1
@@ -61,11 +64,26 @@ def verify(store: RowStore, detection: Detection, *, limit: int | None = None, t
     found = _apart(store, detection, total, task) if apart else survey(store, detection, 0, total, task)
     for code, detail, line in store.faults():
         found.tally.add(code, detail, line=line)
+    _whole(found, store, detection)
     if not total:
         found.tally.add("no_rows")
     elif detection.name is None and found.read:
         found.tally.add("unknown_format", detection.reason)
     return Verdict(found.read, found.usable, tuple(found.columns), found.types, found.problems(), found.lengths)
+
+
+def _whole(found: Survey, store: RowStore, detection: Detection) -> None:
+    """What no row has alone: duplicates, and that there are few."""
+    number, first = found.repeated(EXAMPLES)
+    for shown, row in enumerate(first, 1):
+        rest = number - len(first) if shown == len(first) else 0
+        what = "says the same as an earlier row, apart from case and white space"
+        found.tally.add("duplicate", what, row, store.row(row).line, 1 + rest)
+    wanted, aim = (_FOR_TEXT, "base") if detection.name in ("text", "tokenized") else (_FOR_CHAT, "chat")
+    if 0 < found.usable < wanted:
+        found.tally.add(
+            "few_examples", f"{found.usable:,} examples are few: a {aim} model takes some {wanted:,} or more"
+        )
 
 
 def _apart(store: RowStore, detection: Detection, total: int, task: Task) -> Survey:

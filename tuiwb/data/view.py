@@ -1,10 +1,11 @@
-"""The only way into data: `open` gives a `View` of a source, for the screen, the verbs and the workers alike."""
+"""Rows of a source with their format, edits and cleaning steps: what the screen, the verbs and the workers see."""
 
 import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -12,23 +13,24 @@ from typing import TYPE_CHECKING, Self
 
 from tuiwb.base.errors import EnvironmentFault, InputFault, reason_of
 from tuiwb.base.tasks import Task
-from tuiwb.data import declared, hub
 from tuiwb.data.checks import findings
 from tuiwb.data.detection import Detection, detect, sample
 from tuiwb.data.edited import EditedStore
 from tuiwb.data.example import Example
 from tuiwb.data.filestore import changed
 from tuiwb.data.formats import FormatName
-from tuiwb.data.journal import Journal, Mark, place_of
+from tuiwb.data.journal import Journal, Mark
+from tuiwb.data.lint import lint
 from tuiwb.data.problems import Case, Problem, Tally
-from tuiwb.data.rows import Row, RowStore
+from tuiwb.data.rows import Row, RowStore, Value
 from tuiwb.data.sources import open_store
 from tuiwb.data.translate import to_example
 from tuiwb.data.turns import BadRow
 from tuiwb.data.verify import Verdict, verify
 
 if TYPE_CHECKING:
-    from tuiwb.recipe import DatasetEntry
+    from tuiwb.data.clean.run import Cleaned
+    from tuiwb.data.clean.steps import Step
 
 _TRANSLATION = 1
 """Raised when the translation of rows changes what training sees, so that nothing prepared before is used again."""
@@ -50,8 +52,9 @@ class View:
         split: str | None = None,
         subset: str | None = None,
         journal: Path | None = None,
+        steps: "Sequence[Step]" = (),
     ) -> None:
-        """As `open_view`."""
+        """As `opening.open_view`."""
         self.path = path
         self.given = (name, columns)
         """Format and columns as the user named them."""
@@ -65,6 +68,11 @@ class View:
             self.store = EditedStore(self.store, self.journal)
         if max_examples is not None:
             self._limit = (max_examples, False)
+        self.steps = tuple(steps)
+        """What cleans the rows, in order."""
+        self._cleaned: Cleaned | None = None
+        self._cleaning = threading.Lock()
+        self._change = _changes(self.steps)
         self._status = path.stat()
         self._verdict: Verdict | None = None
         self.format: Detection = self._detect()
@@ -148,10 +156,17 @@ class View:
         if why := self.left_out(row.id):
             raise BadRow("left_out", why)
         example = self.translate(row)
+        self.require_sound(example)
+        return example
+
+    def require_sound(self, example: Example) -> None:
+        """
+        Raises:
+            BadRow: the example has an error that `problems` counts.
+        """
         for code, detail in findings(example):
             if Tally.is_error(code) and code not in _TRAINED_ELSEWHERE:
                 raise BadRow(code, detail)
-        return example
 
     def mark(self, number: int) -> Mark | None:
         """What was done to a row by hand; None for most."""
@@ -160,10 +175,29 @@ class View:
     def left_out(self, number: int) -> str | None:
         """Why a row takes no part in training though it can be read; None where it does."""
         mark = self.mark(number)
-        return "rejected by hand" if mark is not None and mark.verdict == "rejected" else None
+        if mark is not None and mark.verdict == "rejected":
+            return "rejected by hand"
+        return self.cleaned().why(number) if self.steps else None
+
+    def cleaned(self, task: Task | None = None) -> "Cleaned":
+        """What the steps leave out and why; made when first asked for, and kept from then on.
+
+        Raises:
+            InputFault, EnvironmentFault, Cancelled: as `clean.run.clean`.
+        """
+        from tuiwb.data.clean.cache import cleaned
+
+        with self._cleaning:
+            if self._cleaned is None:
+                self._cleaned = cleaned(self, self.steps, task)
+            return self._cleaned
 
     def translate(self, row: Row) -> Example:
         """The row as an example to look at, whatever is wrong with it; errors as `example`, but for its contents."""
+        return self.as_it_stands(row if self._change is None else row._replace(value=self._change(row.value)))
+
+    def as_it_stands(self, row: Row) -> Example:
+        """As `translate`, without the changes that steps make to a row."""
         return to_example(row, self.require_format(), self.format.columns)
 
     def require_format(self) -> FormatName:
@@ -229,7 +263,16 @@ class View:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Changes when a different example could come out: contents, format, columns, limit, edits."""
+        """Changes when a different example could come out: contents, format, columns, limit, edits, steps."""
+        if not self.steps:
+            return self.source_fingerprint
+        from tuiwb.data.clean.cache import fingerprint
+
+        return fingerprint(self, self.steps)
+
+    @functools.cached_property
+    def source_fingerprint(self) -> str:
+        """As `fingerprint`, whatever the steps."""
         content = [self._digest(file) for file in self.store.files()]
         edits = None if self.journal is None or not self.journal.marks else self.journal.digest()
         columns = sorted(self.format.columns.items())
@@ -285,79 +328,11 @@ class View:
             tally.add(row.fault.code, row.fault.message, row.id, row.line)
         elif self.format.name is not None:
             try:
-                for code, detail in dict(findings(self.translate(row))).items():
+                example = self.translate(row)
+                for code, detail in dict((*findings(example), *lint(example))).items():
                     tally.add(code, detail, row.id, row.line)
             except BadRow as fault:
                 tally.add(fault.code, fault.detail, row.id, row.line)
-
-
-def open_view(
-    source: "DatasetEntry | str | Path",
-    *,
-    name: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    split: str | None = None,
-    subset: str | None = None,
-    journal: str | Path | None = None,
-    editable: bool = False,
-    task: Task | None = None,
-) -> View:
-    """Open a dataset. The first rows can be read when this returns, whatever the file's size.
-
-    Args:
-        source: a file, a folder, a dataset id of the hub, or a recipe's entry, which may name all that follows.
-        name: the format, one of `formats.FORMATS`, where the user names it.
-        columns: part of the format to column, where the user names them.
-        split, subset: which part of a folder or of a dataset of the hub; a split may end in `[:100]` or `[:5%]`.
-        journal: the file with what was done to rows by hand.
-        editable: where no journal is named, take the one that belongs to the source; the first change makes it.
-        task: with one, the source is made ready to be read whole: indexed, and its format must be clear.
-
-    Raises:
-        InputFault: there is no such file, it is no dataset, or what was named contradicts its rows.
-        EnvironmentFault: it cannot be opened.
-    """
-    if isinstance(source, (str, Path)):
-        where, revision, limit = str(source), None, None
-    else:
-        if source.steps is not None:
-            raise InputFault("steps cannot be used yet: write the rows that you mean into a file", key="datasets")
-        where, revision, limit = source.path, source.revision, source.max_examples
-        name, columns = name or source.format, columns or source.columns
-        split, subset, journal = split or source.split, subset or source.subset, journal or source.journal
-    said = declared.named(where)
-    if said is not None:
-        where, name, columns = said[0], name or said[1], columns or said[2]
-    path = _local(where, revision, task)
-    if name is None and columns is None and (info := declared.beside(path)):
-        _, name, columns = info
-    view = View(
-        path,
-        name=name,
-        columns=columns,
-        max_examples=limit,
-        split=split,
-        subset=subset,
-        journal=Path(journal).expanduser() if journal else place_of(path) if editable else None,
-    )
-    if task:
-        try:
-            view.index(task)
-            view.require_format()
-        except BaseException:
-            view.close()
-            raise
-    return view
-
-
-def _local(text: str, revision: str | None, task: Task | None) -> Path:
-    """The file or folder that a recipe names, brought from the hub where it is an id."""
-    path = Path(text).expanduser()
-    if not path.exists() and hub.looks_like_id(text):
-        return hub.bring(text, revision=revision, task=task)
-    if revision is not None:
-        raise InputFault("this is on this machine and has no revisions", file=text, key="revision")
-    return path
 
 
 def _slice(split: str | None) -> tuple[str | None, tuple[int, bool] | None]:
@@ -369,3 +344,11 @@ def _slice(split: str | None) -> tuple[str | None, tuple[int, bool] | None]:
     if first is None:
         raise InputFault(f"of a split the first rows can be taken, as in {name}[:100] or {name}[:5%]", key="split")
     return name, (int(first[1]), bool(first[2]))
+
+
+def _changes(steps: "Sequence[Step]") -> Callable[[Value], Value] | None:
+    if not steps:
+        return None
+    from tuiwb.data.clean.steps import changes
+
+    return changes(tuple(steps))

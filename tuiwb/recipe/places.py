@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -30,6 +31,8 @@ def anchor(recipe: Recipe, folder: Path) -> Recipe:
         value = getattr(recipe, key)
         if value is not None:
             changes[key] = _absolute(value, folder)
+    if recipe.reward_funcs is not None:
+        changes["reward_funcs"] = tuple(_absolute_reward(text, folder) for text in recipe.reward_funcs)
     for key in ("datasets", "eval_datasets"):
         entries = getattr(recipe, key)
         if entries is not None:
@@ -41,7 +44,34 @@ def anchor(recipe: Recipe, folder: Path) -> Recipe:
 
 def _anchor_entry(entry: DatasetEntry, folder: Path) -> DatasetEntry:
     journal = None if entry.journal is None else os.path.abspath(folder / Path(entry.journal).expanduser())  # noqa: PTH100
-    return msgspec.structs.replace(entry, path=_absolute(entry.path, folder), journal=journal)
+    steps = None if entry.steps is None else tuple(_anchor_step(step, folder) for step in entry.steps)
+    return msgspec.structs.replace(entry, path=_absolute(entry.path, folder), journal=journal, steps=steps)
+
+
+def _anchor_step(step: str | dict[str, Any], folder: Path) -> str | dict[str, Any]:
+    """A cleaning step whose own file, or the files that its settings name, are absolute."""
+    if isinstance(step, str):
+        return _absolute(step, folder)
+    return {name: _anchor_settings(settings, folder) for name, settings in step.items()}
+
+
+def _anchor_settings(settings: Any, folder: Path) -> Any:
+    if not isinstance(settings, dict):
+        return settings
+    found = dict(settings)
+    if isinstance(found.get("file"), str):
+        found["file"] = _absolute(found["file"], folder)
+    if isinstance(found.get("against"), list):
+        found["against"] = [_absolute(str(file), folder) for file in found["against"]]
+    return found
+
+
+def _absolute_reward(text: str, folder: Path) -> str:
+    """`rewards.py:function` with the file's whole path; other rewards name no file."""
+    file, _, function = text.rpartition(":")
+    if not file.endswith(".py") or text.startswith(("regex:", "exact:")):
+        return text
+    return f"{os.path.abspath(folder / Path(file).expanduser())}:{function}"  # noqa: PTH100
 
 
 def _absolute(value: str, folder: Path) -> str:

@@ -1,0 +1,109 @@
+"""What cleaning did, row by row: for programs as a document, for people as Markdown."""
+
+from typing import TYPE_CHECKING, Any
+
+from tuiwb.base.text import gate_line
+from tuiwb.base.units import count
+from tuiwb.data.clean.lists import plain
+from tuiwb.data.clean.run import BY_HAND, UNUSABLE, Cleaned, Outcome, Removal
+from tuiwb.data.clean.texts import excerpt, texts
+from tuiwb.data.turns import BadRow
+
+if TYPE_CHECKING:
+    from tuiwb.data.view import View
+
+
+def summary(view: "View", cleaned: Cleaned) -> dict[str, Any]:
+    """The counts, and for each step some of the rows that it leaves out and those that it nearly does."""
+    unusable = sum(removal.step == UNUSABLE for removal in cleaned.removals.values())
+    rejected = sum(removal.step == BY_HAND for removal in cleaned.removals.values())
+    return {
+        "source": str(view.path),
+        "rows": cleaned.rows,
+        "kept": cleaned.kept,
+        "removed": cleaned.flagged,
+        "unusable": unusable,
+        "rejected": rejected,
+        "steps": [
+            {
+                "step": plain([outcome.step])[0],
+                "name": outcome.step.name,
+                "looked": outcome.looked,
+                "removed": outcome.removed,
+                "changed": outcome.changed,
+                "samples": [row_document(view, cleaned, one) for one in outcome.samples],
+                "near_misses": [row_document(view, cleaned, one) for one in outcome.near],
+            }
+            for outcome in cleaned.outcomes
+        ],
+    }
+
+
+def document(view: "View", cleaned: Cleaned) -> dict[str, Any]:
+    """`summary`, and every row that is left out with its reason."""
+    rows = [_reason(view, cleaned, removal) for removal in cleaned.removals.values()]
+    return {**summary(view, cleaned), "fingerprint": view.source_fingerprint, "removals": rows}
+
+
+def markdown(view: "View", cleaned: Cleaned) -> str:
+    """The report for people."""
+    found = summary(view, cleaned)
+    lines = [
+        f"# Cleaning of {_cell(view.path.name)}",
+        "",
+        f"{count(found['rows'])} rows, {count(found['kept'])} stay, {count(found['removed'])} are left out by steps, "
+        f"{count(found['unusable'])} cannot be trained on, {count(found['rejected'])} were rejected by hand.",
+        "",
+        "| step | rows looked at | left out | changed |",
+        "| --- | ---: | ---: | ---: |",
+        *(_outcome(outcome) for outcome in cleaned.outcomes),
+        "",
+    ]
+    if cleaned.removals:
+        lines += ["## Row by row", "", "| row | line | step | why | text |", "| ---: | ---: | --- | --- | --- |"]
+    for removal in cleaned.removals.values():
+        row = row_document(view, cleaned, removal)
+        line = "" if row["line"] is None else str(row["line"])
+        lines.append(f"| {row['row']} | {line} | {row['step']} | {_cell(row['why'])} | {_cell(row['text'][:80])} |")
+    return "\n".join(lines) + "\n"
+
+
+def row_document(view: "View", cleaned: Cleaned, removal: Removal) -> dict[str, Any]:
+    """A row with its reason and the beginning of its text."""
+    return {**_reason(view, cleaned, removal), "text": beginning(view, removal.row)}
+
+
+def beginning(view: "View", number: int) -> str:
+    """The beginning of a row's text; of a row that is no example, of what stands in the file."""
+    try:
+        return excerpt(texts(view.as_it_stands(view.row(number))).of("example"))
+    except BadRow:
+        return excerpt(view.raw(number, 400).decode("utf-8", "replace"))
+
+
+def _reason(view: "View", cleaned: Cleaned, removal: Removal) -> dict[str, Any]:
+    """A row with its reason."""
+    named = {"twin": removal.twin, "likeness": removal.likeness} if removal.twin is not None else {}
+    return {
+        "row": removal.row,
+        "line": view.row(removal.row).line,
+        "step": step_name(cleaned, removal),
+        "why": removal.why,
+        **named,
+        **({"file": removal.file} if removal.file else {}),
+    }
+
+
+def step_name(cleaned: Cleaned, removal: Removal) -> str:
+    if removal.step == UNUSABLE:
+        return "unusable"
+    return "by hand" if removal.step == BY_HAND else cleaned.steps[removal.step].name
+
+
+def _outcome(outcome: Outcome) -> str:
+    counts = " | ".join(map(count, (outcome.looked, outcome.removed, outcome.changed)))
+    return f"| {_cell(outcome.step.words())} | {counts} |"
+
+
+def _cell(text: str) -> str:
+    return gate_line(text).replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`").replace("<", "&lt;")
