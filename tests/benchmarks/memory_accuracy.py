@@ -16,20 +16,26 @@ import os
 import re
 import statistics
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from memory_configs import config_named
+from memory_decisions import contexts, t4
+from memory_sources import Case, case_of
 
 from tuiwb.base.units import GIB
+from tuiwb.hardware.catalogue import gpu_named
 from tuiwb.memory import plan
+from tuiwb.memory.device import context_bytes
 from tuiwb.models.info import ModelInfo
 from tuiwb.recipe import Launch, Recipe
 
 FMS = re.compile(r"fms-\d+$")
+SEEN = ("mistral-7b", "powerlm-3b")
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class Compared:
     peak: tuple[float, float]
     shown: tuple[float, float, float] | None
     phase: str
+    parameters: int
 
     @property
     def steady_error(self) -> float | None:
@@ -82,6 +89,7 @@ def recipe_of(row: dict[str, str]) -> tuple[Recipe, dict[str, str]]:
         optim="adamw_torch",
         per_device_train_batch_size=int(row["micro_batch"]),
         gradient_accumulation_steps=1,
+        packing=True,
         max_length=int(row["seq_len"].split()[0]),
         gradient_checkpointing=row["grad_ckpt"] == "on",
         attn_implementation="flash_attention_2",
@@ -127,12 +135,8 @@ def compare(row: dict[str, str]) -> Compared | str:
         (float(row["peak_gb"]) * GIB, made.peak_bytes),
         (float(shown[1]) * (1 << 20), *made.device_bytes) if shown else None,
         made.binding.name,
+        made.parameters,
     )
-
-
-def fms_rows(path: Path) -> Iterator[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        yield from (row for row in csv.DictReader(file) if FMS.match(row["id"]))
 
 
 def summary(compared: Iterable[Compared]) -> dict[str, float]:
@@ -151,6 +155,119 @@ def summary(compared: Iterable[Compared]) -> dict[str, float]:
     }
 
 
+def peer_rules(row: Compared) -> dict[str, float]:
+    """What published rules say of the same run, in bytes: accelerate's `estimate-memory` (four times the weights),
+    DeepSpeed's `estimate_zero2_model_states_mem_needs`, 18 bytes a parameter, LLaMA-Factory's table."""
+    count = row.parameters
+    of_table = {"full": 8.0, "lora": 2.0, "qlora": 0.5, "lora-gptq": 0.5, "qlora-gptq": 0.5}[row.method]
+    return {
+        "accelerate estimate-memory": 8.0 * count,
+        "DeepSpeed estimate_zero2": (2 + 18 / row.gpus) * count,
+        "18 bytes a parameter": 18.0 * count,
+        "LLaMA-Factory's table": of_table * count,
+    }
+
+
+def print_peers(rows: list[Compared]) -> None:
+    print("\nPublished rules on the same rows (one GPU), mean absolute error of the peak")
+    for method in sorted({row.method for row in rows}):
+        of_it = [row for row in rows if row.method == method]
+        said: dict[str, list[float]] = {"this plan": [abs(row.peak_error) for row in of_it]}
+        for row in of_it:
+            for name, value in peer_rules(row).items():
+                said.setdefault(name, []).append(abs(value / row.peak[0] - 1))
+        figures = ", ".join(f"{name} {statistics.fmean(values):.1%}" for name, values in said.items())
+        print(f"  {method} ({len(of_it)} rows): {figures}")
+
+
+def print_split(rows: list[Compared]) -> None:
+    """Two models were looked at while the code paths were written down, the others were not."""
+    print("\nHeld out: the code paths were written down from Mistral-7B and PowerLM-3B")
+    for title, wanted in (("looked at", True), ("held out", False)):
+        part = [row for row in rows if row.model.lower().startswith(SEEN) == wanted]
+        figures = summary(part)
+        print(
+            f"  {title}: {figures['rows']} rows, steady mean {figures['steady_mean']:.2%}, peak mean "
+            f"{figures['peak_mean']:.2%} max {figures['peak_max']:.2%}, in the band {figures['device_in_band']:.0%}"
+        )
+
+
+def print_sources(rows: list[dict[str, str]]) -> None:
+    """All other sources: allocated memory beside the peak, what an allocator or a device shows beside the band."""
+    errors: dict[str, list[Error]] = {}
+    left: dict[tuple[str, str], int] = {}
+    for row in rows:
+        source = row["id"].rsplit("-", 1)[0]
+        case = case_of(row)
+        if isinstance(case, str):
+            left[source, case] = left.get((source, case), 0) + 1
+            continue
+        errors.setdefault(f"{source} ({case.measure})", []).append(_error(row["id"], case))
+    print(
+        "\nOther sources: allocated memory beside the plan's peak; what an allocator or a device shows beside the band,"
+    )
+    print("where the error is the distance from its nearer edge, and the one from its middle follows")
+    for source, found in errors.items():
+        sizes = [abs(one.error) for one in found]
+        middle = statistics.median(abs(one.middle) for one in found)
+        inside = f", from the middle {middle:.1%}" if "(device)" in source or "(reserved)" in source else ""
+        print(
+            f"  {source:22} {len(found):3} rows: median {statistics.median(sizes):5.1%}, mean "
+            f"{statistics.fmean(sizes):5.1%}, worst {max(sizes):4.0%}, within 10 % "
+            f"{sum(size <= 0.1 for size in sizes) / len(sizes):4.0%}{inside}"
+        )
+    everything = [abs(one.error) for found in errors.values() for one in found]
+    print(f"  all {len(everything)} rows: median {statistics.median(everything):.1%}")
+    print("Left out:")
+    for (source, reason), count in sorted(left.items()):
+        print(f"  {source:13} {count:3}: {reason}")
+
+
+SHOW = False
+
+
+class Error(NamedTuple):
+    """Distance from what was measured, as a share of it; of a band from its nearer edge, and from its middle."""
+
+    error: float
+    middle: float
+
+
+def _error(row_id: str, case: Case) -> Error:
+    model = ModelInfo(
+        ref=row_id, name=row_id, kind="hub", path=None, config=case.config, architecture=case.config["architectures"][0]
+    )
+    gpu = gpu_named(case.gpu) if case.gpu else None
+    made = plan(case.recipe, model, gpu=gpu, assume=case.assume, answers=case.answers)
+    low, high = made.device_bytes
+    if case.measure == "reserved":
+        context = context_bytes(made.inputs.ranks)
+        low, high = low - round(0.75 * context), high - 2 * context
+    elif case.measure != "device":
+        low = high = made.steady_bytes if case.measure == "after" else made.peak_bytes
+    error = Error(min(max(case.bytes, low), high) / case.bytes - 1, (low + high) / 2 / case.bytes - 1)
+    if SHOW:
+        print(
+            f"{row_id:16} {case.measure:9} {case.bytes / GIB:7.2f} planned {low / GIB:7.2f} to {high / GIB:7.2f} "
+            f"{error.error:+7.1%}  {made.binding.name}"
+        )
+    return error
+
+
+def print_decisions(rows: list[dict[str, str]]) -> None:
+    print("\nFits or not, on a T4")
+    for one in t4(row for row in rows if row["id"].startswith("hf-t4-fit")):
+        verdict = "right" if one.right else "WRONG"
+        said = "fits" if one.fitted else "out of memory"
+        print(f"  {one.id} {verdict}: {one.what}: {said}, planned margin {one.margin / GIB:+.2f} GiB")
+    print("Longest context that is said to fit (may be extrapolated by its authors)")
+    for context in contexts(row for row in rows if row["id"].startswith("unsloth-ctx")):
+        print(
+            f"  {context.id} {context.what}: {context.published:,}, planned {context.planned or 0:,} "
+            f"{context.error:+.0%}"
+        )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("csv", nargs="?", default=os.environ.get("TUIWB_MEASURED_CSV"))
@@ -159,7 +276,11 @@ def main() -> int:
     if not args.csv or not Path(args.csv).is_file():
         print("skipped: say where measured.csv is, as the argument or in TUIWB_MEASURED_CSV")
         return 0
-    results = [compare(row) for row in fms_rows(Path(args.csv))]
+    global SHOW
+    SHOW = args.rows
+    with Path(args.csv).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    results = [compare(row) for row in rows if FMS.match(row["id"])]
     compared = [result for result in results if isinstance(result, Compared)]
     for reason in sorted({result for result in results if isinstance(result, str)}):
         print(f"left out: {reason}")
@@ -178,6 +299,10 @@ def main() -> int:
             f"peak mean {figures['peak_mean']:.2%} median {figures['peak_median']:.2%} max {figures['peak_max']:.2%}, "
             f"nvidia-smi within the band {figures['device_in_band']:.0%}"
         )
+    print_split(compared)
+    print_peers([row for row in compared if row.gpus == 1])
+    print_sources([row for row in rows if not FMS.match(row["id"])])
+    print_decisions(rows)
     return 0
 
 

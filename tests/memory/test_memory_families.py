@@ -62,8 +62,12 @@ def _quiet() -> Iterator[None]:
     logging.disable(before)
 
 
+# Their modelling code comes with their weights; gemma3 is built by its text part.
+ELSEWHERE = ("qwen", "baichuan", "gemma3")
+
+
 @pytest.mark.torch
-@pytest.mark.parametrize("model_type", [name for name in known_architectures() if name != "gemma3"])
+@pytest.mark.parametrize("model_type", [name for name in known_architectures() if name not in ELSEWHERE])
 def test_parameters_are_exactly_those_that_transformers_builds(model_type: str) -> None:
     torch = pytest.importorskip("torch")
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -104,6 +108,18 @@ def test_parameters_are_exactly_those_that_transformers_builds(model_type: str) 
              "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 32000, "num_local_experts": 8,
              "num_experts_per_tok": 2},
             46_702_792_704,
+        ),
+        (
+            "Qwen-7B",
+            {"model_type": "qwen", "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32,
+             "num_attention_heads": 32, "vocab_size": 151936},
+            7_721_324_544,
+        ),
+        (
+            "Baichuan2-7B",
+            {"model_type": "baichuan", "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+             "num_attention_heads": 32, "vocab_size": 125696},
+            7_505_973_248,
         ),
     ],
 )  # fmt: skip

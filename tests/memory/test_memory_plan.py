@@ -206,7 +206,6 @@ def test_an_unknown_assumption_names_the_nearest_and_a_wrong_value_the_right_one
     ("changes", "key"),
     [
         ({"lora_target_modules": ("c_attn",)}, "lora_target_modules"),
-        ({"method": "ia3"}, "method"),
         ({"method": "full", "load_in_4bit": True}, "method"),
         ({"optim": "galore_adamw"}, "optim"),
         ({"method": "freeze", "freeze_layers": 99}, "freeze_layers"),

@@ -143,9 +143,44 @@ async def test_an_assumption_is_set_and_stands_out(recipe_file: Path) -> None:
         await pilot.until_text("you set it")
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (160, 50)])
+async def test_remedies_assumptions_and_rules_are_there_in_full(recipe_file: Path, size: tuple[int, int]) -> None:
+    async with planned(recipe_file, size) as (_, room):
+        plan = room._view.plan
+        for name, sentences in (
+            ("remedies", [word for one in plan.remedies[:8] for word in (one.change, one.cost)]),
+            ("assumptions", [one.reason for one in plan.assumptions]),
+            ("formulas", [one.formula for one in plan.components]),
+            ("rules", [one.assumes for one in plan.rules]),
+        ):
+            shown = " ".join(room.query_one(f"#{name}-text").text.split())
+            assert "…" not in shown
+            for sentence in sentences:
+                assert " ".join(sentence.split()) in shown
+
+
+async def test_a_gpu_that_nobody_chose_is_said_to_be_assumed(recipe_file: Path) -> None:
+    async with planned(recipe_file) as (pilot, room):
+        await pilot.until_text("no GPU is here: this one is assumed")
+        assert room.layout_state()["gpu"] == ""
+        await pilot.press("g")
+        await pilot.enter("b300")
+        await pilot.press("enter")
+        await pilot.until(lambda: room._view.plan.gpu.name == "B300")
+        assert "is assumed" not in pilot.text()
+
+
+async def test_one_of_a_thing_is_said_in_the_singular(recipe_file: Path) -> None:
+    async with planned(recipe_file) as (_, room):
+        fields = room.query_one(Fields)
+        (accumulation,) = (field for field in fields.fields if field.key == "gradient_accumulation_steps")
+        assert accumulation.counted("1") == "batch"
+        assert accumulation.counted("4") == "batches"
+
+
 async def test_v_turns_the_pages(recipe_file: Path) -> None:
     async with planned(recipe_file, (80, 24)) as (pilot, _):
-        for title in ("What fits", "What would help", "Assumed", "Formulas", "Phases"):
+        for title in ("What fits", "What would help", "Assumed", "Formulas", "Why the rules disagree", "Phases"):
             await pilot.press("v")
             await pilot.until_text(f"─ {title} ")
 

@@ -28,7 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="answer a question that no recipe answers, such as loss=full_logits; the plan shows all that it assumed",
     )
+    parser.add_argument("--inference", action="store_true", help="what the model needs to answer, instead of to train")
     parser.add_argument("--explain", action="store_true", help="print the formula and source of every component too")
+    parser.add_argument(
+        "--why", action="store_true", help="print the rules that people quote, and how far each is from this plan"
+    )
     form = parser.add_mutually_exclusive_group()
     output.add_json(form)  # type: ignore[arg-type]
     form.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
@@ -37,11 +41,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     plan = make_plan(args)
     if args.json:
-        output.print_json(plan.to_json())
-    elif args.markdown:
-        output.write(_markdown(plan))
+        output.print_json(plan.to_json() | ({"rules": [rule.to_json() for rule in plan.rules]} if args.why else {}))
+        return 0
+    tables = _tables(plan, explain=args.explain or args.markdown)
+    if args.why:
+        tables.append(_rules(plan))
+    if args.markdown:
+        output.write(_markdown(plan, tables))
     else:
-        _print(plan, explain=args.explain)
+        _print(plan, tables)
     return 0
 
 
@@ -67,7 +75,7 @@ def make_plan(args: argparse.Namespace) -> "Plan":
     spec = _spec(args)
     model = models.open_model(recipe.model_name_or_path, config_only=True)
     resolved, gpu = planning_target(recipe, model, spec)
-    return memory.plan(resolved.recipe, model, gpu=gpu, assume=assume)
+    return memory.plan(resolved.recipe, model, gpu=gpu, assume=assume, answers=args.inference)
 
 
 def _spec(args: argparse.Namespace) -> "GpuSpec | None":
@@ -104,12 +112,15 @@ def _number(value: float) -> str:
     return f"{value / GIB:.3f}" if value else ""
 
 
-def _tables(plan: "Plan", *, explain: bool) -> "list[tuple[str, list[str], list[list[str]], list[int]]]":
-    """Title, headers, rows, and the columns that are aligned to the right."""
+# Title, headers, rows, and the columns that are aligned to the right.
+_Table = tuple[str, list[str], list[list[str]], list[int]]
+
+
+def _tables(plan: "Plan", *, explain: bool) -> list[_Table]:
     low, high = plan.device_bytes
     figures = [
         ["steady", gib(plan.steady_bytes), "allocated between two steps"],
-        ["peak", gib(plan.peak_bytes), f"allocated at most, in: {plan.binding.name}"],
+        ["peak", gib(plan.peak_bytes), f"allocated at most; {plan.why}"],
         ["on the device", f"{gib(low)} to {gib(high)}", "what nvidia-smi shows, with context and cache"],
     ]
     headers = ["GiB", *(phase.name for phase in plan.phases)]
@@ -145,7 +156,7 @@ def _or_none(value: int | None) -> str:
 def _head(plan: "Plan") -> str:
     inputs = plan.inputs
     what = f"{inputs.stage} {inputs.method}, batch {inputs.batch} × {inputs.length} tokens"
-    gpus = f", {inputs.ranks} GPUs ({inputs.sharding})" if inputs.ranks > 1 else ""
+    gpus = f", {inputs.ranks} GPUs ({_grid(plan)})" if inputs.ranks > 1 else ""
     share = plan.trainable / plan.parameters
     return (
         f"{plan.model.name}: {parameters(plan.parameters)} parameters, {parameters(plan.trainable)} trained "
@@ -153,17 +164,31 @@ def _head(plan: "Plan") -> str:
     )
 
 
-def _print(plan: "Plan", *, explain: bool) -> None:
+def _grid(plan: "Plan") -> str:
+    grid = plan.inputs.grid
+    kinds = (("tensor", grid.tensor), ("pipeline", grid.pipeline), ("context", grid.context), ("expert", grid.expert))
+    return ", ".join([plan.inputs.sharding, *(f"{name} parallel {size}" for name, size in kinds if size > 1)])
+
+
+def _rules(plan: "Plan") -> _Table:
+    rows = []
+    for one in plan.rules:
+        says, planned = (parameters(int(value)) if one.counts else gib(value) for value in (one.says, one.planned))
+        rows.append([one.rule, says, f"{one.distance:+.0%}", f"{planned}: {one.beside}", one.assumes])
+    return "Why the rules disagree", ["rule", "says", "off by", "beside", "assumes"], rows, [1, 2]
+
+
+def _print(plan: "Plan", tables: list[_Table]) -> None:
     output.write(_head(plan))
     output.write(_verdict(plan))
-    for title, headers, rows, right in _tables(plan, explain=explain):
+    for title, headers, rows, right in tables:
         output.write(f"\n{title}")
         output.print_table(headers, rows, right=right)
 
 
-def _markdown(plan: "Plan") -> str:
+def _markdown(plan: "Plan", tables: list[_Table]) -> str:
     lines = [_head(plan).replace("\n", "  \n"), "", f"**{_verdict(plan)}**"]
-    for title, headers, rows, right in _tables(plan, explain=True):
+    for title, headers, rows, right in tables:
         lines += ["", f"### {title}", "", "| " + " | ".join(headers) + " |"]
         lines.append("|" + "|".join("---:" if number in right else "---" for number in range(len(headers))) + "|")
         lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]

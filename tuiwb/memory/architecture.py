@@ -229,6 +229,7 @@ class Architecture:
         scaled_embedding: the embedding's output is multiplied, which makes a second tensor.
         scaled_logits: the logits are divided or capped, which makes further copies.
         other: further parameters by name (projections in and out, per-layer embeddings …).
+        embeds, scores: False for a stage of a pipeline that lacks the embedding, or the output matrix.
     """
 
     model_type: str
@@ -248,23 +249,28 @@ class Architecture:
     embedding_dropout: bool = False
     other: tuple[tuple[str, int], ...] = ()
     notes: tuple[str, ...] = ()
+    embeds: bool = True
+    scores: bool = True
 
     @cached_property
     def embedding(self) -> int:
-        return self.vocab * (self.embedding_width or self.hidden)
+        return 0 if not self.embeds else self.vocab * (self.embedding_width or self.hidden)
 
     @cached_property
     def head(self) -> Linear | None:
         """The output matrix, where it is one of its own."""
-        return None if self.tied else Linear("lm_head", self.embedding_width or self.hidden, self.vocab, self.head_bias)
+        if self.tied or not self.scores:
+            return None
+        return Linear("lm_head", self.embedding_width or self.hidden, self.vocab, self.head_bias)
 
     @cached_property
     def root_parameters(self) -> int:
         """What belongs to no layer."""
-        total = self.embedding + self.positions * self.hidden + sum(count for _, count in self.other)
+        total = self.embedding + sum(count for _, count in self.other)
+        total += self.positions * self.hidden if self.embeds else 0
         total += self.head.parameters if self.head else 0
         total += self.vocab if self.tied and self.head_bias else 0
-        for norm in (self.final_norm, self.embedding_norm):
+        for norm in (self.final_norm, self.embedding_norm if self.embeds else None):
             total += norm.parameters if norm else 0
         return total
 

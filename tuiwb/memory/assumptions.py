@@ -52,7 +52,21 @@ QUESTIONS = (
         "whose modelling code runs: 5; 4.48 copies the shifted logits; up to 4.44 repeats keys and values for flash "
         "attention in Mistral and its relatives",
     ),
+    Question(
+        "padding",
+        ("true", "false"),
+        "whether a batch is padded; torch's fused attention then gets a mask, and repeated keys and values",
+    ),
+    Question(
+        "sampler", ("transformers", "vllm"), "what samples the answers of GRPO and RLOO; vLLM takes its own share"
+    ),
+    Question("engine", ("transformers", "llama.cpp", "vllm"), "what answers, and how it keeps keys and values"),
     Question("fsdp", ("1", "2"), "version of fully sharded data parallel; accelerate 1.15 takes 1 unless told"),
+    Question(
+        "offload_inputs",
+        ("false", "true"),
+        "whether the inputs of the layers wait in host memory for the backward pass (Unsloth's checkpointing does it)",
+    ),
     Question("reentrant", ("true", "false"), "kind of gradient checkpointing (use_reentrant)"),
 )
 _BY_NAME = {question.name: question for question in QUESTIONS}

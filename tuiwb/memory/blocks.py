@@ -1,205 +1,20 @@
-"""One decoder layer, operation by operation, as transformers and PEFT run it: what it makes and what it saves.
+"""One decoder layer, operation by operation, as transformers runs it: what it makes and what it saves.
 
 Sources: transformers `modeling_llama.py` and its relatives (RMS norm in float32, rotary embedding, gated feed-forward),
-PEFT `tuners/lora/layer.py` and `tuners/lora/bnb.py`, bitsandbytes `autograd/_functions.py` (the 4-bit weight is
-unpacked for each product), flash-attention's `flash_api.cpp` (float32 accumulator of dQ, dK and dV for all heads).
+flash-attention's `flash_api.cpp` (float32 accumulator of dQ, dK and dV for all heads).
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
-from tuiwb.memory.architecture import Attention, AttentionKernel, Experts, FeedForward, Layer, Linear, Norm, Recurrence
-from tuiwb.memory.trace import Extent, Tape, Tensor, features, fixed, scores
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """The code path of a layer: everything that decides which tensors exist.
-
-    Attributes:
-        compute: bytes of the type in which matrices are multiplied.
-        weights: bytes of an unquantized weight of the base model.
-        norm_weights: bytes of a norm's weight; 4 makes the norm's output float32, and with it the residual stream.
-        autocast: torch.autocast is on.
-        trained: the base weights are trained.
-        quantized: how the matrices are stored; `nf4` and `int8` unpack, `gptq` does in its kernel.
-        adapted: names of the matrices with a LoRA adapter; `rank` of it, `adapter` bytes of its type.
-        dropout: the adapter drops inputs.
-        fused_norm, fused_rope, fused_mlp: kernels that keep no intermediate tensors (Liger, Unsloth).
-    """
-
-    compute: int = 2
-    weights: int = 2
-    norm_weights: int = 2
-    autocast: bool = False
-    trained: bool = True
-    accumulates: bool = False  # gradients are there already, so a new one is added to them and goes
-    quantized: Literal["", "nf4", "int8", "gptq"] = ""
-    adapted: frozenset[str] = frozenset()
-    rank: int = 0
-    adapter: int = 4
-    dora: bool = False
-    dropout: bool = True
-    float_masks: bool = False  # dropout on a CPU multiplies by noise of the input's type
-    attention: AttentionKernel = "flash"
-    repeats_heads: bool = False  # keys and values are repeated for every query head before the kernel
-    fused_adapter: bool = False  # one autograd function for base and adapter (Unsloth): saves inputs, no masks
-    grouped_experts: bool = True  # all experts in one product (transformers 5), not one after the other
-    fused_norm: bool = False
-    fused_rope: bool = False
-    fused_mlp: bool = False
-
+from tuiwb.memory.architecture import Attention, Experts, FeedForward, Layer, Norm, Recurrence
+from tuiwb.memory.matrices import Matrices
+from tuiwb.memory.trace import Extent, Tensor, features, fixed, scores
 
 MOST_ROUNDS = 16  # rounds of a loop over experts that are traced; with more experts each round stands for several
 
 
-class Blocks:
+class Blocks(Matrices):
     """Writes a layer's operations onto a tape."""
-
-    def __init__(self, tape: Tape, path: Path) -> None:
-        self.tape = tape
-        self.path = path
-
-    # -------------------------------------------------------------------------------------------- elementary steps
-
-    def cast(self, x: Tensor, width: int) -> Tensor:
-        return x if x.width == width else self.tape.op([x], x.elements, width)
-
-    def add(self, a: Tensor, b: Tensor) -> Tensor:
-        """A sum hands its gradient on to both sides without a copy, unless a side has another type."""
-        width = max(a.width, b.width)
-        grads = [None if side.width == width else (side.elements, side.width) for side in (a, b)]
-        return self.tape.op([a, b], a.elements, width, grads=grads)
-
-    def multiply(self, a: Tensor, b: Tensor) -> Tensor:
-        saved = ([b] if a.requires_grad else []) + ([a] if b.requires_grad else [])
-        return self.tape.op([a, b], a.elements, max(a.width, b.width), saved=saved)
-
-    def dropped(self, x: Tensor) -> Tensor:
-        """Dropout keeps its mask: one byte an element on a GPU, the noise itself on a CPU."""
-        if not self.tape.recording or not x.requires_grad:
-            return self.tape.op([x], x.elements, x.width)
-        mask = self.tape.allocate(x.elements.times(x.width if self.path.float_masks else 1))
-        return self.tape.op([x], x.elements, x.width, saved=[mask])
-
-    def activation(self, x: Tensor) -> Tensor:
-        return self.tape.op([x], x.elements, x.width, saved=[x])
-
-    # ---------------------------------------------------------------------------------------------------- matrices
-
-    def linear(self, x: Tensor, linear: Linear, share: float = 1.0) -> Tensor:
-        """x · Wᵀ, with the adapter on top where the matrix has one.
-
-        Args:
-            share: rows for each token of the batch (experts see `active` copies of each token).
-        """
-        adapted = linear.name in self.path.adapted
-        base = self.base_linear(x, linear, share)
-        if not adapted:
-            return base
-        if self.path.fused_adapter:
-            return self._fused_adapter(x, base, linear, share)
-        if self.path.quantized == "nf4":
-            return self._adapter_on_4bit(x, base, linear, share)
-        return self._adapter(x, base, linear, share)
-
-    def base_linear(self, x: Tensor, linear: Linear, share: float = 1.0) -> Tensor:
-        path, tape = self.path, self.tape
-        out = features(linear.outputs * share)
-        if path.quantized in ("nf4", "int8"):
-            # bitsandbytes computes in `compute` and gives back the type that came in.
-            compute = self.cast(x, path.compute)
-            unpacked = tape.allocate(fixed(linear.weight * path.compute), "unpacked weights")
-            made = tape.op(
-                [compute],
-                out,
-                path.compute,
-                temporaries=[fixed(linear.weight * path.compute)],
-            )
-            del unpacked
-            return self.cast(made, x.width)
-        width = path.compute if path.autocast else max(x.width, path.weights)
-        compute = self.cast(x, width) if path.autocast else x
-        saved: list[Tensor | object] = [compute] if path.trained else []
-        grads, temporaries = self._weight_grads(linear.parameters) if path.trained else ([], [])
-        if path.autocast and path.weights != width and path.quantized != "gptq":
-            copy = tape.allocate(fixed(linear.weight * width), "autocast copies")
-            saved.append(copy)
-            if path.trained:
-                temporaries.append(fixed(linear.weight * width))
-        return tape.op(
-            [compute],
-            out,
-            width,
-            saved=saved,  # type: ignore[arg-type]
-            parameter_grads=grads,
-            temporaries=temporaries,
-        )
-
-    def _weight_grads(self, parameters: int) -> tuple[list[Extent], list[Extent]]:
-        """The gradient of a weight: kept, or a temporary that is added to the one that is there."""
-        size = fixed(parameters * self.path.weights)
-        return ([], [size]) if self.path.accumulates else ([size], [])
-
-    def _adapter_grads(self, side: int) -> list[Extent]:
-        return [] if self.path.accumulates else [fixed(self.path.rank * side * self.path.adapter)]
-
-    def _low_rank(self, x: Tensor, linear: Linear, share: float) -> Tensor:
-        """B · A · dropout(x), scaled."""
-        path, tape = self.path, self.tape
-        dropped = self.dropped(x) if path.dropout else x
-        width = path.compute if path.autocast else x.width
-        compute = self.cast(dropped, width)
-        del dropped
-        down = tape.op(
-            [compute],
-            features(path.rank * share),
-            width,
-            saved=[compute],
-            parameter_grads=self._adapter_grads(linear.inputs * linear.copies),
-        )
-        del compute
-        up = tape.op(
-            [down],
-            features(linear.outputs * share),
-            width,
-            saved=[down],
-            parameter_grads=self._adapter_grads(linear.outputs * linear.copies),
-        )
-        del down
-        return tape.op([up], up.elements, up.width)
-
-    def _fused_adapter(self, x: Tensor, result: Tensor, linear: Linear, share: float) -> Tensor:
-        """Base and adapter in one function: it saves its input and, with dropout, the dropped copy; no mask."""
-        path, tape = self.path, self.tape
-        kept = [tape.allocate(x.elements.times(path.compute))] if path.dropout else []
-        return tape.op(
-            [x, result],
-            result.elements,
-            result.width,
-            saved=[x, *kept],
-            grads=[None, None],
-            parameter_grads=self._adapter_grads(linear.inputs + linear.outputs),
-            storage=result.storage,
-        )
-
-    def _adapter(self, x: Tensor, result: Tensor, linear: Linear, share: float) -> Tensor:
-        """PEFT `lora.Linear.forward`: the input is cast to the adapter's type, the result back."""
-        wanted = result.width
-        x = self.cast(x, self.path.adapter)
-        result = self.add(result, self._low_rank(x, linear, share))
-        return self.cast(result, wanted)
-
-    def _adapter_on_4bit(self, x: Tensor, result: Tensor, linear: Linear, share: float) -> Tensor:
-        """PEFT `lora.Linear4bit.forward`: clones the result, casts only where autocast is off."""
-        result = self.tape.op([result], result.elements, result.width, grads=[None])
-        wanted = result.width
-        if not self.path.autocast:
-            x = self.cast(x, self.path.adapter)
-        output = self._low_rank(x, linear, share)
-        if not self.path.autocast:
-            output = self.cast(output, wanted)
-        return self.add(result, output)
 
     # ------------------------------------------------------------------------------------------------------- norms
 
@@ -273,11 +88,18 @@ class Blocks:
             query, key = self.norm(query, mixer.query_norm), self.norm(key, mixer.key_norm)
         if mixer.rotary and mixer.latent is None:
             query, key = self.rope(query), self.rope(key)
+        if self.path.learned == "prefix":
+            key, value = self._after_prefix(key), self._after_prefix(value)
         output = self.kernel(query, key, value, mixer)
         output = self.linear(output, mixer.projections[-1])
         if mixer.residual_dropout:
             output = self.dropped(output)
         return output
+
+    def _after_prefix(self, x: Tensor) -> Tensor:
+        """The cache appends keys and values to the learned ones: a copy, through which the prefix gets its gradient."""
+        learned = self.tape.graph_input(Extent(), x.width, requires_grad=True, tag="activations")
+        return self.tape.op([x, learned], x.elements, x.width, grads=[None, (Extent(), 0)])
 
     def _latent_heads(self, x: Tensor, mixer: Attention) -> tuple[Tensor, Tensor, Tensor]:
         """DeepSeek's attention: queries and a narrow latent, from which keys and values are expanded."""
@@ -420,6 +242,18 @@ class Blocks:
 
     # ------------------------------------------------------------------------------------------------------- layer
 
+    def gather(self, x: Tensor) -> Tensor:
+        """All tokens on every GPU of a tensor parallel group, which split them outside its matrices."""
+        if self.path.parallel == 1:
+            return x
+        return self.tape.op([x], x.elements.times(self.path.parallel), x.width)
+
+    def scatter(self, x: Tensor) -> Tensor:
+        """The sum over the GPUs, each with its share of the tokens."""
+        if self.path.parallel == 1:
+            return x
+        return self.tape.op([x], x.elements.times(1 / self.path.parallel), x.width)
+
     def mixer(self, x: Tensor, mixer: Attention | Recurrence) -> Tensor:
         if isinstance(mixer, Attention):
             return self.attention(x, mixer)
@@ -437,13 +271,13 @@ class Blocks:
         norms = {norm.name: norm for norm in layer.norms}
         before, after = _norm_places(layer)
         if layer.parallel:
-            normed = self.norm(x, norms[before[0]])
-            second = self.norm(x, norms[before[1]]) if len(before) > 1 else normed
+            normed = self.gather(self.norm(x, norms[before[0]]))
+            second = self.gather(self.norm(x, norms[before[1]])) if len(before) > 1 else normed
             attended = self.mixer(normed, layer.mixer)
             assert layer.feed_forward is not None
-            return self.add(self.add(attended, self.block(second, layer.feed_forward)), x)
+            return self.add(self.scatter(self.add(attended, self.block(second, layer.feed_forward))), x)
         hidden = self.norm(x, norms[before[0]]) if before[0] else x
-        hidden = self.mixer(hidden, layer.mixer)
+        hidden = self.scatter(self.mixer(self.gather(hidden), layer.mixer))
         hidden = self.norm(hidden, norms[after[0]]) if after[0] else hidden
         hidden = self.add(x, hidden)
         del x
@@ -451,7 +285,7 @@ class Blocks:
             return hidden
         residual = hidden
         hidden = self.norm(hidden, norms[before[1]]) if before[1] else hidden
-        hidden = self.block(hidden, layer.feed_forward)
+        hidden = self.scatter(self.block(self.gather(hidden), layer.feed_forward))
         hidden = self.norm(hidden, norms[after[1]]) if after[1] else hidden
         return self.add(residual, hidden)
 

@@ -1,5 +1,7 @@
 """What a plan costs besides memory: disk and time."""
 
+from dataclasses import replace
+
 from tuiwb.memory import states
 from tuiwb.memory.device import HasMemory
 from tuiwb.memory.inputs import Inputs
@@ -9,13 +11,13 @@ from tuiwb.recipe import Recipe
 UTILISATION = (0.25, 0.55)
 
 
-def disk_bytes(inputs: Inputs, trainable: int) -> int:
+def disk_bytes(inputs: Inputs) -> int:
     """Checkpoints that are kept (weights, and optimizer unless left out), and the final model or adapter."""
-    width = states.trained_width(inputs)
-    weights = trainable * width
-    optimizer = 0 if inputs.save_only_model else trainable * states.optimizer_cost(inputs).state
+    whole = replace(inputs, architecture=inputs.model)
+    weights = states.gradient_bytes(whole)  # of trained weights, as large as their gradients
+    optimizer = 0 if inputs.save_only_model else states.optimizer_bytes(whole)
     checkpoint = weights + optimizer
-    merged = inputs.architecture.parameters * inputs.compute if inputs.adapter else weights
+    merged = inputs.model.parameters * inputs.compute if inputs.adapter else weights
     return round(inputs.checkpoints_kept * checkpoint + merged)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuiwb.base.units import count
+from tuiwb.base.units import count, gib
 from tuiwb.memory import states
 from tuiwb.memory.inputs import Inputs
 from tuiwb.memory.phases import Phase
@@ -43,7 +43,7 @@ def _texts(inputs: Inputs) -> dict[str, tuple[str, str]]:
     tokens = f"{inputs.batch} × {inputs.length}"
     trained = count(states.trainable(inputs))
     width = states.trained_width(inputs)
-    over = f" / {inputs.ranks}" if inputs.ranks > 1 and inputs.sharding not in ("ddp", "none") else ""
+    over = f" / {inputs.grid.shards}" if inputs.grid.shards > 1 and inputs.sharding not in ("ddp", "none") else ""
     cost = states.optimizer_cost(inputs)
     trace = "tuiwb/memory/blocks.py, after transformers modeling code and PEFT lora/layer.py"
     loss = "tuiwb/memory/losses.py, after transformers loss_utils.py and trl kernels/chunked_logprob.py"
@@ -54,7 +54,15 @@ def _texts(inputs: Inputs) -> dict[str, tuple[str, str]]:
         "gradients": (f"{trained} × {width} B{over}", "one for each trained parameter"),
         "optimizer": (f"{trained} × ({cost.formula}){over}", cost.source),
         "optimizer's copy": (f"{trained} × {width} B{over}: foreach computes √v of all at once", cost.source),
-        "workspace": ("2 × 8,519,680 B, forward and backward thread", "torch aten/src/ATen/cuda/CublasHandlePool.cpp"),
+        "workspace": (f"{inputs.workspace:,} B: one for each thread that multiplies", "torch CublasHandlePool.cpp"),
+        "batches in flight": (
+            f"{inputs.grid.in_flight(inputs.accumulation)} batches on stage {inputs.grid.stage + 1} of "
+            f"{inputs.grid.pipeline}, one forward and one backward in turn",
+            "torch distributed/pipelining/schedules.py Schedule1F1B",
+        ),
+        "learned prefix": ("keys and values of the prefix, gradients, copies in the cache", "PEFT prefix_tuning"),
+        "modules trained whole": ("lora_modules_to_save", "PEFT utils/other.py ModulesToSaveWrapper"),
+        "copy of one layer's cache": ("keys are appended by copying", "transformers cache_utils.py DynamicLayer"),
         "batch": (f"{tokens} × 24 B: ids, labels, mask", "transformers data collators"),
         "reference model": (_weights_formula(inputs) + over, "TRL trainer/dpo_trainer.py: a second copy"),
         "value model": (_weights_formula(inputs) + over, "TRL experimental/ppo"),
@@ -96,5 +104,35 @@ def _weights_formula(inputs: Inputs) -> str:
         case "int8":
             return f"{count(shapes.linear_weights)} × 1 B and a scale a row, the rest of {plain} unquantized"
         case "gptq" | "awq":
-            return f"{count(shapes.linear_weights)} × (½ + 2.5/{inputs.group}) B, the rest of {plain} unquantized"
+            each = f"{inputs.bits}/8 + {2 + inputs.bits / 8:g}/{inputs.group}"
+            return f"{count(shapes.linear_weights)} × ({each}) B, the rest of {plain} unquantized"
+        case "fp8":
+            return f"{count(shapes.linear_weights)} × 1 B and a scale a block, the rest of {plain} unquantized"
     return f"{plain} × {4 if inputs.sharded_master else inputs.weights} B"
+
+
+_GROWS = {
+    "weights": "the model's size",
+    "optimizer": "the parameters that are trained",
+    "gradients": "the parameters that are trained",
+    "optimizer's copy": "the parameters that are trained",
+    "gathered weights": "the size of a layer",
+}
+
+
+def why_it_binds(phases: Sequence[Phase]) -> str:
+    """What makes the highest phase the highest, by how much, and what would change it."""
+    ordered = sorted(phases, key=lambda phase: -phase.bytes)
+    first = ordered[0]
+    if len(ordered) == 1:
+        return f"{first.name} is the only phase"
+    second = ordered[1]
+    excess = {name: value - second.parts.get(name, 0.0) for name, value in first.parts.items()}
+    name = max(excess, key=lambda one: excess[one])
+    grows = _GROWS.get(name, "batch and length")
+    if first.bytes - second.bytes < 0.01 * first.bytes:
+        return f"{first.name} and {second.name} are as high as each other: both grow with {grows}"
+    return (
+        f"{first.name} decides, {gib(first.bytes - second.bytes)} above {second.name}: it has {gib(excess[name])} more "
+        f"of {name}, which grows with {grows}"
+    )

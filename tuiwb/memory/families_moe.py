@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from tuiwb.memory.architecture import Architecture, Attention, Experts, FeedForward, Layer, Linear, Norm
-from tuiwb.memory.families import Builder, Config, llama_like
+from tuiwb.memory.config import Config
+from tuiwb.memory.families import Builder, llama_like
 
 
 def _dense(hidden: int, width: int, names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj")) -> FeedForward:

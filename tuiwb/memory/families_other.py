@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from tuiwb.memory.architecture import Architecture, Attention, FeedForward, Layer, Linear, Norm
-from tuiwb.memory.families import Builder, Config
+from tuiwb.memory.config import Config
+from tuiwb.memory.families import Builder
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +264,45 @@ def _mpt(config: Config) -> Architecture:
     )
 
 
+def _qwen(config: Config) -> Architecture:
+    """Qwen 1, whose modelling code comes with its weights: one matrix for queries, keys and values."""
+    hidden = config.integer("hidden_size")
+    qkv = Linear("c_attn", hidden, 3 * hidden, True)
+    width = config.integer("intermediate_size") // 2
+    block = FeedForward(
+        Linear("w2", hidden, width), Linear("w1", hidden, width), Linear("c_proj", width, hidden), "silu"
+    )
+    return _fused_llama(config, qkv, "c_proj", block)
+
+
+def _baichuan(config: Config) -> Architecture:
+    """Baichuan 2, whose modelling code comes with its weights."""
+    hidden, width = config.integer("hidden_size"), config.integer("intermediate_size")
+    block = FeedForward(
+        Linear("gate_proj", hidden, width), Linear("up_proj", hidden, width), Linear("down_proj", width, hidden), "silu"
+    )
+    return _fused_llama(config, Linear("W_pack", hidden, 3 * hidden), "o_proj", block)
+
+
+def _fused_llama(config: Config, qkv: Linear, out: str, block: FeedForward) -> Architecture:
+    """Llama's layer with one matrix for queries, keys and values of as many heads."""
+    hidden = config.integer("hidden_size")
+    heads = config.integer("num_attention_heads")
+    size = hidden // heads
+    mixer = Attention((qkv, Linear(out, hidden, hidden)), heads, heads, size, size, fused=True)
+    layer = Layer(mixer, block, (Norm("ln_1", hidden), Norm("ln_2", hidden)))
+    return Architecture(
+        model_type=str(config.get("model_type")),
+        name=str((config.get("architectures") or [config.get("model_type")])[0]),
+        hidden=hidden,
+        vocab=config.integer("vocab_size"),
+        layers=(layer,) * config.integer("num_hidden_layers"),
+        final_norm=Norm("ln_f", hidden),
+        tied=config.flag("tie_word_embeddings"),
+        context=config.get("max_position_embeddings"),
+    )
+
+
 FAMILIES: dict[str, Builder] = {
     "gpt2": _gpt2,
     "gpt_bigcode": _gpt2,
@@ -273,4 +313,6 @@ FAMILIES: dict[str, Builder] = {
     "bloom": _bloom,
     "falcon": _falcon,
     "mpt": _mpt,
+    "qwen": _qwen,
+    "baichuan": _baichuan,
 }

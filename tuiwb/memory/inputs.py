@@ -6,30 +6,26 @@ from functools import cached_property
 from typing import Any, Literal
 
 from tuiwb.base.errors import InputFault
-from tuiwb.memory.architecture import Architecture, AttentionKernel, Experts
+from tuiwb.memory.adapters import METHODS, Adapter, adaptable, adapter_of, scales_input
+from tuiwb.memory.architecture import Architecture, AttentionKernel
 from tuiwb.memory.assumptions import Assumptions
-from tuiwb.memory.blocks import Path
 from tuiwb.memory.families import architecture
 from tuiwb.memory.losses import LossCode, LossPath
+from tuiwb.memory.parallel import Grid, grid_of, part
+from tuiwb.memory.path import Path
 from tuiwb.models import ModelInfo
 from tuiwb.recipe import Launch, Recipe
 
-Quantization = Literal["", "nf4", "int8", "gptq", "awq"]
+Quantization = Literal["", "nf4", "int8", "gptq", "awq", "fp8"]
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
-ADAPTERS = ("lora", "qlora", "dora")
 PAIRED = ("dpo", "orpo", "reward")
 SAMPLING = ("ppo", "grpo", "rloo")
-
-
-@dataclass(frozen=True, slots=True)
-class Adapter:
-    """A LoRA adapter: its rank, the names of the matrices that carry it, bytes of its type."""
-
-    rank: int
-    targets: frozenset[str]
-    width: int
-    dropout: bool
-    dora: bool
+# How the code of a layer meets them: GPTQ, AWQ and fp8 are computed with as they are stored.
+_STORED: dict[str, Literal["", "nf4", "int8", "gptq"]] = {
+    "nf4": "nf4", "int8": "int8", "gptq": "gptq", "awq": "gptq", "fp8": "gptq",
+}  # fmt: skip
+CUBLAS, CUBLAS_HOPPER = 8_519_680, 33_554_432  # bytes of a workspace, in general and on compute capability 9 and 10
+VLLM_SHARE = 0.3  # trl/trainer/grpo_config.py vllm_gpu_memory_utilization, with the engine in the trainer's process
 
 
 @dataclass(frozen=True)
@@ -37,17 +33,24 @@ class Inputs:
     """Everything that the memory of one GPU depends on.
 
     Attributes:
+        model: the whole model; `architecture` is the part of it that this GPU holds.
         batch: rows of the data that a device computes at once.
         length: tokens of the longest sequence, with the sampled answer where there is one.
+        engine: what answers: transformers, vllm or llama.cpp; `cache_width` bytes an element of its cache.
+        vllm_share: part of the GPU's memory that vLLM takes for sampling.
+        workspace: bytes of cuBLAS.
+        repeats: keys and values are repeated for every query head before the attention kernel.
         others: models besides the trained one, by name; `value model` is trained as well.
         judges: a forward pass of a reference comes between the trained model's forward and backward pass.
         weights: bytes of an unquantized weight of the base model as loaded.
         compute: bytes of the type that matrices are multiplied in.
         trained_from: layers before this one are frozen (method freeze); None where the base is frozen altogether.
-        ranks: GPUs; sharding says what they split.
+        grid: how the GPUs are grouped; sharding says what the data parallel ones split.
     """
 
+    model: Architecture
     architecture: Architecture
+    grid: Grid
     stage: str
     method: str
     batch: int
@@ -60,7 +63,7 @@ class Inputs:
     quantization: Quantization
     nested: bool
     group: int
-    quantized_head: bool
+    bits: int
     upcast: str
     adapter: Adapter | None
     optimizer: str
@@ -69,9 +72,9 @@ class Inputs:
     kernels: str
     transformers: str
     reentrant: bool
+    offloads_inputs: bool
     loss: LossCode
     sharding: str
-    ranks: int
     fsdp: str
     offload: str
     trained_from: int | None
@@ -82,13 +85,32 @@ class Inputs:
     judges: bool
     completion: int
     generations: int
+    engine: str
+    cache_width: int
+    vllm_share: float
+    repeats: bool
+    workspace: int
     checkpoints_kept: int
     save_only_model: bool
 
     @property
     def tokens(self) -> int:
-        """Tokens that one forward pass computes at once."""
-        return self.batch * self.per_row * self.length
+        """Tokens that one forward pass computes at once on this GPU."""
+        return -(-self.batch * self.per_row * (self.length + self.prompt) // self.grid.context)
+
+    @property
+    def ranks(self) -> int:
+        return self.grid.ranks
+
+    @property
+    def stream(self) -> float:
+        """Elements of the residual stream for each token: a tensor parallel group splits the tokens."""
+        return self.architecture.hidden / self.grid.tensor
+
+    @property
+    def prompt(self) -> int:
+        """Learned positions that are put before each sequence."""
+        return self.adapter.tokens if self.adapter is not None and self.adapter.kind == "prompt" else 0
 
     @property
     def per_row(self) -> int:
@@ -110,30 +132,41 @@ class Inputs:
         adapter = self.adapter
         weights = self.compute if self.sharded_master else self.weights
         norm_weights = 4 if self.quantization and self.upcast in ("norms", "true") else weights
-        model = self.architecture.model_type
         unsloth, liger = self.kernels == "unsloth", self.kernels == "liger"
-        repeats = self.transformers == "4.44" and model in ("mistral", "mixtral", "qwen2", "qwen2_moe", "phi3")
         return Path(
             compute=self.compute,
             weights=weights,
             norm_weights=norm_weights,
             autocast=self.autocast,
             trained=self.trains_base,
-            quantized="gptq" if self.quantization == "awq" else self.quantization,
-            adapted=adapter.targets if adapter else frozenset(),
+            quantized=_STORED.get(self.quantization, ""),
+            adapted=adapter.targets if adapter and adapter.kind == "lora" else frozenset(),
             rank=adapter.rank if adapter else 0,
             adapter=adapter.width if adapter else 4,
-            dora=adapter.dora if adapter else False,
+            scaled=adapter.targets if adapter and adapter.kind == "ia3" else frozenset(),
+            scaled_inputs=self._scaled_inputs,
+            magnitudes=adapter.dora if adapter else False,
+            learned=adapter.kind if adapter and adapter.kind in ("prefix", "prompt") else "",
             dropout=adapter.dropout if adapter else False,
             float_masks=self.device == "cpu",
             attention=self.attention,
-            repeats_heads=repeats,
+            repeats_heads=self.repeats,
             grouped_experts=self.transformers == "5",
             fused_adapter=unsloth and bool(self.quantization),
             fused_norm=unsloth or liger,
             fused_rope=unsloth or liger,
             fused_mlp=liger,
+            parallel=self.grid.tensor,
         )
+
+    @property
+    def _scaled_inputs(self) -> frozenset[str]:
+        if self.adapter is None or self.adapter.kind != "ia3":
+            return frozenset()
+        closing = {
+            one.name for layer, _ in self.architecture.kinds for one in adaptable(layer) if scales_input(one, layer)
+        }
+        return self.adapter.targets & closing
 
     @cached_property
     def embedding_width(self) -> int:
@@ -143,8 +176,19 @@ class Inputs:
         return self.compute if self.sharded_master else self.weights
 
 
-def inputs_from(recipe: Recipe, model: ModelInfo, assumed: Assumptions) -> Inputs:
+def inputs_from(
+    recipe: Recipe,
+    model: ModelInfo,
+    assumed: Assumptions,
+    *,
+    answers: bool = False,
+    capability: tuple[int, int] | None = None,
+) -> Inputs:
     """Derive the inputs.
+
+    Args:
+        answers: what the model needs to answer, instead of what it needs to be trained.
+        capability: CUDA's compute capability of the GPU, where one is named.
 
     Raises:
         InputFault: the model's configuration or the recipe does not say, or contradicts, what is needed.
@@ -152,9 +196,11 @@ def inputs_from(recipe: Recipe, model: ModelInfo, assumed: Assumptions) -> Input
     shapes = architecture(model.config, source=model.ref)
     for text in shapes.notes:
         assumed.note("architecture", model.architecture, text)
-    stage = recipe.stage or "sft"
-    method = recipe.method or ("qlora" if recipe.load_in_4bit else "lora")
-    quantization, nested, group = _quantization(recipe, model, method)
+    stage = "inference" if answers else recipe.stage or "sft"
+    method: str = recipe.method or ("qlora" if recipe.load_in_4bit else "lora")
+    quantization, nested, group, bits = _quantization(recipe, model, method)
+    if answers:
+        method = "none"
     if method == "full" and quantization:
         raise InputFault(
             "all weights cannot be trained on a quantized base: choose method qlora, or a model that is not quantized",
@@ -163,17 +209,12 @@ def inputs_from(recipe: Recipe, model: ModelInfo, assumed: Assumptions) -> Input
     weights = _weights(recipe, model, assumed, quantization)
     half = bool(recipe.bf16) or bool(recipe.fp16)
     launch = recipe.launch or Launch()
-    ranks = (launch.nodes or 1) * (launch.processes or 1)
+    grid = grid_of(launch, shapes)
     sharding = launch.sharding or "none"
-    if ranks > 1 and sharding == "none":
+    if grid.shards > 1 and sharding == "none":
         sharding = "ddp"
-    if ranks == 1:
+    if grid.shards == 1:
         sharding = "none"
-    for key in ("tensor_parallel", "pipeline_parallel", "context_parallel", "expert_parallel"):
-        if (getattr(launch, key) or 1) > 1:
-            raise InputFault(
-                "the memory of this kind of parallelism is not planned yet; set it to 1", key=f"launch.{key}"
-            )
     kernels = assumed.choose(
         "kernels",
         "liger" if recipe.use_liger_kernel else "transformers",
@@ -181,14 +222,16 @@ def inputs_from(recipe: Recipe, model: ModelInfo, assumed: Assumptions) -> Input
     )
     release = assumed.choose("transformers", "5", "the release that this program installs")
     checkpointing = bool(recipe.gradient_checkpointing)
-    reentrant = False
+    reentrant = offloads = False
     if checkpointing:
+        text = "checkpointing keeps them on the GPU unless told"
+        offloads = assumed.choose("offload_inputs", "false", text) == "true"
         default = "true" if release != "5" else "false"
         reentrant = assumed.choose("reentrant", default, f"the default of that time (transformers {release})") == "true"
     optimizer = recipe.optim or "adamw_torch_fused"
-    adapter = _adapter(recipe, shapes, method, assumed, quantization)
+    adapter = adapter_of(recipe, shapes, method, assumed, quantization)
     upcast = "false"
-    if quantization in ("nf4", "int8"):
+    if quantization in ("nf4", "int8") and not answers:
         upcast = assumed.choose("kbit_upcast", "true", "PEFT's prepare_model_for_kbit_training, as the trainer runs it")
     trained_from = {"full": 0, "freeze": recipe.freeze_layers or 0}.get(method)
     if method == "freeze" and (recipe.freeze_layers or 0) >= len(shapes.layers):
@@ -197,17 +240,26 @@ def inputs_from(recipe: Recipe, model: ModelInfo, assumed: Assumptions) -> Input
         )
     fsdp = assumed.choose("fsdp", "1", "accelerate takes version 1 unless told") if sharding == "fsdp" else "1"
     length = recipe.max_length or 1024
-    if stage in SAMPLING:
+    if stage in (*SAMPLING, "inference"):
         length += recipe.max_completion_length or 256
         assumed.note("length", f"{length} tokens", "max_length of the prompt and max_completion_length of the answer")
     if stage == "reward":
         shapes = _with_score(shapes)
     evaluates = recipe.eval_strategy not in (None, "no")
+    batch = recipe.per_device_train_batch_size or 1
+    attention = _attention(recipe, assumed)
+    device = assumed.choose("device", "cpu" if recipe.use_cpu else "gpu", _where(recipe))
+    engine = assumed.choose("engine", "transformers", "what `tuiwb chat` runs") if answers else "transformers"
+    sampler = "transformers"
+    if stage in ("grpo", "rloo"):
+        sampler = assumed.choose("sampler", "transformers", "TRL samples with the model itself unless told")
     return Inputs(
-        architecture=shapes,
+        model=shapes,
+        architecture=part(shapes, grid),
+        grid=grid,
         stage=stage,
         method=method,
-        batch=recipe.per_device_train_batch_size or 1,
+        batch=batch,
         length=length,
         accumulation=recipe.gradient_accumulation_steps or 1,
         checkpointing=checkpointing,
@@ -217,28 +269,33 @@ def inputs_from(recipe: Recipe, model: ModelInfo, assumed: Assumptions) -> Input
         quantization=quantization,
         nested=nested,
         group=group,
-        quantized_head=False,
+        bits=bits,
         upcast=upcast,
         adapter=adapter,
         optimizer=optimizer,
         foreach=_foreach(optimizer, assumed),
-        attention=_attention(recipe, assumed),
+        attention=attention,
         kernels=kernels,
         transformers=release,
         reentrant=reentrant,
+        offloads_inputs=offloads,
         loss=_loss(shapes, stage, kernels, release, assumed),
         sharding=sharding,
-        ranks=ranks,
         fsdp=fsdp,
         offload=launch.offload or "none",
         trained_from=trained_from,
         eval_batch=recipe.per_device_eval_batch_size or recipe.per_device_train_batch_size or 1,
         evaluates=evaluates,
-        device=assumed.choose("device", "cpu" if recipe.use_cpu else "gpu", _where(recipe)),
+        device=device,
         others=_others(recipe, stage, method, assumed),
         judges=_judges(recipe, stage),
         completion=recipe.max_completion_length or 256,
         generations=recipe.num_generations or 8,
+        engine=engine,
+        cache_width=2 if engine != "transformers" or half else weights,
+        workspace=_workspace(device, capability, threads=1 if answers else 2),
+        vllm_share=VLLM_SHARE if sampler == "vllm" else 0.0,
+        repeats=_repeats(recipe, shapes, release, attention, device, batch * (2 if stage in PAIRED else 1), assumed),
         checkpoints_kept=recipe.save_total_limit or 2,
         save_only_model=bool(recipe.save_only_model),
     )
@@ -253,7 +310,7 @@ def _others(recipe: Recipe, stage: str, method: str, assumed: Assumptions) -> tu
     """The models that TRL loads besides the one that is trained. With an adapter the reference is the base itself, the
     adapter switched off."""
     found = []
-    whole = method not in ADAPTERS
+    whole = method not in METHODS
     needs_reference = stage in ("dpo", "kto", "ppo") or (stage in ("grpo", "rloo") and bool(recipe.beta))
     if needs_reference and whole:
         found.append("reference model")
@@ -281,22 +338,27 @@ def _where(recipe: Recipe) -> str:
     return "use_cpu is on" if recipe.use_cpu else "use_cpu is not on"
 
 
-def _quantization(recipe: Recipe, model: ModelInfo, method: str) -> tuple[Quantization, bool, int]:
+def _quantization(recipe: Recipe, model: ModelInfo, method: str) -> tuple[Quantization, bool, int, int]:
+    """Kind, whether its constants are quantized too, how many weights share a constant, and bits of a weight."""
     stored = model.config.get("quantization_config")
     if isinstance(stored, Mapping):
         kind = str(stored.get("quant_method") or "")
         if kind in ("gptq", "awq"):
-            return ("gptq" if kind == "gptq" else "awq"), False, int(stored.get("group_size") or 128)
+            group = int(stored.get("group_size") or 128)
+            return ("gptq" if kind == "gptq" else "awq"), False, group, int(stored.get("bits") or 4)
+        if kind == "fp8":
+            block = stored.get("weight_block_size")
+            return "fp8", False, int(block[0]) if isinstance(block, list) and block else 0, 8
         if kind == "bitsandbytes":
             if stored.get("load_in_4bit"):
-                return "nf4", bool(stored.get("bnb_4bit_use_double_quant")), 64
-            return "int8", False, 0
+                return "nf4", bool(stored.get("bnb_4bit_use_double_quant")), 64, 4
+            return "int8", False, 0, 8
         raise InputFault(f"the memory of {kind or 'this'} quantization is not planned", key="quantization_config")
     if recipe.load_in_4bit or method == "qlora":
-        return "nf4", bool(recipe.use_bnb_nested_quant), 64
+        return "nf4", bool(recipe.use_bnb_nested_quant), 64, 4
     if recipe.load_in_8bit:
-        return "int8", False, 0
-    return "", False, 0
+        return "int8", False, 0, 8
+    return "", False, 0, 0
 
 
 def _weights(recipe: Recipe, model: ModelInfo, assumed: Assumptions, quantization: str) -> int:
@@ -313,43 +375,6 @@ def _weights(recipe: Recipe, model: ModelInfo, assumed: Assumptions, quantizatio
     if quantization and name == "float32" and (recipe.bf16 or recipe.fp16):
         return 2  # bitsandbytes models are loaded in the compute type where dtype is not stated otherwise
     return WIDTHS[name]
-
-
-def _adapter(
-    recipe: Recipe, shapes: Architecture, method: str, assumed: Assumptions, quantization: str
-) -> Adapter | None:
-    if method not in ADAPTERS:
-        if method in ("ia3", "prefix", "prompt"):
-            raise InputFault(f"the memory of method {method} is not planned yet", key="method")
-        return None
-    names = {linear.name for layer, _ in shapes.kinds for linear in layer.linears}
-    blocks = [layer.feed_forward for layer, _ in shapes.kinds]
-    module_experts = {
-        linear.name for block in blocks if isinstance(block, Experts) and not block.stacked for linear in block.linears
-    }
-    asked = recipe.lora_target_modules
-    if asked is None:
-        asked = "all-linear"
-        assumed.note("lora_target_modules", "all-linear", "the recipe leaves it out")
-    if isinstance(asked, str):
-        asked = (asked,)
-    if "all-linear" in asked:
-        targets = names | module_experts
-    else:
-        targets = {name for name in names | module_experts for one in asked if name == one or one.endswith("." + name)}
-        if not targets:
-            raise InputFault(
-                f"none of {', '.join(asked)} is a matrix of this model; it has {', '.join(sorted(names))}",
-                key="lora_target_modules",
-            )
-    width = 4 if assumed.choose("adapter_dtype", "fp32", "PEFT trains adapters in float32") == "fp32" else 2
-    return Adapter(
-        rank=recipe.lora_r or 8,
-        targets=frozenset(targets),
-        width=width,
-        dropout=bool(recipe.lora_dropout),
-        dora=bool(recipe.use_dora) or method == "dora",
-    )
 
 
 def _foreach(optimizer: str, assumed: Assumptions) -> bool:
@@ -371,6 +396,31 @@ def _attention(recipe: Recipe, assumed: Assumptions) -> AttentionKernel:
         return "eager" if name == "eager" else "sdpa"
     assumed.note("attention", "sdpa", f"{name} is taken to need what sdpa needs")
     return "sdpa"
+
+
+def _workspace(device: str, capability: tuple[int, int] | None, threads: int) -> int:
+    """One for the forward thread, one for autograd's (torch aten/src/ATen/cuda/CublasHandlePool.cpp)."""
+    if device != "gpu":
+        return 0
+    return threads * (CUBLAS_HOPPER if capability is not None and capability[0] in (9, 10) else CUBLAS)
+
+
+def _repeats(
+    recipe: Recipe, shapes: Architecture, release: str, attention: str, device: str, batch: int, assumed: Assumptions
+) -> bool:
+    """Whether keys and values are repeated for every query head before the kernel.
+
+    transformers 5 does it for torch's fused kernel wherever there is a mask, that is where a batch is padded
+    (integrations/sdpa_attention.py use_gqa_in_sdpa); up to 4.44 some models did it always.
+    """
+    if release == "4.44" and shapes.model_type in ("mistral", "mixtral", "qwen2", "qwen2_moe", "phi3"):
+        return True
+    if attention != "sdpa" or release != "5":
+        return attention == "sdpa"
+    packed = bool(recipe.packing or recipe.padding_free)
+    pads = batch > 1 and not packed and device == "gpu"
+    reason = "examples of different lengths" if pads else "one example at a time" if batch == 1 else "nothing is padded"
+    return assumed.choose("padding", "true" if pads else "false", f"{reason} in a batch") == "true"
 
 
 def _loss(shapes: Architecture, stage: str, kernels: str, release: str, assumed: Assumptions) -> LossCode:
@@ -395,6 +445,7 @@ def _loss(shapes: Architecture, stage: str, kernels: str, release: str, assumed:
         "chunked": "chunked", "full_logits": "full_logits", "liger": "liger", "triton": "triton",
     }  # fmt: skip
     stacks: dict[str, Any] = {"5": "5", "4.48": "4.48", "4.44": "4.44"}
-    outside = shapes.model_type == "gpt_bigcode" and release != "5"
-    cache = sum(layer.kv_width for layer in shapes.layers) if outside else 0
+    # Their modelling code does not convert the logits, and Qwen's first is no part of transformers.
+    outside = shapes.model_type in ("gpt_bigcode", "qwen") and release != "5"
+    cache = sum(layer.kv_width for layer in shapes.layers) if shapes.model_type == "gpt_bigcode" and outside else 0
     return LossCode(paths[chosen], stacks[release], held, outside=outside, cache=cache)

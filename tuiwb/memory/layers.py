@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tuiwb.memory.architecture import Layer
-from tuiwb.memory.blocks import Blocks, Path
+from tuiwb.memory.blocks import Blocks
+from tuiwb.memory.path import Path
 from tuiwb.memory.trace import Extent, Ledger, Moment, Tape, features
 
 
@@ -50,23 +51,24 @@ def trace_layer(
     ledger = Ledger()
     tape = Tape(ledger)
     tag = "checkpoint" if recomputed else "activations"
-    x = tape.graph_input(features(hidden), width, requires_grad=needs_input_grad, tag=tag)
+    stream = hidden / path.parallel
+    x = tape.graph_input(features(stream), width, requires_grad=needs_input_grad, tag=tag)
     kept = x.storage if recomputed else None
-    own = hidden * width if recomputed else 0
+    own = stream * width if recomputed else 0
     ledger.restart()
     box = [x]
     del x
     out = Blocks(tape, path).layer(box.pop(), layer)
     forward = _without(ledger.moments(), own)
     out_width = out.width
-    saved = _less(ledger.now(), features(hidden * out_width), "activations")
+    saved = _less(ledger.now(), features(stream * out_width), "activations")
     saved = _less(saved, features(own), "checkpoint") if own else saved
     root = out.node
     if not (recomputed and reentrant):
         del out
     ledger.restart()
     if root is not None:
-        tape.backward(root, features(hidden * out_width), "gradient of the output")
+        tape.backward(root, features(stream * out_width), "gradient of the output")
     backward = _without(ledger.moments(), own)
     del kept
     return LayerTrace(_inference(layer, hidden, path, width), forward, saved, backward, out_width)
@@ -79,10 +81,10 @@ def _inference(layer: Layer, hidden: int, path: Path, width: int) -> tuple[Momen
     tape = Tape(ledger)
     with tape.no_grad():
         blocks = Blocks(tape, replace(path, dropout=False))
-        x = tape.graph_input(features(hidden), width, requires_grad=False, tag="checkpoint")
+        x = tape.graph_input(features(hidden / path.parallel), width, requires_grad=False, tag="checkpoint")
         ledger.restart()
         blocks.layer(x, layer)
-    return _without(ledger.moments(), hidden * width)
+    return _without(ledger.moments(), hidden / path.parallel * width)
 
 
 def _without(moments: tuple[Moment, ...], input_bytes: float) -> tuple[Moment, ...]:

@@ -11,7 +11,8 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from tuiwb.memory.architecture import Architecture, Linear, Norm
-from tuiwb.memory.blocks import Blocks, Path
+from tuiwb.memory.blocks import Blocks
+from tuiwb.memory.path import Path
 from tuiwb.memory.trace import Extent, Ledger, Moment, Storage, Tape, Tensor, features, fixed
 
 LossPath = Literal["full_logits", "chunked", "liger", "triton", "none"]
@@ -86,11 +87,13 @@ def trace_loss(architecture: Ending, path: Path, code: LossCode, width: int) -> 
     ledger = Ledger()
     tape = Tape(ledger, "final norm and loss")
     blocks = Blocks(tape, path)
-    hidden = tape.graph_input(features(architecture.hidden), width, requires_grad=True, tag="hidden states")
+    stream = features(architecture.hidden / path.parallel)
+    hidden = tape.graph_input(stream, width, requires_grad=True, tag="hidden states")
     ledger.restart()
     if architecture.norm is not None:
         # The last layer's output lives on only as far as the norm saves it.
         hidden = blocks.norm(hidden, architecture.norm)
+    hidden = blocks.gather(hidden)
     loss, held = _loss(blocks, architecture, hidden, code, width)
     forward = ledger.moments()
     del hidden

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from tuiwb.memory.adapters import prefix_width
+from tuiwb.memory.answering import answering, cache_bytes
 from tuiwb.memory.architecture import Layer
-from tuiwb.memory.blocks import Path
 from tuiwb.memory.inputs import SAMPLING, Inputs
 from tuiwb.memory.layers import LayerTrace, trace_layer
 from tuiwb.memory.losses import CHUNK_TOKENS, LossTrace, ending, trace_loss
+from tuiwb.memory.path import Path
 from tuiwb.memory.sharding import Shards
 from tuiwb.memory.trace import Moment
 
@@ -53,7 +55,7 @@ class Step:
         found = []
         for index, layer in enumerate(inputs.architecture.layers):
             frozen = bool(inputs.trained_from) and index < (inputs.trained_from or 0)
-            needs_grad = index > (inputs.trained_from or 0) or inputs.checkpointing or self._trains_embedding
+            needs_grad = index > (inputs.trained_from or 0) or inputs.checkpointing or self._reaches_first
             key = (id(layer), width, frozen, needs_grad)
             if key not in known:
                 known[key] = trace_layer(
@@ -71,7 +73,13 @@ class Step:
 
     @property
     def _trains_embedding(self) -> bool:
-        return self.inputs.method == "full"
+        adapter = self.inputs.adapter
+        return self.inputs.method == "full" or (adapter is not None and "embedding" in adapter.saved)
+
+    @property
+    def _reaches_first(self) -> bool:
+        """Gradients go through the first layer to what is before it: an embedding, a prompt, another stage."""
+        return self._trains_embedding or self.inputs.prompt > 0 or not self.inputs.grid.first
 
     def _path(self, frozen: bool) -> Path:
         path = replace(self.inputs.path, accumulates=self.keeps_gradients)
@@ -89,10 +97,16 @@ class Step:
     def loss(self) -> LossTrace:
         inputs = self.inputs
         path = replace(inputs.path, accumulates=self.keeps_gradients)
+        if inputs.adapter is not None and "head" in inputs.adapter.saved:
+            path = replace(path, trained=True)
         if inputs.quantization and inputs.upcast == "true":
             path = replace(path, weights=4)
         code = replace(inputs.loss, few_tokens=inputs.tokens < CHUNK_TOKENS)
         return trace_loss(ending(inputs.architecture), path, code, self._traces[-1][2].out_width)
+
+    @property
+    def _head_gradients(self) -> float:
+        return self.loss.gradients if self.inputs.grid.last else 0.0
 
     @property
     def keeps_gradients(self) -> bool:
@@ -102,8 +116,11 @@ class Step:
     # --------------------------------------------------------------------------------------------- what is there
 
     def steady(self) -> Parts:
-        """What stays between two steps."""
-        return self.shards.steady()
+        """What stays between two steps, or between two tokens of an answer."""
+        parts = self.shards.steady()
+        if self.inputs.stage == "inference":
+            parts["cache of keys and values"] = cache_bytes(self.inputs, self.inputs.batch, self.inputs.length)
+        return parts
 
     @cached_property
     def _standing(self) -> Parts:
@@ -111,13 +128,35 @@ class Step:
         parts = self.shards.standing()
         if self.keeps_gradients:
             parts["gradients"] = parts.get("gradients", 0) + self.shards.gradients
+        if self.inputs.grid.pipeline > 1:
+            parts["batches in flight"] = self._in_flight
+        if prefix := self._prefix:
+            parts["learned prefix"] = prefix
         return parts
+
+    @property
+    def _in_flight(self) -> float:
+        """What the other batches keep that this stage of a pipeline has begun, and all outputs that it sent on."""
+        inputs = self.inputs
+        waiting = inputs.grid.in_flight(inputs.accumulation)
+        out = 0.0 if inputs.grid.last else inputs.stream * inputs.tokens * self._traces[-1][2].out_width
+        return (waiting - 1) * self._saved_before[-1] + waiting * out
+
+    @property
+    def _prefix(self) -> float:
+        """Keys and values of a learned prefix for each sequence, their gradients, and their copies in each cache."""
+        inputs = self.inputs
+        adapter = inputs.adapter
+        if adapter is None or adapter.kind != "prefix":
+            return 0.0
+        sequences = inputs.batch * inputs.per_row
+        return 3.0 * sequences * adapter.tokens * prefix_width(inputs.architecture) * inputs.weights
 
     @property
     def _held(self) -> Parts:
         """What the caller of the model still names after the loss: its output, with the logits."""
         inputs = self.inputs
-        if not inputs.loss.held or inputs.loss.outputs:
+        if not inputs.loss.held or inputs.loss.outputs or not inputs.grid.last:
             return {}
         return {"logits": float(inputs.architecture.vocab * inputs.compute * inputs.tokens)}
 
@@ -125,11 +164,14 @@ class Step:
     def _saved_before(self) -> tuple[float, ...]:
         """Prefix sums: bytes that the layers before each one keep, and after the last those of all."""
         inputs = self.inputs
-        sums = [0.0]
         width = inputs.embedding_width
+        # Of what waits in host memory two inputs are back at a time: the one that is used, and the next.
+        sums = [2 * inputs.stream * width * inputs.tokens if inputs.offloads_inputs else 0.0]
         for _, _, trace in self._traces:
             each = (
-                inputs.architecture.hidden * width * inputs.tokens
+                0.0
+                if inputs.offloads_inputs
+                else inputs.stream * width * inputs.tokens
                 if inputs.checkpointing
                 else trace.saved.total.at(inputs.tokens, inputs.length)
             )
@@ -155,6 +197,8 @@ class Step:
 
     def phases(self) -> tuple[Phase, ...]:
         """Every phase at its highest moment, in the order in which they happen."""
+        if self.inputs.stage == "inference":
+            return tuple(answering(self))
         found = [self._loss_phase(), *self._backward_phases(), self._step_phase()]
         if self.inputs.judges:
             found.insert(1, self._reference_phase())
@@ -180,11 +224,22 @@ class Step:
             parts[name] = parts.get(name, 0.0) + value
         return {name: value for name, value in parts.items() if abs(value) >= 0.5}
 
+    def inference(self, base: Parts, tokens: float, length: float) -> Parts:
+        """`base` and the highest moment of a forward pass without a graph, layer by layer."""
+        found = [
+            self._highest(base, trace.inference, tokens, length)
+            for trace in {id(t): t for _, _, t in self._traces}.values()
+        ]
+        return max(found, key=lambda parts: sum(parts.values()))
+
     def _loss_phase(self) -> Phase:
         inputs = self.inputs
         base = dict(self._standing)
         base[self._waiting_name()] = self._saved_before[-1] + self._embedding
         base.update(self.shards.unsharded(None))
+        if not inputs.grid.last:
+            forward = [moment for _, _, trace in self._traces[:1] for moment in trace.forward]
+            return Phase("forward", self._highest(base, forward, inputs.tokens, inputs.length))
         moments = (*self.loss.forward, *self.loss.backward)
         return Phase("forward and loss", self._highest(base, moments, inputs.tokens, inputs.length))
 
@@ -194,8 +249,7 @@ class Step:
         base = self._standing | self._held
         base[self._waiting_name()] = self._saved_before[-1] + self._embedding
         base.update(self.shards.unsharded(self._traces[0][1]))
-        moments = [moment for _, _, trace in self._traces[:1] for moment in trace.inference]
-        parts = self._highest(base, moments, inputs.tokens, inputs.length)
+        parts = self.inference(base, inputs.tokens, inputs.length)
         scored = self._highest(base, self.loss.forward, inputs.tokens, inputs.length)
         return Phase("reference", max(parts, scored, key=lambda one: sum(one.values())))
 
@@ -203,14 +257,14 @@ class Step:
         """Answers are sampled with a cache of keys and values; TRL samples all batches of one step together."""
         inputs = self.inputs
         sequences = inputs.batch * inputs.accumulation
-        tokens = sequences * inputs.length
         base = dict(self._standing)
         base.update(self.shards.unsharded(None))
-        width = sum(layer.kv_width for layer in inputs.architecture.layers)
-        base["cache of keys and values"] = float(width * inputs.compute * tokens)
+        if not inputs.vllm_share:
+            base["cache of keys and values"] = cache_bytes(inputs, sequences, inputs.length)
         prompt = sequences * (inputs.length - inputs.completion)
-        moments = [moment for _, _, trace in self._traces[:1] for moment in trace.inference]
-        parts = self._highest(base, moments, prompt, inputs.length)
+        if inputs.vllm_share:
+            return Phase("sampling", {name: value for name, value in base.items() if value >= 0.5})
+        parts = self.inference(base, prompt, inputs.length)
         parts["logits"] = parts.get("logits", 0.0) + float(inputs.architecture.vocab * 4 * sequences)
         return Phase("sampling", parts)
 
@@ -233,7 +287,7 @@ class Step:
                     base[name] = base.get(name, 0.0) + value
                 base.update(self.shards.unsharded(layer))
                 if inputs.trains_base and not self.keeps_gradients:
-                    for name, value in self.shards.gradients_after(index, self.loss.gradients).items():
+                    for name, value in self.shards.gradients_after(index, self._head_gradients).items():
                         base[name] = base.get(name, 0.0) + value
                 elif inputs.adapter and not self.keeps_gradients:
                     made = self.shards.gradients * (last - index) / (last + 1)
@@ -250,7 +304,7 @@ class Step:
     def _tied_embedding_phase(self) -> Phase | None:
         """A tied embedding gets a second gradient of its size before the two are added."""
         inputs = self.inputs
-        if not (self._trains_embedding and inputs.architecture.tied) or inputs.stage == "reward":
+        if not (inputs.method == "full" and inputs.architecture.tied) or inputs.stage == "reward":
             return None
         base = self._standing | self._held
         if not self.keeps_gradients:
@@ -274,9 +328,8 @@ class Step:
         base.update(self.shards.unsharded(None))
         base.pop("batch", None)
         base["batch"] = 24.0 * tokens
-        moments = [moment for _, _, trace in self._traces[:1] for moment in trace.inference]
-        parts = self._highest(base, moments, tokens, inputs.length)
-        if inputs.loss.path in ("full_logits", "triton") and not inputs.loss.outputs:
+        parts = self.inference(base, tokens, inputs.length)
+        if inputs.loss.path in ("full_logits", "triton") and not inputs.loss.outputs and inputs.grid.last:
             width = inputs.compute + 4 + 4
             logits = dict(base)
             logits["logits"] = float(inputs.architecture.vocab * width * tokens)

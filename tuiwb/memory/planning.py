@@ -1,15 +1,16 @@
 """The plan of a recipe: every figure with its parts, what fits, what was assumed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from tuiwb.memory import costs, describe, device, remedies, states
+from tuiwb.memory import costs, describe, device, remedies, rules, states
 from tuiwb.memory.assumptions import Assumption, Assumptions
 from tuiwb.memory.inputs import Inputs, inputs_from
+from tuiwb.memory.parallel import part
 from tuiwb.memory.phases import Phase, Step
-from tuiwb.memory.search import Search, search
+from tuiwb.memory.search import Search, peak_of, search
 from tuiwb.models import ModelInfo
 from tuiwb.recipe import Recipe
 
@@ -57,8 +58,18 @@ class Plan:
     stated: Mapping[str, str]
 
     @cached_property
+    def stages(self) -> tuple[Step, ...]:
+        """A step for each stage of the pipeline; without one there is one."""
+        inputs = self.inputs
+        grids = [replace(inputs.grid, stage=stage) for stage in range(inputs.grid.pipeline)]
+        return tuple(Step(replace(inputs, grid=grid, architecture=part(inputs.model, grid))) for grid in grids)
+
+    @cached_property
     def step(self) -> Step:
-        return Step(self.inputs)
+        """The step of the GPU that needs most."""
+        if len(self.stages) == 1:
+            return Step(self.inputs)
+        return max(self.stages, key=peak_of)
 
     @cached_property
     def phases(self) -> tuple[Phase, ...]:
@@ -84,18 +95,30 @@ class Plan:
     @cached_property
     def device_bytes(self) -> tuple[int, int]:
         """What nvidia-smi shows: from, to."""
+        if self.inputs.stage == "inference":
+            low, high = device.answering_band(self.peak_bytes, self.inputs.ranks)
+            return round(low), round(high)
         loss = next((phase for phase in self.phases if phase.name == "forward and loss"), self.binding)
         logits = loss.parts.get("logits", 0.0) + loss.parts.get("loss", 0.0)
-        low, high = device.band(self.peak_bytes, logits, self.inputs.ranks)
+        packed = bool(self.recipe.packing or self.recipe.padding_free)
+        low, high = device.band(self.peak_bytes, self.steady_bytes, logits, self.inputs.ranks, varies=not packed)
         return round(low), round(high)
 
     @property
     def parameters(self) -> int:
-        return self.inputs.architecture.parameters
+        return self.inputs.model.parameters
 
     @cached_property
     def trainable(self) -> int:
-        return states.trainable(self.inputs)
+        """Trained parameters of the whole model."""
+        return states.trainable(replace(self.inputs, architecture=self.inputs.model))
+
+    @property
+    def usable(self) -> int:
+        """What the GPU has for the training; 0 without a GPU."""
+        if self.gpu is None:
+            return 0
+        return round(usable(self.gpu) - self.inputs.vllm_share * self.gpu.memory_total)
 
     @cached_property
     def fits(self) -> Fits | None:
@@ -103,39 +126,57 @@ class Plan:
         if self.gpu is None:
             return None
         need = round(device.needed(self.peak_bytes, self.inputs.ranks))
-        return Fits(self.gpu.name, usable(self.gpu), need)
+        return Fits(self.gpu.name, self.usable, need)
 
     @cached_property
     def components(self) -> tuple[describe.Component, ...]:
-        return describe.components(self.inputs, self.phases, self.steady)
+        return describe.components(self.step.inputs, self.phases, self.steady)
 
     @cached_property
     def search(self) -> Search:
         if self.gpu is None:
             return Search(None, None, None)
-        return search(self.step, device.room(usable(self.gpu), self.inputs.ranks))
+        return search(self.step, device.room(self.usable, self.inputs.ranks))
 
     @cached_property
     def remedies(self) -> tuple[remedies.Remedy, ...]:
         return remedies.remedies(self)
 
+    @cached_property
+    def rules(self) -> tuple[rules.Rule, ...]:
+        """The rules that people quote, for this model."""
+        return rules.rules(self)
+
+    @property
+    def why(self) -> str:
+        """Why the binding phase binds, in one sentence."""
+        return describe.why_it_binds(self.phases)
+
     def changed(self, recipe: Recipe) -> "Plan":
         """The plan of another recipe for the same model, GPU and assumptions."""
-        return plan(recipe, self.model, gpu=self.gpu, assume=self.stated)
+        answers = self.inputs.stage == "inference"
+        return plan(recipe, self.model, gpu=self.gpu, assume=self.stated, answers=answers)
 
     @property
     def disk_bytes(self) -> int:
-        return costs.disk_bytes(self.inputs, self.trainable)
+        return costs.disk_bytes(self.inputs)
 
     @cached_property
     def time_s(self) -> tuple[float, float] | None:
         return costs.time_band(self.recipe, self.inputs, self.gpu)
 
+    def _ranks(self) -> list[dict[str, int]]:
+        """Each GPU's figures: they differ from stage to stage of a pipeline."""
+        found = []
+        for stage, step in enumerate(self.stages):
+            figures = {"steady_bytes": round(sum(step.steady().values())), "peak_bytes": round(peak_of(step))}
+            found += [{"stage": stage, **figures}] * (self.inputs.ranks // self.inputs.grid.pipeline)
+        return [{"rank": number, **figures} for number, figures in enumerate(found)]
+
     def to_json(self) -> dict[str, Any]:
         """The document of `tuiwb plan --json`; sizes in bytes, for one GPU."""
         low, high = self.device_bytes
         time = self.time_s
-        rank = {"steady_bytes": self.steady_bytes, "peak_bytes": self.peak_bytes}
         return {
             "parameters": {"total": self.parameters, "trainable": self.trainable},
             "components": [component.to_json() for component in self.components],
@@ -144,7 +185,7 @@ class Plan:
             "peak_bytes": self.peak_bytes,
             "device_bytes": {"low": low, "high": high},
             "binding_phase": self.binding.name,
-            "ranks": [{"rank": number, **rank} for number in range(self.inputs.ranks)],
+            "ranks": self._ranks(),
             "fits": None if self.fits is None else self.fits.to_json(),
             "search": self.search.to_json(),
             "remedies": [remedy.to_json() for remedy in self.remedies],
@@ -160,6 +201,7 @@ def plan(
     *,
     gpu: device.HasMemory | None = None,
     assume: Mapping[str, str] | None = None,
+    answers: bool = False,
 ) -> Plan:
     """What `recipe` needs on one GPU.
 
@@ -168,13 +210,15 @@ def plan(
         model: its configuration is enough.
         gpu: to say whether it fits; a live one counts with what is free.
         assume: answers to the questions of `assumptions`.
+        answers: plan what the model needs to answer so many prompts at once, instead of its training.
 
     Raises:
         InputFault: the model's configuration or the recipe is at fault.
         UsageFault: an assumption that does not exist.
     """
     assumed = Assumptions(assume or {})
-    inputs = inputs_from(recipe, model, assumed)
+    capability = getattr(gpu, "capability", None) or getattr(gpu, "compute_capability", None)
+    inputs = inputs_from(recipe, model, assumed, answers=answers, capability=capability)
     states.optimizer_cost(inputs)
     if inputs.accumulation > 1:
         assumed.note("gradients", "kept", "they are summed over several batches")

@@ -28,7 +28,7 @@ def peak_of(step: Step) -> float:
 def search(step: Step, room: float) -> Search:
     """What fits into `room` bytes of peak allocated memory."""
     inputs = step.inputs
-    longest = max(inputs.architecture.context or 0, inputs.length, 131_072)
+    longest = max(inputs.model.context or 0, inputs.length, 1 << 20)
     return Search(
         _largest(lambda batch: peak_of(step.at(batch, inputs.length)) <= room, MOST_BATCH),
         _largest(lambda length: peak_of(step.at(inputs.batch, length)) <= room, longest),
@@ -50,25 +50,27 @@ def _largest(fits: Callable[[int], bool], most: int) -> int | None:
 
 
 def _fewest(step: Step, room: float) -> int | None:
-    """GPUs that share the model by FSDP, the batch of each unchanged."""
-    if peak_of(step) <= room and step.inputs.ranks == 1:
-        return 1
+    """GPUs that share the model by FSDP, the batch of each unchanged; a tensor parallel group or a pipeline counts as
+    many as it has."""
+    grid = step.inputs.grid
+    together = grid.group * grid.context
 
-    def fits(ranks: int) -> bool:
+    def fits(groups: int) -> bool:
         kind = step.inputs.sharding if step.inputs.sharding in ("fsdp", "zero3") else "fsdp"
-        sharding = kind if ranks > 1 else "none"
-        return peak_of(Step(replace(step.inputs, ranks=ranks, sharding=sharding))) <= room
+        alone = groups * grid.context == 1
+        more = replace(step.inputs, grid=replace(grid, ranks=groups * together), sharding="none" if alone else kind)
+        return peak_of(Step(more)) <= room
 
-    ranks = 1
-    while ranks <= MOST_GPUS and not fits(ranks):
-        ranks *= 2
-    if ranks > MOST_GPUS:
+    groups = 1
+    while groups * together <= MOST_GPUS and not fits(groups):
+        groups *= 2
+    if groups * together > MOST_GPUS:
         return None
-    low = ranks // 2
-    while ranks - low > 1:
-        middle = (low + ranks) // 2
-        low, ranks = (low, middle) if fits(middle) else (middle, ranks)
-    return ranks
+    low = groups // 2
+    while groups - low > 1:
+        middle = (low + groups) // 2
+        low, groups = (low, middle) if fits(middle) else (middle, groups)
+    return groups * together
 
 
 def batch_map(step: Step, room: float, batches: tuple[int, ...], lengths: tuple[int, ...]) -> list[list[float]]:

@@ -10,7 +10,7 @@ is why LoRA under FSDP needs 2·(L - 2) more h·T than on one GPU.
 from dataclasses import dataclass
 from functools import cached_property
 
-from tuiwb.memory import states
+from tuiwb.memory import adapters, states
 from tuiwb.memory.architecture import Layer
 from tuiwb.memory.inputs import Inputs
 
@@ -26,7 +26,7 @@ def inputs_value(inputs: Inputs) -> int:
 
 @dataclass(frozen=True)
 class Shards:
-    """Bytes on one of `ranks` GPUs."""
+    """Bytes on one of several GPUs."""
 
     inputs: Inputs
 
@@ -54,19 +54,19 @@ class Shards:
 
     @property
     def _weights_over(self) -> int:
-        return self.inputs.ranks if self.fully else 1
+        return self.inputs.grid.shards if self.fully else 1
 
     @property
     def _gradients_over(self) -> int:
         if self._adapters_alone:
             return 1
-        return self.inputs.ranks if self.fully or self.inputs.sharding == "zero2" else 1
+        return self.inputs.grid.shards if self.fully or self.inputs.sharding == "zero2" else 1
 
     @property
     def _optimizer_over(self) -> int:
         if self._adapters_alone:
             return 1
-        return self.inputs.ranks if self.inputs.sharding in ("fsdp", "zero1", "zero2", "zero3") else 1
+        return self.inputs.grid.shards if self.inputs.sharding in ("fsdp", "zero1", "zero2", "zero3") else 1
 
     @property
     def gradient_width(self) -> int:
@@ -76,17 +76,18 @@ class Shards:
     def gradients(self) -> float:
         """All gradients at once."""
         value = inputs_value(self.inputs) * self.inputs.weights
-        return (self.trained * self.gradient_width + value) / self._gradients_over
+        own = self.trained * self.inputs.compute if self._adapters_alone else states.gradient_bytes(self.inputs)
+        return (own + value) / self._gradients_over
 
     @property
     def step_copy(self) -> float:
-        return self.trained * states.optimizer_cost(self.inputs).step / self._optimizer_over
+        return states.step_bytes(self.inputs) / self._optimizer_over
 
     def optimizer(self) -> float:
         if self.inputs.offload in ("optimizer", "all"):
             return 0.0
         share = 0.5 if self._adapters_alone else 1.0
-        return share * self.trained * states.optimizer_cost(self.inputs).state / self._optimizer_over
+        return share * states.optimizer_bytes(self.inputs) / self._optimizer_over
 
     @cached_property
     def base_weights(self) -> float:
@@ -95,10 +96,10 @@ class Shards:
             return 0.0
         if inputs.sharded_master and self.fully:
             # float32 weights are what is split; computing gathers them in half precision
-            return inputs.architecture.parameters * 4 / inputs.ranks
+            return inputs.architecture.parameters * 4 / inputs.grid.shards
         if inputs.sharded_master:
             # ZeRO-1 and 2: half-precision weights whole, float32 ones split with the optimizer
-            return inputs.architecture.parameters * (inputs.compute + 4 / inputs.ranks)
+            return inputs.architecture.parameters * (inputs.compute + 4 / inputs.grid.shards)
         return self.weights.sharded / self._weights_over + self.weights.replicated
 
     def standing(self) -> dict[str, float]:
@@ -107,7 +108,10 @@ class Shards:
         parts = {"weights": self.base_weights}
         if inputs.adapter is not None:
             alone = self._adapters_alone
-            parts["adapters"] = self.trained * (inputs.compute if alone else inputs.adapter.width / self._weights_over)
+            count = adapters.parameters(inputs.architecture, inputs.adapter)
+            parts["adapters"] = count * (inputs.compute if alone else inputs.adapter.width / self._weights_over)
+            if saved := adapters.saved_parameters(inputs.architecture, inputs.adapter):
+                parts["modules trained whole"] = saved * inputs.weights / self._weights_over
         for name in inputs.others:
             parts[name] = self.weights.sharded / self._weights_over + self.weights.replicated
         if "value model" in inputs.others:
@@ -119,8 +123,8 @@ class Shards:
             parts["optimizer"] = value
         if inputs.architecture.model_type == "gpt_bigcode" and inputs.transformers != "5":
             parts["mask buffer"] = float((inputs.architecture.context or 0) ** 2)
-        if inputs.device == "gpu":
-            parts["workspace"] = float(states.CUBLAS_WORKSPACE)
+        if inputs.workspace:
+            parts["workspace"] = float(inputs.workspace)
         parts["batch"] = float(BATCH_BYTES * inputs.tokens)
         if inputs.sharding == "ddp":
             parts["gradient buckets"] = float(self.trained * self.gradient_width)
@@ -147,7 +151,7 @@ class Shards:
         if layer is not None:
             gathered += self.compute_weights.layer
             if inputs.adapter is not None:
-                gathered += states.layer_adapter_parameters(layer, inputs.adapter) * inputs.adapter.width
+                gathered += adapters.layer_parameters(layer, inputs.adapter) * inputs.adapter.width
             if inputs.fsdp == "2" or inputs.sharding == "zero3":
                 gathered += self.compute_weights.layer  # the next layer is fetched ahead
         return {"gathered weights": gathered}
@@ -157,7 +161,7 @@ class Shards:
         inputs = self.inputs
         if inputs.sharding != "fsdp" or inputs.fsdp != "1" or inputs.trains_base or not inputs.checkpointing:
             return {}
-        hidden = inputs.architecture.hidden * inputs.tokens * width
+        hidden = inputs.stream * inputs.tokens * width
         done = last - index
         # The input of every layer that is done, and its gradient; the newest gradient is the one that is being used.
         kept = float(max(0, 2 * done - 1) * hidden)

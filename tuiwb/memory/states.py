@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from tuiwb.base.errors import InputFault
-from tuiwb.memory.architecture import Architecture, Experts, Layer, Linear
-from tuiwb.memory.inputs import Adapter, Inputs
+from tuiwb.memory import adapters
+from tuiwb.memory.architecture import Experts, Layer, Linear
+from tuiwb.memory.inputs import Inputs
 
 ALLOCATION = 512  # PyTorch's caching allocator rounds every tensor up to this many bytes
-CUBLAS_WORKSPACE = 2 * 8_519_680  # one for the forward thread, one for autograd's (torch CUDABlas.cpp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,16 @@ def _packed(inputs: Inputs, linear: Linear, elements: int) -> tuple[int, int]:
         return _rounded(elements // 2), _rounded(blocks) + _rounded(4 * -(-blocks // 256)) + code + 1024 + ALLOCATION
     if inputs.quantization == "int8":
         return _rounded(elements), _rounded(4 * linear.outputs)
-    groups = -(-linear.inputs // inputs.group)
-    zeros = groups * linear.outputs // 2
+    if inputs.quantization == "fp8":
+        # A float32 scale for each block of weights, or for the matrix (transformers integrations/finegrained_fp8.py).
+        block = inputs.group
+        scales = -(-linear.inputs // block) * -(-linear.outputs // block) if block else 1
+        return _rounded(elements), _rounded(4 * scales)
+    groups = -(-linear.inputs // inputs.group) if inputs.group > 0 else 1
+    zeros = groups * linear.outputs * inputs.bits // 8
     scales = _rounded(2 * groups * linear.outputs)
     order = _rounded(4 * linear.inputs) if inputs.quantization == "gptq" else 0
-    return _rounded(elements // 2) + _rounded(zeros), scales + order
+    return _rounded(elements * inputs.bits // 8) + _rounded(zeros), scales + order
 
 
 def _rounded(size: int) -> int:
@@ -103,27 +108,6 @@ def _rounded(size: int) -> int:
 
 
 # ------------------------------------------------------------------------------------------------- what is trained
-
-
-def adapter_parameters(shapes: Architecture, adapter: Adapter) -> int:
-    """Exact: r·(in + out) for each matrix, and a magnitude for each output where DoRA is on."""
-    total = 0
-    for layer, count in shapes.kinds:
-        total += count * layer_adapter_parameters(layer, adapter)
-    return total
-
-
-def layer_adapter_parameters(layer: Layer, adapter: Adapter) -> int:
-    linears = list(layer.linears)
-    block = layer.feed_forward
-    if isinstance(block, Experts) and not block.stacked:
-        linears += block.linears
-    total = 0
-    for linear in linears:
-        if linear.name in adapter.targets:
-            each = adapter.rank * (linear.inputs + linear.outputs) + (linear.outputs if adapter.dora else 0)
-            total += linear.copies * each
-    return total
 
 
 def base_trained(inputs: Inputs) -> int:
@@ -138,17 +122,39 @@ def base_trained(inputs: Inputs) -> int:
     return kept + head + (shapes.final_norm.parameters if shapes.final_norm else 0)
 
 
+def trained(inputs: Inputs) -> tuple[tuple[int, int], ...]:
+    """Trained parameters of this GPU's part of the model, and bytes of each and of its gradient: by type."""
+    adapter = inputs.adapter
+    if adapter is None:
+        return ((base_trained(inputs), trained_width(inputs)),)
+    groups = ((adapters.parameters(inputs.architecture, adapter), adapter.width),)
+    saved = adapters.saved_parameters(inputs.architecture, adapter)
+    return (*groups, (saved, inputs.weights)) if saved else groups
+
+
 def trainable(inputs: Inputs) -> int:
-    if inputs.adapter is not None:
-        return adapter_parameters(inputs.architecture, inputs.adapter)
-    return base_trained(inputs)
+    return sum(count for count, _ in trained(inputs))
 
 
 def trained_width(inputs: Inputs) -> int:
-    """Bytes of a trained weight, and of its gradient."""
+    """Bytes of a trained weight, and of its gradient; of the adapter's where there is one."""
     if inputs.adapter is not None:
         return inputs.adapter.width
     return 4 if inputs.sharded_master else inputs.weights
+
+
+def gradient_bytes(inputs: Inputs) -> float:
+    return sum(count * width for count, width in trained(inputs))
+
+
+def optimizer_bytes(inputs: Inputs) -> float:
+    """States that stay between two steps."""
+    return sum(count * optimizer_cost(inputs, width).state for count, width in trained(inputs))
+
+
+def step_bytes(inputs: Inputs) -> float:
+    """The copy that the optimizer makes while it updates."""
+    return sum(count * optimizer_cost(inputs, width).step for count, width in trained(inputs))
 
 
 # ------------------------------------------------------------------------------------------------------- optimizer
@@ -171,13 +177,16 @@ class OptimizerCost:
     paged: bool = False
 
 
-def optimizer_cost(inputs: Inputs) -> OptimizerCost:
+def optimizer_cost(inputs: Inputs, width: int | None = None) -> OptimizerCost:
     """What the optimizer adds.
+
+    Args:
+        width: bytes of a trained weight; left out, that of the adapter or the base.
 
     Raises:
         InputFault: an optimizer whose memory is not known.
     """
-    width = trained_width(inputs)
+    width = width or trained_width(inputs)
     name = inputs.optimizer
     paged = name.startswith("paged_")
     short = name.removeprefix("paged_")

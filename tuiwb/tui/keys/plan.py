@@ -7,7 +7,7 @@ KEYS = (
     Key("plan.gpu", "g", "GPU", "Choose the GPU that the plan is held against.", "Fields"),
     Key("plan.remedy", "r", "Remedy", "Apply one of the changes that would help to the open recipe.", "Plan"),
     Key("plan.assume", "a", "Assume", "Answer what no recipe says: loss path, kernels, adapter type …", "Plan"),
-    Key("plan.view", "v", "View", "Show phases, map, remedies, assumptions or formulas.", "Look"),
+    Key("plan.view", "v", "View", "Show phases, map, remedies, assumptions, formulas or rules.", "Look"),
     Key("plan.model", "m", "Model", "Choose the base model.", "Fields", footer=False),
     Key("plan.preset", "p", "Preset", "Choose a preset or open a recipe file.", "Fields", footer=False),
     Key("plan.reset", "delete", "Leave out", "Take the field out; a fitting value is chosen.", "Fields", footer=False),

@@ -21,9 +21,9 @@ from tuiwb.tui.widgets.frame import Empty, Pane
 from tuiwb.tui.widgets.sheet import Page, Sheet
 from tuiwb.tui.workspace import Workspace
 
-VIEWS = ("phases", "map", "remedies", "assumptions", "formulas")
+VIEWS = ("phases", "map", "remedies", "assumptions", "formulas", "rules")
 _TITLES = {"phases": "Phases", "map": "What fits", "remedies": "What would help", "assumptions": "Assumed",
-           "formulas": "Formulas"}  # fmt: skip
+           "formulas": "Formulas", "rules": "Why the rules disagree"}  # fmt: skip
 _DEFAULT_GPU = "RTX-4090"
 
 
@@ -37,6 +37,7 @@ class PlanScreen(RoomScreen):
         self._assume: dict[str, str] = {}
         self._spec: GpuSpec | None = None
         self._live: bool | None = None
+        self._assumed_gpu = False
         self._page = "phases"
 
     def compose_body(self) -> ComposeResult:
@@ -51,7 +52,9 @@ class PlanScreen(RoomScreen):
                     yield Sheet("verdict")
                     yield Sheet("overview")
                 with Horizontal(id="pages"):
-                    for number, column in enumerate((("phases", "remedies", "formulas"), ("map", "assumptions"))):
+                    for number, column in enumerate(
+                        (("phases", "remedies", "formulas", "rules"), ("map", "assumptions"))
+                    ):
                         with Vertical(id=f"column-{number}"):
                             for name in column:
                                 with Pane(title=_TITLES[name], id=name), VerticalScroll():
@@ -72,7 +75,7 @@ class PlanScreen(RoomScreen):
     def _know_gpus(self, live: bool) -> None:
         self._live = live
         if not live and self._spec is None:
-            self._spec = gpu_named(_DEFAULT_GPU)
+            self._spec, self._assumed_gpu = gpu_named(_DEFAULT_GPU), True
         self._replan()
 
     def show_workspace(self, workspace: Workspace) -> None:
@@ -111,6 +114,7 @@ class PlanScreen(RoomScreen):
             return
         resolved = self._view.resolved if self._view else None
         gpu = self._spec.name if self._spec else "the one that is here"
+        gpu += " (assumed)" if self._assumed_gpu else ""
         form = self.query_one(Fields)
         form.fill(fields(self.recipe, resolved, self.workspace.model, gpu))
         self._help(form.current)
@@ -126,13 +130,15 @@ class PlanScreen(RoomScreen):
             self._put("verdict", lambda _: said)
             return
         plan = view.plan
-        self._put("verdict", lambda width: text.verdict(plan, width))
+        assumed = self._assumed_gpu
+        self._put("verdict", lambda width: text.verdict(plan, width, assumed_gpu=assumed))
         self._put("overview", lambda width: text.overview(plan, width))
         self._put("phases-text", lambda width: text.phases(plan, width))
         self._put("map-text", lambda width: text.batch_map(view, width))
         self._put("remedies-text", lambda width: text.remedies(plan, width))
         self._put("assumptions-text", lambda width: text.assumptions(plan, width))
         self._put("formulas-text", lambda width: text.formulas(plan, width))
+        self._put("rules-text", lambda width: text.rules(plan, width))
 
     def _put(self, name: str, page: Page) -> None:
         self.query_one(f"#{name}", Sheet).show(page)
@@ -203,6 +209,7 @@ class PlanScreen(RoomScreen):
 
         def chosen(at: int) -> None:
             self._spec = None if at < len(here) else GPU_CATALOGUE[at - len(here)]
+            self._assumed_gpu = False
             self._fill()
             self._replan()
 
@@ -266,8 +273,8 @@ class PlanScreen(RoomScreen):
         self._replan()
 
     def action_view(self) -> None:
-        # Where the screen is wide, all but the formulas are there.
-        pages = ("phases", "formulas") if self.has_class("-wide") and self.has_class("-tall") else VIEWS
+        # Where the screen is wide, all but the formulas and the rules are there.
+        pages = ("phases", "formulas", "rules") if self.has_class("-wide") and self.has_class("-tall") else VIEWS
         at = pages.index(self._page) if self._page in pages else 0
         self._see(pages[(at + 1) % len(pages)])
 
@@ -284,7 +291,11 @@ class PlanScreen(RoomScreen):
         return json.dumps(self._view.plan.to_json(), indent=1)
 
     def layout_state(self) -> dict[str, Any]:
-        return {"gpu": self._spec.name if self._spec else "", "page": self._page, "assume": self._assume}
+        return {
+            "gpu": self._spec.name if self._spec and not self._assumed_gpu else "",
+            "page": self._page,
+            "assume": self._assume,
+        }
 
     def restore_layout(self, state: dict[str, Any]) -> None:
         try:

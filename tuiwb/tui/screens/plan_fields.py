@@ -25,6 +25,7 @@ class Field:
     Attributes:
         key: of the recipe, or `gpu`.
         kind: how it is edited; `pick` opens a dialog.
+        unit: in the plural.
         value: what is in force, as text; `stated` says that the recipe says so.
         choices: the words of a choice.
         help: one sentence.
@@ -40,6 +41,12 @@ class Field:
     help: str = ""
     unit: str = ""
     reason: str = ""
+
+    def counted(self, value: str) -> str:
+        """The unit as it goes with a number: 1 batch, 2 batches."""
+        if value != "1":
+            return self.unit
+        return {"batches": "batch"}.get(self.unit, self.unit.removesuffix("s"))
 
 
 class Fields(Widget, can_focus=True):
@@ -104,7 +111,7 @@ class Fields(Widget, can_focus=True):
                 text += "▏"
             elif on and field.kind == "choice" and self.has_focus:
                 text = f"‹ {text} ›"
-            unit = f" {field.unit}" if field.unit and not on and value else ""
+            unit = f" {field.counted(value)}" if field.unit and not on and value else ""
             line = f"{field.label:<{wide}}{text}{unit}"
             line = gate_line(line, width).ljust(width)
             if on:

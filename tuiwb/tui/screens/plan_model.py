@@ -8,7 +8,6 @@ from tuiwb import memory, models
 from tuiwb.base.units import parameters
 from tuiwb.hardware.catalogue import GpuSpec
 from tuiwb.memory.device import room
-from tuiwb.memory.planning import usable
 from tuiwb.memory.search import batch_map
 from tuiwb.models import ModelInfo
 from tuiwb.recipe import Recipe, field_docs, to_plain
@@ -18,8 +17,8 @@ from tuiwb.tui.screens.plan_fields import Field
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 LENGTHS = (512, 1024, 2048, 4096, 8192, 16384, 32768)
-STAGES = ("sft", "pretrain", "reward")
-METHODS = ("lora", "qlora", "dora", "full")
+STAGES = ("sft", "pretrain", "reward", "dpo", "orpo", "kto", "ppo", "grpo", "rloo")
+METHODS = ("lora", "qlora", "dora", "ia3", "prefix", "prompt", "full", "freeze")
 OPTIMIZERS = ("adamw_torch_fused", "adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit", "paged_adamw_8bit",
               "adafactor", "lion_8bit", "sgd")  # fmt: skip
 SWITCH = ("false", "true")
@@ -50,10 +49,10 @@ def make_view(recipe: Recipe, model: ModelInfo | None, spec: GpuSpec | None, ass
     resolved, gpu = planning_target(recipe, model, spec)
     plan = memory.plan(resolved.recipe, model, gpu=gpu, assume=assume)
     # What is drawn is asked for here, so that the event loop never computes it.
-    _ = (plan.phases, plan.components, plan.search, plan.remedies, plan.fits, plan.device_bytes)
+    _ = (plan.phases, plan.components, plan.search, plan.remedies, plan.rules, plan.fits, plan.device_bytes)
     shares: list[list[float]] = []
     if gpu is not None:
-        shares = batch_map(plan.step, room(usable(gpu), plan.inputs.ranks), BATCHES, LENGTHS)
+        shares = batch_map(plan.step, room(plan.usable, plan.inputs.ranks), BATCHES, LENGTHS)
     return View(plan, resolved, tuple(tuple(row) for row in shares))
 
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 from textual.content import Content
 
-from tuiwb.base.text import gate_line
+from tuiwb.base.text import gate, gate_line
 from tuiwb.base.units import GIB, gib, parameters
 from tuiwb.memory import Plan
 from tuiwb.memory.device import context_bytes
+from tuiwb.tui.dialogs import hang
 from tuiwb.tui.screens.plan_fields import Field
 from tuiwb.tui.screens.plan_model import BATCHES, LENGTHS, View
 
@@ -29,6 +30,7 @@ _LOOKS = {
 }
 _OTHER = ("$foreground 50%", "░")
 _TINY = 0.004  # parts of the peak below this are summed up in the legend
+NEAR = 0.1  # a rule that is no further from the plan is as good as right
 _LEGEND = 4  # lines of the legend for what is larger
 
 
@@ -43,8 +45,12 @@ def help_of(field: Field) -> Content:
     return Content("\n").join(lines)
 
 
-def verdict(plan: Plan, width: int) -> Content:
-    """Fits or not and by how much, and the three figures."""
+def verdict(plan: Plan, width: int, *, assumed_gpu: bool = False) -> Content:
+    """Fits or not and by how much, and the three figures.
+
+    Args:
+        assumed_gpu: nobody chose the GPU, and none is here.
+    """
     low, high = plan.device_bytes
     steady, peak = gib(plan.steady_bytes), gib(plan.peak_bytes)
     shown = f"{low / GIB:.1f}–{high / GIB:.1f} GiB"
@@ -59,10 +65,16 @@ def verdict(plan: Plan, width: int) -> Content:
         line = Content.styled("g: choose a GPU to see whether it fits", "dim")
     else:
         said, style = ("✓ fits", "$text-success") if fits.ok else ("✗ does not fit", "$text-error")
-        more = f"{gib(abs(fits.margin_bytes))} {'to spare' if fits.ok else 'too much'}"
+        gap_bytes = abs(fits.margin_bytes)
+        size = gib(gap_bytes) if gap_bytes < 100 * GIB else f"{gap_bytes / GIB:.0f} GiB"
+        more = f"{size} {'to spare' if fits.ok else 'too much'}"
         name = gate_line(fits.gpu, max(width - len(said) - len(more) - 4, 8))
         line = Content.assemble((said, f"bold {style}"), " ", (name, "bold"), (f": {more}", style))
-    return Content("\n").join([line, figures])
+    lines = [line, figures]
+    if assumed_gpu:
+        said = "no GPU is here: this one is assumed, g: another"
+        lines.append(Content.styled(hang(said, 0, width), "$text-warning"))
+    return Content("\n").join(lines)
 
 
 def bar(parts: Mapping[str, float], context: float, limit: float | None, scale: float, width: int) -> Content:
@@ -154,7 +166,7 @@ def phases(plan: Plan, width: int) -> Content:
                 (size, "bold $text-accent" if binds else ""),
             )
         )
-    lines.append(Content.styled(f"{plan.binding.name} decides: the other phases fit into the same memory", "dim"))
+    lines.append(Content.styled(hang(plan.why, 0, width), "dim"))
     return Content("\n").join(lines)
 
 
@@ -198,19 +210,19 @@ def remedies(plan: Plan, width: int) -> Content:
     """What would help, the largest saving first; `r` applies one."""
     if not plan.remedies:
         return Content.styled("nothing that is known would lower the peak", "dim")
+    indent = 13
     lines = []
     for number, remedy in enumerate(plan.remedies[:8], start=1):
         size = f"−{gib(remedy.saves_bytes)}"
-        room = max(width - len(size) - 4, 10)
         lines.append(
             Content.assemble(
                 (f"{number} ", "$text-muted"),
                 (size.rjust(10), "bold $text-success"),
                 " ",
-                gate_line(remedy.change, room - 2),
+                hang(gate(remedy.change), indent, width),
             )
         )
-        lines.append(Content.styled(" " * 13 + gate_line(remedy.cost, max(width - 13, 8)), "dim"))
+        lines.append(Content.styled(" " * indent + hang(gate(remedy.cost), indent, width), "dim"))
     return Content("\n").join(lines)
 
 
@@ -218,16 +230,43 @@ def assumptions(plan: Plan, width: int) -> Content:
     """Everything that was assumed; what the user set stands out."""
     names = max(len(one.name) for one in plan.assumptions)
     values = max(len(one.value) for one in plan.assumptions)
+    indent = names + values + 2
+    below = width - indent < 24
     lines = []
     for one in plan.assumptions:
-        room = max(width - names - values - 2, 0)
         lines.append(
             Content.assemble(
                 (one.name.ljust(names + 1), "$text-muted"),
                 (one.value.ljust(values + 1), "bold $text-accent" if one.set else "bold"),
-                (gate_line(one.reason, room) if room > 8 else "", "dim"),
+                ("" if below else hang(gate(one.reason), indent, width), "dim"),
             )
         )
+        if below:
+            lines.append(Content.styled("  " + hang(gate(one.reason), 2, width), "dim"))
+    return Content("\n").join(lines)
+
+
+def rules(plan: Plan, width: int) -> Content:
+    """The rules that people quote, and how far each is from this plan."""
+    lines = [
+        Content.styled(
+            hang("Each rule is right under an assumption. Off by: the rule against the plan.", 0, width), "dim"
+        )
+    ]
+    for one in plan.rules:
+        says, planned = (parameters(int(size)) if one.counts else gib(size) for size in (one.says, one.planned))
+        near = abs(one.distance) <= NEAR
+        lines.append(
+            Content.assemble(
+                (one.rule, "bold"),
+                "  ",
+                says,
+                "  ",
+                (f"{one.distance:+.0%}", "$text-success" if near else "$text-warning"),
+            )
+        )
+        lines.append(Content.styled("  " + hang(f"{one.beside}: {planned}", 2, width), "$text-muted"))
+        lines.append(Content.styled("  " + hang(one.assumes, 2, width), "dim"))
     return Content("\n").join(lines)
 
 
@@ -237,6 +276,6 @@ def formulas(plan: Plan, width: int) -> Content:
     lines = [Content.styled(f"{total} parameters, {parameters(plan.trainable)} of them trained", "bold")]
     for one in plan.components:
         lines.append(Content.assemble((one.name, "bold"), "  ", (gib(one.bytes), "$text-accent")))
-        lines.append(Content("  " + gate_line(one.formula, max(width - 2, 10))))
-        lines.append(Content.styled("  " + gate_line(one.source, max(width - 2, 10)), "dim"))
+        lines.append(Content("  " + hang(gate(one.formula), 2, width)))
+        lines.append(Content.styled("  " + hang(gate(one.source), 2, width), "dim"))
     return Content("\n").join(lines)
