@@ -18,6 +18,8 @@ from tuiwb.data.clean import cache, lists, run
 from tuiwb.data.clean.report import document, markdown
 from tuiwb.data.clean.write import write, write_report
 from tuiwb.data.edits import change
+from tuiwb.data.prepare import PrepareSettings, prepare
+from tuiwb.models import load_tokenizer
 from tuiwb.recipe import DatasetEntry
 from tuiwb.recipe import loads as recipe_loads
 
@@ -97,6 +99,21 @@ def test_training_sees_the_cleaned_view(tmp_path: Path) -> None:
         prints = {view.fingerprint, data.open(path).fingerprint}
         assert len(prints) == 2
         assert view.source_fingerprint in prints
+
+
+def test_training_on_the_view_is_training_on_the_cleaned_file(tiny_model: Path, tmp_path: Path) -> None:
+    path, target = jsonl(tmp_path / "rows.jsonl", ROWS), tmp_path / "cleaned.jsonl"
+    items = (*GUIDED, {"pii": {"kinds": ["email"]}})
+    with data.open(path) as view:
+        write(view, run.clean(view, lists.parse(items)), target)
+    tokenizer = load_tokenizer(tiny_model)
+    entries = (DatasetEntry(path=str(path), steps=items), DatasetEntry(path=str(target)))
+    cleaned, file = (prepare([one], tokenizer, tokenizer.template(), PrepareSettings()) for one in entries)
+    assert cleaned.ids.tolist() == file.ids.tolist()
+    assert [row for _, row in cleaned.rows.tolist()] == [0, 5, 6]
+    dropped = {reason: (one["count"], one["row"]) for reason, one in cleaned.summary["dropped"].items()}
+    assert dropped == {"left_out": (2, 1), "unusable": (2, 3)}
+    assert "is left out: words: 2 words, less than 4 words" in cleaned.summary["problems"][0]
 
 
 def test_what_was_found_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

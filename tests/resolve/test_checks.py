@@ -136,7 +136,7 @@ def test_few_rows_and_an_empty_share_are_said(good: Recipe, rows: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "key"),
     [
-        ({"stage": "dpo"}, "stage"),
+        ({"stage": "dpo"}, "datasets[0]"),
         ({"packing": True}, "packing"),
         ({"method": "freeze", "freeze_layers": 2}, "freeze_layers"),
         ({"stages": [{"stage": "sft"}]}, "stages"),
@@ -232,3 +232,13 @@ def test_logout_that_ends_runs_is_said(tmp_path: Path) -> None:
 def test_errors_come_first(good: Recipe) -> None:
     levels = [check.level for check in found(msgspec.structs.replace(good, bf16=True, fp16=False, stage="dpo")).checks]
     assert levels == sorted(levels, key=["error", "warning", "note"].index)
+
+
+def test_cleaning_steps_decide_what_is_there_to_learn_from(good: Recipe, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f'{{"prompt": "p{n}", "completion": "{"long " * n}"}}\n' for n in range(1, 4)))
+    entry = DatasetEntry(path=str(path), steps=({"words": {"min": 2}},))
+    assert "2 rows make only" in str(found(msgspec.structs.replace(good, datasets=(entry,), eval_fraction=None)).checks)
+    none = msgspec.structs.replace(entry, steps=({"words": {"min": 9}},))
+    check = check_on(found(msgspec.structs.replace(good, datasets=(none,))), "datasets[0]")
+    assert "the steps leave none of the 3 rows" in check.message

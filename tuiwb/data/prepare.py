@@ -19,6 +19,7 @@ from tuiwb.data.layout import Encoded, Layout, Truncation
 from tuiwb.data.mixture import epoch
 from tuiwb.data.prepared import VERSION, Prepared, Writer
 from tuiwb.data.render import Renderer, TrainOnEos
+from tuiwb.data.turns import BadRow
 
 if TYPE_CHECKING:
     from tuiwb.data.view import View
@@ -30,6 +31,7 @@ _SIDES: dict[str, tuple[str, ...]] = {"text": ("text",), "pair": ("chosen", "rej
 # Why a row is left out, in words; `{why}` is what was said about the first one.
 _REASONS = {
     "unusable": "cannot be used: {why}",
+    "left_out": "is {why}",
     "kind": "is of another kind: {why}",
     "refused": "is refused by the chat template: {why}",
     "untrained": "has no turn that is trained",
@@ -198,7 +200,8 @@ class _Source:
             try:
                 batch.append((self.view.example(row), row.line))
             except TuiwbError as error:
-                self._drop("unusable", row.id, row.line, error.message)
+                left_out = isinstance(error, BadRow) and error.code == "left_out"
+                self._drop("left_out" if left_out else "unusable", row.id, row.line, error.message)
         self._encode(batch)
 
     def _encode(self, batch: Sequence[tuple[Example, int | None]]) -> None:

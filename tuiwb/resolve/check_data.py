@@ -100,7 +100,8 @@ _seen: dict[bytes, Look] = {}
 
 def look(entry: DatasetEntry, task: Task) -> Look:
     """Open a dataset and read its first row; remembered until the file changes."""
-    key = msgspec.json.encode((entry, _stamp(entry.path), entry.journal and _stamp(entry.journal)))
+    steps = [_stamp(step) for step in entry.steps or () if isinstance(step, str)]
+    key = msgspec.json.encode((entry, _stamp(entry.path), entry.journal and _stamp(entry.journal), steps))
     if key not in _seen:
         if len(_seen) > 64:
             _seen.clear()
@@ -114,10 +115,15 @@ def _look(entry: DatasetEntry, task: Task) -> Look:
     try:
         view = data.open(entry, task=task)
         rows = len(view)
-        first = next(iter(view.rows(0, 1)), None)
-        if first is None:
+        if not rows:
             return Look(problem=f"{Path(entry.path).name} has no rows")
-        example = view.example(first)
+        first = 0
+        if view.steps:
+            cleaned = view.cleaned(task)
+            if not cleaned.kept:
+                return Look(problem=f"the steps leave none of the {count(rows)} rows of {Path(entry.path).name}")
+            rows, first = cleaned.kept, next(cleaned.stay())
+        example = view.example(view.row(first))
     except Cancelled:
         raise
     except TuiwbError as fault:
