@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from tuiwb.recipe import DatasetEntry, Recipe
 
 _BATCH = 512
-_SIDES: dict[str, tuple[str, ...]] = {"text": ("text",), "pair": ("chosen", "rejected"), "prompt": ("prompt",)}
+Shape = Literal["text", "pair", "judged", "prompt"]
+_SIDES: dict[str, tuple[str, ...]] = {
+    "text": ("text",),
+    "pair": ("chosen", "rejected"),
+    "judged": ("text",),
+    "prompt": ("prompt",),
+}
+_SHAPES: dict[str, Shape] = {
+    "reward": "pair", "dpo": "pair", "orpo": "pair", "kto": "judged", "ppo": "prompt", "grpo": "prompt",
+    "rloo": "prompt",
+}  # fmt: skip
 # Why a row is left out, in words; `{why}` is what was said about the first one.
 _REASONS = {
     "unusable": "cannot be used: {why}",
@@ -36,6 +46,7 @@ _REASONS = {
     "refused": "is refused by the chat template: {why}",
     "untrained": "has no turn that is trained",
     "too_long": "has no trained token within max_length",
+    "cut": "is longer than max_length, and its end is what matters",
     "same": "has the same chosen and rejected answer",
 }
 
@@ -45,30 +56,30 @@ class PrepareSettings:
     """What, besides data, tokenizer and template, decides about the result.
 
     Attributes:
-        shape: `text` (one sequence for each row), `pair` (chosen and rejected), `prompt` (up to the generation prompt,
-            nothing trained).
+        shape: `text` (one sequence for each row), `pair` (chosen and rejected), `judged` (an answer with a label; a
+            pair makes two of them), `prompt` (up to the generation prompt, nothing trained).
         train_roles, train_on_eos, max_length, truncation: as `render` has them.
+        whole: leave out what is longer than `max_length` instead of cutting it.
         seed: draws the rows of a mixture.
     """
 
-    shape: Literal["text", "pair", "prompt"] = "text"
+    shape: Shape = "text"
     train_roles: tuple[str, ...] | None = ("assistant",)
     train_on_eos: TrainOnEos = "turn"
     max_length: int | None = None
     truncation: Truncation = "keep_start"
+    whole: bool = False
     seed: int = 42
 
     @classmethod
     def of(cls, recipe: "Recipe") -> "PrepareSettings":
         """The settings that a resolved recipe asks for."""
         stage = recipe.stage or "sft"
-        shape: Literal["text", "pair", "prompt"] = "text"
-        if stage in ("dpo", "orpo", "reward"):
-            shape = "pair"
-        elif stage in ("ppo", "grpo", "rloo"):
-            shape = "prompt"
+        shape = _SHAPES.get(stage, "text")
         return cls(
             shape=shape,
+            # A prompt without its end is another question, and a reward is read off an answer's last token.
+            whole=shape == "prompt" or stage == "reward",
             train_roles=None if stage == "pretrain" else tuple(recipe.train_roles or ("assistant",)),
             train_on_eos=recipe.train_on_eos or "turn",
             max_length=recipe.max_length,
@@ -206,44 +217,59 @@ class _Source:
 
     def _encode(self, batch: Sequence[tuple[Example, int | None]]) -> None:
         layouts: list[Layout] = []
-        laid: list[tuple[Example, int | None, int]] = []
+        laid: list[tuple[Example, int | None, int, bool | None]] = []
         for example, line in batch:
             if example.kind == "tokenized" and self.settings.shape == "text":
-                laid.append((example, line, 0))
+                laid.append((example, line, 0, None))
                 continue
             try:
-                sides = self._layouts(example)
+                made = self._layouts(example)
             except InputFault as error:
                 reason = "kind" if error.key == "datasets" else "refused"
                 if error.key == "chat_template":
                     raise
                 self._drop(reason, example.id, line, error.message)
                 continue
-            layouts += sides
-            laid.append((example, line, len(sides)))
+            for sides, label in made:
+                layouts += sides
+                laid.append((example, line, len(sides), label))
         encoded = iter(self.renderer.encode(layouts))
         written = iter(layouts)
-        for example, line, count in laid:
+        for example, line, count, label in laid:
             if not count:
                 self._keep(example, line, [self.renderer.from_tokens(example)], [])
-            else:
-                self._keep(example, line, [next(encoded) for _ in range(count)], [next(written) for _ in range(count)])
+                continue
+            both = [next(encoded) for _ in range(count)]
+            self._keep(example, line, both, [next(written) for _ in range(count)], label)
 
-    def _layouts(self, example: Example) -> list[Layout]:
-        if self.settings.shape == "text":
-            return [self.renderer.layout(example)]
-        if self.settings.shape == "prompt":
-            return [self.renderer.prompt(example)]
-        if example.chosen is None or example.rejected is None:
-            raise InputFault(f"rows of the kind {example.kind} hold no pair to compare", key="datasets")
+    def _layouts(self, example: Example) -> list[tuple[list[Layout], bool | None]]:
+        """The sides of each prepared row that an example makes, with its label."""
+        shape, answer = self.settings.shape, self.renderer.answer
+        if shape == "text":
+            return [([self.renderer.layout(example)], None)]
+        if shape == "prompt":
+            return [([self.renderer.prompt(example)], None)]
         prompt = example.prompt or ""
-        return [
-            self.renderer.answer(prompt, example.chosen, example.tools),
-            self.renderer.answer(prompt, example.rejected, example.tools),
-        ]
+        if shape == "judged" and example.completion is not None and example.label is not None:
+            return [([answer(prompt, example.completion, example.tools)], example.label)]
+        if example.chosen is None or example.rejected is None:
+            lack = "labels" if shape == "judged" else "pair to compare"
+            raise InputFault(f"rows of the kind {example.kind} hold no {lack}", key="datasets")
+        chosen, rejected = (answer(prompt, side, example.tools) for side in (example.chosen, example.rejected))
+        return [([chosen], True), ([rejected], False)] if shape == "judged" else [([chosen, rejected], None)]
 
-    def _keep(self, example: Example, line: int | None, sides: Sequence[Encoded], layouts: Sequence[Layout]) -> None:
+    def _keep(
+        self,
+        example: Example,
+        line: int | None,
+        sides: Sequence[Encoded],
+        layouts: Sequence[Layout],
+        label: bool | None = None,
+    ) -> None:
         tally = self.tally
+        if self.settings.whole and any(side.truncated for side in sides):
+            self._drop("cut", example.id, line)
+            return
         if self.settings.shape != "prompt" and not all(side.mask.any() for side in sides):
             lost = any(side.truncated_trained for side in sides if not side.mask.any())
             self._drop("too_long" if lost else "untrained", example.id, line)
@@ -258,14 +284,14 @@ class _Source:
             if side.truncated:
                 tally.truncated_tokens += side.truncated
                 tally.truncated_trained_tokens += side.truncated_trained
-            elif not self._special.intersection(side.ids[side.mask].tolist()):
+            elif self.settings.shape != "prompt" and not self._special.intersection(side.ids[side.mask].tolist()):
                 tally.unstopped += 1
             bos = self.renderer.tokenizer.bos_token_id
             if bos is not None and len(side.ids) > 1 and side.ids[0] == side.ids[1] == bos:
                 tally.double_bos += 1
         for role in {role for layout in layouts for role in layout.unseen}:
             tally.unseen[role] = tally.unseen.get(role, 0) + 1
-        self.writer.add(self.number, example.id, [(side.ids, side.mask) for side in sides])
+        self.writer.add(self.number, example.id, [(side.ids, side.mask) for side in sides], label)
 
     def _drop(self, reason: str, row: int, line: int | None, why: str = "") -> None:
         self.tally.drop(reason, str(self.view.path), row, line, why)

@@ -7,6 +7,7 @@ A folder of arrays in numpy's own format, and `header.json`, which is written la
     starts.npy   int64 (sequences + 1,)   where each sequence starts in `ids`
     rows.npy     int64 (rows, 2)          number of the source and number of the row in it
     order.npy    int64 (examples,)        which row each example of an epoch is: mixing repeats and leaves out rows
+    labels.npy   uint8 (rows,)            whether each answer is a good one; only where answers are judged one by one
 
 A row has one sequence, or `sides` of them side by side (chosen and rejected).
 """
@@ -44,7 +45,7 @@ class Prepared:
         fingerprint: names what it was made from.
         sides: names of the sequences that each row has.
         summary: what was read, dropped and cut (see `prepare`).
-        ids, starts, order, rows: as in the files; memory-mapped.
+        ids, starts, order, rows, labels: as in the files; memory-mapped.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class Prepared:
     order: "Array"
     rows: "Array"
     _mask: "Array"
+    labels: "Array | None" = None
 
     @classmethod
     def open(cls, path: Path) -> "Prepared":
@@ -85,6 +87,7 @@ class Prepared:
             arrays["order"],
             arrays["rows"],
             arrays["mask"],
+            arrays.get("labels"),
         )
 
     def __len__(self) -> int:
@@ -148,6 +151,7 @@ class Writer:
         self._rest_length = 0
         self.lengths: list[int] = []
         self.rows: list[tuple[int, int]] = []
+        self.labels: list[bool] = []
 
     def __enter__(self) -> "Writer":
         return self
@@ -159,10 +163,12 @@ class Writer:
         self._mask.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def add(self, source: int, row: int, sequences: "Sequence[tuple[Array, Array]]") -> None:
-        """One row with the ids and mask of each side."""
+    def add(self, source: int, row: int, sequences: "Sequence[tuple[Array, Array]]", label: bool | None = None) -> None:
+        """One row with the ids and mask of each side, and its label if rows have one."""
         assert len(sequences) == len(self._sides)
         self.rows.append((source, row))
+        if label is not None:
+            self.labels.append(label)
         try:
             for ids, mask in sequences:
                 self.lengths.append(len(ids))
@@ -188,6 +194,8 @@ class Writer:
                 "rows": np.asarray(self.rows, dtype=np.int64).reshape(-1, 2),
                 "order": np.asarray(order, dtype=np.int64),
             }
+            if self.labels:
+                arrays["labels"] = np.asarray(self.labels, dtype=np.uint8)
             for name, array in arrays.items():
                 with (self._folder / f"{name}.npy").open("wb") as file:
                     np.save(file, array)

@@ -12,6 +12,7 @@ from tuiwb.resolve.check_data import check_data
 from tuiwb.resolve.check_keys import check_keys
 from tuiwb.resolve.check_machine import check_device, check_disk, check_logout, check_memory, check_packages
 from tuiwb.resolve.check_model import check_model, check_template
+from tuiwb.resolve.check_stage import check_stage
 from tuiwb.resolve.choices import Resolved
 from tuiwb.resolve.fill import resolve
 
@@ -105,6 +106,7 @@ def checks(
         *check_keys(recipe, resolved.stated),
         *check_model(recipe, model, model_problem),
         *check_template(recipe, model),
+        *check_stage(recipe, model, task or Task()),
         *check_data(recipe, model, task or Task()),
         *check_device(recipe, host, gpus),
         *check_packages(recipe),

@@ -11,18 +11,28 @@ _LORA: tuple[str, ...] = (
 )  # fmt: skip
 _FOUR_BITS = ("bnb_4bit_quant_type", "use_bnb_nested_quant", "bnb_4bit_quant_storage")
 _SOFT = ("num_virtual_tokens", "prefix_projection", "prompt_tuning_init_text")
-_OTHER_STAGES = (
-    "beta", "num_generations", "max_completion_length", "ref_model_name_or_path", "reward_model_name_or_path",
-    "reward_funcs",
-)  # fmt: skip
+_REFERENCE = ("dpo", "kto", "ppo", "grpo", "rloo")
+_SCORED = ("ppo", "grpo", "rloo")
+_OF_STAGES: dict[str, tuple[str, ...]] = {
+    "beta": (*_REFERENCE, "orpo"),
+    "loss_weights": ("dpo",),
+    "label_smoothing": ("dpo",),
+    "desirable_weight": ("kto",),
+    "undesirable_weight": ("kto",),
+    "ref_model_name_or_path": _REFERENCE,
+    "reward_model_name_or_path": _SCORED,
+    "reward_funcs": ("grpo", "rloo"),
+    "reward_weights": ("grpo", "rloo"),
+    "temperature": _SCORED,
+    "num_generations": ("grpo", "rloo"),
+}
+"""Keys that only these stages read."""
 
 
 def check_keys(recipe: Recipe, stated: Recipe) -> Iterator[Check]:
     """Errors of a complete recipe, and notes on stated keys that nothing reads."""
     for key, message, fix in refusals(recipe):
         yield error(key, message, fix)
-    if recipe.stage in ("sft", "pretrain") and recipe.loss_type not in (None, "nll", ("nll",)):
-        yield error("loss_type", f"stage {recipe.stage} is trained with nll alone", "loss_type: nll")
     if recipe.eval_strategy != "no" and not (recipe.eval_datasets or recipe.eval_fraction):
         yield error("eval_strategy", "there is nothing to measure on", "eval_fraction: 0.05, or eval_strategy: no")
     if recipe.stage == "sft" and recipe.train_roles == ():
@@ -44,8 +54,10 @@ def _without_effect(recipe: Recipe, stated: Recipe) -> Iterator[Check]:
         )
     if recipe.method != "freeze":
         idle.append((("freeze_layers",), f"method is {recipe.method}"))
-    if recipe.stage in ("sft", "pretrain"):
-        idle.append((_OTHER_STAGES, f"stage is {recipe.stage}"))
+    others = tuple(key for key, stages in _OF_STAGES.items() if recipe.stage not in stages)
+    idle.append((others, f"stage is {recipe.stage}"))
+    if recipe.stage not in _SCORED and not recipe.sample_prompts:
+        idle.append((("max_completion_length",), f"stage is {recipe.stage}, and there are no sample_prompts"))
     if recipe.stage == "pretrain":
         idle.append((("train_roles", "train_on_eos"), "stage is pretrain, which learns every token"))
     if recipe.eval_strategy != "steps":
@@ -56,7 +68,10 @@ def _without_effect(recipe: Recipe, stated: Recipe) -> Iterator[Check]:
         idle.append((("packing_strategy",), "packing is false"))
     if (recipe.max_steps or -1) > 0:
         idle.append((("num_train_epochs",), f"max_steps is {recipe.max_steps}"))
-    idle.append((("sample_prompts",), "the trainer does not sample yet"))
+    if recipe.stage == "reward":
+        idle.append((("sample_prompts",), "a reward model writes no answers"))
+    if recipe.eval_strategy == "no":
+        idle.append((("early_stopping_patience",), "nothing is measured"))
     for keys, why in idle:
         found = [key for key in keys if getattr(stated, key) is not None]
         if found:

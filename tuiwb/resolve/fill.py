@@ -10,6 +10,7 @@ from tuiwb.recipe import Recipe
 from tuiwb.resolve.choices import Choices, Resolved
 from tuiwb.resolve.device import Device, device_for
 from tuiwb.resolve.fit import fill_checkpointing
+from tuiwb.resolve.trainable import LOSSES
 
 if TYPE_CHECKING:
     from tuiwb.hardware import Gpu, Host
@@ -34,6 +35,7 @@ _RATES = {
 _SOFT_RATES = {"ia3": 5e-3, "prefix": 1e-2, "prompt": 3e-2}
 _WITH_REFERENCE = ("dpo", "orpo", "kto", "ppo", "grpo", "rloo")
 _SAMPLING = ("ppo", "grpo", "rloo")
+_GENERATIONS = {"grpo": 8, "rloo": 2}
 
 
 def resolve(recipe: Recipe, *, model: "ModelInfo | None", host: "Host", gpus: Sequence["Gpu"]) -> Resolved:
@@ -130,6 +132,8 @@ def _data(choices: Choices, model: "ModelInfo | None") -> None:
     packing = bool(choices.now.packing)
     if packing:
         choices.fill("packing_strategy", "bfd", "best fit leaves few gaps and cuts few examples")
+    if choices.now.stage in _SAMPLING:
+        choices.fill("train_sampling_strategy", "random", "answers to one prompt belong together, whatever its length")
     choices.fill(
         "train_sampling_strategy",
         "random" if packing else "group_by_length",
@@ -142,8 +146,11 @@ def _data(choices: Choices, model: "ModelInfo | None") -> None:
         choices.fill("train_on_eos", "turn", "otherwise the model never learns to stop")
     choices.fill("per_device_train_batch_size", 4, "small enough for most devices, large enough to keep them busy")
     choices.fill("gradient_accumulation_steps", 4, "with the batch of each device, 16 examples a step or near it")
-    size = choices.now.per_device_train_batch_size
-    choices.fill("per_device_eval_batch_size", size, "as in training")
+    size, group = choices.now.per_device_train_batch_size or 1, 1
+    if choices.now.stage in ("grpo", "rloo"):
+        group = choices.now.num_generations or _GENERATIONS[choices.now.stage]
+    reason = "as in training" if group == 1 else "all answers to a prompt at once"
+    choices.fill("per_device_eval_batch_size", -(-size // group) * group, reason)
 
 
 def _schedule(choices: Choices) -> None:
@@ -165,6 +172,8 @@ def _schedule(choices: Choices) -> None:
     choices.fill("weight_decay", 0.0 if method in ADAPTERS else 0.01, f"usual for method {method}")
     choices.fill("adam_beta1", 0.9, "the optimizer's own value")
     choices.fill("adam_beta2", 0.999, "the optimizer's own value")
+    if stage == "ppo":
+        choices.fill("adam_epsilon", 1e-5, "as in the first PPO for language models: its early gradients are small")
     choices.fill("adam_epsilon", 1e-8, "the optimizer's own value")
     choices.fill("max_grad_norm", 0.3 if method == "qlora" else 1.0, f"usual for method {method}")
     choices.fill("seed", 42, "any number will do, as long as it stays the same")
@@ -193,15 +202,16 @@ def _adapter(choices: Choices, model: "ModelInfo | None") -> None:
 
 def _preference(choices: Choices) -> None:
     stage = choices.now.stage
-    if stage in ("sft", "pretrain"):
-        choices.fill("loss_type", "nll", "the usual loss of supervised training")
+    if stage in LOSSES:
+        choices.fill("loss_type", LOSSES[stage][0], f"the usual loss of stage {stage}")
     if stage in _WITH_REFERENCE:
         beta = 0.0 if stage == "grpo" else 0.05 if stage in ("ppo", "rloo") else 0.1
         choices.fill("beta", beta, f"usual for stage {stage}")
     if stage in _SAMPLING:
         choices.fill("max_completion_length", 256, "long enough for most answers")
     if stage in ("grpo", "rloo"):
-        choices.fill("num_generations", 8 if stage == "grpo" else 2, f"usual for stage {stage}")
+        choices.fill("num_generations", _GENERATIONS[stage], f"usual for stage {stage}")
+        choices.fill("temperature", 1.0, "sampled as likely as the model has it, which is what its loss is made for")
 
 
 def _measuring(choices: Choices) -> None:
@@ -215,6 +225,10 @@ def _measuring(choices: Choices) -> None:
         "steps" if measured else "no",
         "four times a run is enough to see a turn" if measured else "there are no evaluation examples",
     )
+    if choices.now.early_stopping_patience and measured:
+        choices.fill(
+            "load_best_model_at_end", True, "training ends when nothing gets better, so the best is the result"
+        )
     best = bool(choices.now.load_best_model_at_end)
     if choices.now.eval_strategy == "steps":
         choices.fill("eval_steps", 0.1 if follows else 0.25, "a share of all steps")
@@ -228,6 +242,9 @@ def _measuring(choices: Choices) -> None:
     choices.fill("save_only_model", False, "a run can be resumed from its checkpoints")
     choices.fill("load_best_model_at_end", False, "the last checkpoint is the result")
     if choices.now.load_best_model_at_end:
-        choices.fill("metric_for_best_model", "eval_loss", "measured in every run")
-        choices.fill("greater_is_better", "loss" not in (choices.now.metric_for_best_model or ""), "a loss should fall")
+        sampled = choices.now.stage in _SAMPLING
+        metric, reason = ("eval_reward", "what is learned") if sampled else ("eval_loss", "measured in every run")
+        choices.fill("metric_for_best_model", metric, reason)
+        falls = "loss" in (choices.now.metric_for_best_model or "")
+        choices.fill("greater_is_better", not falls, "a loss should fall" if falls else "a reward should rise")
     choices.fill("report_to", "tensorboard", "event files that other tools read, beside our own")

@@ -2,8 +2,26 @@
 
 from tuiwb.recipe import Recipe
 
-STAGES = ("sft", "pretrain")
+STAGES = ("sft", "pretrain", "reward", "dpo", "orpo", "kto", "grpo", "rloo")
 METHODS = ("full", "freeze", "lora", "qlora", "dora", "ia3", "prefix", "prompt")
+LOSSES = {
+    "sft": ("nll",),
+    "pretrain": ("nll",),
+    "dpo": (
+        "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
+        "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
+    ),
+    "kto": ("kto", "apo_zero_unpaired"),
+    "grpo": ("dapo", "grpo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"),
+}  # fmt: skip
+"""The losses of each stage, in TRL's names, the usual one first; the other stages have one loss alone."""
+SEVERAL_LOSSES = ("dpo",)
+_UNFIT = {
+    ("reward", "prefix"): "a head reads the last token of a text, and PEFT hides its length behind a learned prompt",
+    ("reward", "prompt"): "a head reads the last token of a text, and PEFT hides its length behind a learned prompt",
+    ("grpo", "prefix"): "sampling and training must give a token the same probability, which a prefix does not",
+    ("rloo", "prefix"): "sampling and training must give a token the same probability, which a prefix does not",
+}
 _ONE = ("nodes", "processes", "tensor_parallel", "pipeline_parallel", "context_parallel", "expert_parallel")
 
 
@@ -17,6 +35,9 @@ def refusals(recipe: Recipe) -> list[tuple[str, str, str]]:
     if recipe.method not in METHODS:
         fix = f"method: one of {', '.join(METHODS)}"
         found.append(("method", f"method {recipe.method} can be planned but not trained yet", fix))
+    if why := _UNFIT.get((recipe.stage or "sft", recipe.method or "lora")):
+        found.append(("method", f"stage {recipe.stage} does not go with method {recipe.method}: {why}", "method: lora"))
+    found += _losses(recipe)
     for key in ("packing", "padding_free"):
         if getattr(recipe, key):
             fix = f"{key}: false, train_sampling_strategy: group_by_length"
@@ -36,3 +57,23 @@ def refusals(recipe: Recipe) -> list[tuple[str, str, str]]:
     if launch.offload not in (None, "none"):
         found.append(("launch.offload", f"offload {launch.offload} cannot be trained yet", "offload: none"))
     return found
+
+
+def _losses(recipe: Recipe) -> list[tuple[str, str, str]]:
+    stage, given = recipe.stage or "sft", recipe.loss_type
+    if given is None:
+        return []
+    names, known = (given,) if isinstance(given, str) else given, LOSSES.get(stage, ())
+    if not known:
+        return [("loss_type", f"stage {stage} has one loss alone", "leave loss_type out")]
+    for name in names:
+        if name not in known:
+            return [("loss_type", f"stage {stage} has no loss {name}", f"one of {', '.join(known)}")]
+    if len(names) != 1 and stage not in SEVERAL_LOSSES:
+        return [("loss_type", f"stage {stage} has one loss at a time", f"loss_type: {names[0] if names else known[0]}")]
+    if recipe.loss_weights is not None and len(recipe.loss_weights) != len(names):
+        message = f"{len(recipe.loss_weights)} weights do not fit {len(names)} losses"
+        return [("loss_weights", message, "one for each of loss_type")]
+    if "exo_pair" in names and not recipe.label_smoothing:
+        return [("label_smoothing", "loss exo_pair needs one above 0", "label_smoothing: 1e-3")]
+    return []

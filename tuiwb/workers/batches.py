@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
@@ -11,8 +12,9 @@ from tuiwb.data.prepared import Prepared
 from tuiwb.workers.loss import IGNORED
 
 if TYPE_CHECKING:
-    import numpy as np
     from datasets import Dataset
+
+    Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,91 @@ class Collator:
         if self.masked:
             batch["attention_mask"] = (torch.arange(shape[1]) < torch.tensor(lengths)[:, None]).long()
         return batch
+
+
+@dataclass(frozen=True, slots=True)
+class PairCollator:
+    """Makes a batch of pairs, as TRL's trainers for preferences take it: all chosen answers, then all rejected ones."""
+
+    prepared: Prepared
+    pad_id: int
+
+    def __call__(self, items: Sequence[Mapping[str, int]]) -> dict[str, torch.Tensor]:
+        """
+        Args:
+            items: `{"row": number of the prepared row}` each.
+
+        Returns:
+            as `padded`, of twice as many rows.
+        """
+        return padded([self.prepared.sequence(item["row"], side) for side in (0, 1) for item in items], self.pad_id)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedCollator:
+    """Makes a batch of answers with labels, as TRL's KTO trainer takes it.
+
+    Its estimate of the distance to the reference needs answers that belong to other prompts: each prompt of the batch
+    gets the answer of the one before it.
+
+    Args:
+        max_length: the most tokens of a prompt with another's answer.
+    """
+
+    prepared: Prepared
+    pad_id: int
+    max_length: int | None = None
+
+    def __call__(self, items: Sequence[Mapping[str, int]]) -> dict[str, torch.Tensor]:
+        """
+        Args:
+            items: `{"row": number of the prepared row}` each.
+
+        Returns:
+            as `padded`; `label` (rows,), bool; the mismatched pairs with `KL_` before their names.
+        """
+        labels = self.prepared.labels
+        assert labels is not None
+        rows = [self.prepared.sequence(item["row"]) for item in items]
+        starts = [int(mask.argmax()) for _, mask in rows]
+        mixed = []
+        for number, ((ids, mask), start) in enumerate(zip(rows, starts, strict=True)):
+            (other, other_mask), begin = rows[number - 1], starts[number - 1]
+            mixed.append(
+                (
+                    np.concatenate([ids[:start], other[begin:]])[: self.max_length],
+                    np.concatenate([mask[:start], other_mask[begin:]])[: self.max_length],
+                )
+            )
+        batch = padded(rows, self.pad_id)
+        batch["label"] = torch.tensor([bool(labels[item["row"]]) for item in items])
+        foreign = padded(mixed, self.pad_id)
+        for name in ("input_ids", "attention_mask", "completion_mask"):
+            batch[f"KL_{name}"] = foreign[name]
+        return batch
+
+
+def padded(rows: "Sequence[tuple[Array, Array]]", pad_id: int) -> dict[str, torch.Tensor]:
+    """Ids and masks in one tensor each, padded at the right.
+
+    Returns:
+        input_ids, attention_mask and completion_mask (rows, length), int64; `tokens`, the number of those that are no
+        padding, and `trained`, of those that are trained.
+    """
+    shape = (len(rows), max(len(ids) for ids, _ in rows))
+    ids = torch.full(shape, pad_id, dtype=torch.int64)
+    attention, completion = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64)
+    for number, (tokens, mask) in enumerate(rows):
+        ids[number, : len(tokens)] = torch.from_numpy(tokens.astype("int64"))
+        attention[number, : len(tokens)] = 1
+        completion[number, : len(tokens)] = torch.from_numpy(mask.astype("int64"))
+    return {
+        "input_ids": ids,
+        "attention_mask": attention,
+        "completion_mask": completion,
+        "tokens": attention.sum(),
+        "trained": completion.sum(),
+    }
 
 
 def row_dataset(prepared: Prepared, rows: "np.ndarray[Any, Any]") -> "Dataset":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tuiwb.base import atomic
 from tuiwb.data.prepared import Prepared
+from tuiwb.data.render import Renderer
 from tuiwb.models import ChatTemplate, Tokenizer
 
 # As transformers and the models' authors name them.
@@ -76,8 +77,9 @@ def pad_id(tokenizer: Tokenizer) -> int:
     return 0
 
 
-def stop_ids(prepared: Prepared, tokenizer: Tokenizer) -> list[int]:
-    """Ids that end an answer: the tokenizer's eos, and the special tokens with which trained answers end."""
+def stop_ids(prepared: Prepared, tokenizer: Tokenizer, template: ChatTemplate | None) -> list[int]:
+    """Ids that end an answer: the tokenizer's eos, and the special tokens with which trained answers end. Where there
+    are only prompts, those with which the template ends an answer."""
     ends: Counter[int] = Counter()
     special = tokenizer.special_ids
     for row in range(min(len(prepared.rows), _SAMPLE)):
@@ -85,6 +87,11 @@ def stop_ids(prepared: Prepared, tokenizer: Tokenizer) -> list[int]:
             ids, mask = prepared.sequence(row, side)
             trained = [number for number in ids[mask].tolist() if number in special]
             ends.update(trained[-1:])
+    if prepared.sides == ("prompt",) and template is not None:
+        renderer = Renderer(tokenizer, template)
+        turns = [{"role": "user", "content": "a"}], [{"role": "assistant", "content": "b"}]
+        (encoded,) = renderer.encode([renderer.answer(*turns)])
+        ends.update([number for number in encoded.ids[encoded.mask].tolist() if number in special][-1:])
     # A token that ends one answer in twenty was cut off there or belongs to the text.
     usual = [number for number, count in ends.most_common() if count * 20 > ends.total()]
     first = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]

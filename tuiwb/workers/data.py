@@ -1,5 +1,6 @@
 """The examples of a run, ready to train and measure on. Needs no torch."""
 
+import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from tuiwb.data.prepare import PrepareSettings, prepare
 from tuiwb.data.prepared import Prepared
 from tuiwb.models import ChatTemplate, Tokenizer
 from tuiwb.recipe import DatasetEntry, Recipe
+from tuiwb.workers import checkpoint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,14 +40,27 @@ class Data:
 
     @property
     def mean_tokens(self) -> float:
-        """Tokens of an example."""
-        return float(self.prepared.lengths()[self.rows].mean())
+        """Tokens of an example, those of all its sides."""
+        sides = range(len(self.prepared.sides))
+        return sum(float(self.prepared.lengths(side)[self.rows].mean()) for side in sides)
+
+    def lengths(self) -> "Rows":
+        """Tokens of the longest side of each example that is trained on."""
+        sides = [self.prepared.lengths(side)[self.rows] for side in range(len(self.prepared.sides))]
+        longest: Rows = functools.reduce(lambda one, other: one.clip(min=other), sides)
+        return longest
+
+    def stop_ids(self) -> list[int]:
+        """Ids that end an answer."""
+        return checkpoint.stop_ids(self.prepared, self.tokenizer, self.template)
 
     def digest(self) -> str:
         """Of all ids, masks and their order: the same exactly if the same is trained on, wherever it came from."""
         whole = hashlib.blake2b(digest_size=16)
-        for name in ("ids", "mask", "starts"):
-            with (self.prepared.path / f"{name}.npy").open("rb") as file:
+        for path in (self.prepared.path / f"{name}.npy" for name in ("ids", "mask", "starts", "labels")):
+            if not path.exists():
+                continue  # only answers that were judged one by one have labels
+            with path.open("rb") as file:
                 while block := file.read(1 << 20):
                     whole.update(block)
         whole.update(self.rows.tobytes())

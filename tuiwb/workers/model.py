@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+)
 
 from tuiwb import models
 from tuiwb.base.errors import InputFault
@@ -44,8 +50,11 @@ class Source:
         return cls(str(info.path), arguments, recipe.model_name_or_path)
 
 
-def load_base(recipe: Recipe, *, device: torch.device) -> PreTrainedModel:
+def load_base(recipe: Recipe, *, device: torch.device, scores: bool = False) -> PreTrainedModel:
     """The base model with its weights, in the recipe's precision, on the device.
+
+    Args:
+        scores: give it a head that makes one number of a text, instead of the output layer.
 
     Raises:
         InputFault: there is no such model.
@@ -61,7 +70,10 @@ def load_base(recipe: Recipe, *, device: torch.device) -> PreTrainedModel:
         arguments["device_map"] = {"": device}
     # The sampling settings of a checkpoint may contradict each other, which only matters when it talks.
     config = AutoConfig.from_pretrained(source.path, **source.arguments)
-    model = AutoModelForCausalLM.from_pretrained(source.path, config=config, **arguments)
+    if scores:
+        config.get_text_config().num_labels = config.num_labels = 1
+    kind = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
+    model = kind.from_pretrained(source.path, config=config, **arguments)
     model.config.use_cache = False
     if device.type == "cpu":
         keep_unpacked(model)
@@ -148,7 +160,29 @@ def _continued(model: PreTrainedModel, adapter: str) -> torch.nn.Module:
     path = Path(adapter).expanduser()
     if not (path / "adapter_config.json").is_file():
         raise InputFault(f"{adapter} is no adapter folder (adapter_config.json is missing)", key="adapter_name_or_path")
+    if model.get_output_embeddings() is None:
+        return _continued_with_head(model, path)
     return PeftModel.from_pretrained(model, str(path), is_trainable=True)
+
+
+def _continued_with_head(model: PreTrainedModel, path: Path) -> torch.nn.Module:
+    """An adapter of an earlier stage on a model with a head that scores: the head must be trained and saved with it,
+    which the adapter's own settings do not say."""
+    from peft import (
+        PeftConfig,
+        get_peft_model,
+        get_peft_model_state_dict,
+        load_peft_weights,
+        set_peft_model_state_dict,
+    )
+
+    config = PeftConfig.from_pretrained(str(path))
+    config.task_type, config.inference_mode = "SEQ_CLS", False
+    wrapped = get_peft_model(model, config)
+    # The head is new, and what is loaded must be whole.
+    saved = load_peft_weights(str(path), device=str(model.device))
+    set_peft_model_state_dict(wrapped, {**get_peft_model_state_dict(wrapped), **saved})
+    return wrapped
 
 
 def _frozen(model: PreTrainedModel, layers: int | None) -> PreTrainedModel:
@@ -178,7 +212,8 @@ def _adapter_config(recipe: Recipe, model: PreTrainedModel) -> Any:
     from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, PromptTuningInit
 
     method = recipe.method or "lora"
-    common: dict[str, Any] = {"task_type": "CAUSAL_LM"}
+    # With SEQ_CLS, PEFT trains and saves the head beside the adapter.
+    common: dict[str, Any] = {"task_type": "SEQ_CLS" if recipe.stage == "reward" else "CAUSAL_LM"}
     targets: Any = recipe.lora_target_modules
     if targets is not None:
         common["target_modules"] = targets if isinstance(targets, str) else list(targets)

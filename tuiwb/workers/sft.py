@@ -1,61 +1,25 @@
 """Stages sft and pretrain: TRL's trainer on exactly the prepared ids and masks."""
 
-import shutil
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import PreTrainedTokenizerFast, PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
-from tuiwb.base.errors import reason_of
 from tuiwb.data.prepared import Prepared
-from tuiwb.models import Tokenizer
-from tuiwb.recipe import Recipe, dumps
+from tuiwb.recipe import Recipe
 from tuiwb.workers import checkpoint
-from tuiwb.workers.batches import Collator, GroupedSampler, evaluation_batches, row_dataset
+from tuiwb.workers.arguments import training_arguments
+from tuiwb.workers.batches import Collator, evaluation_batches, row_dataset
 from tuiwb.workers.callback import RunCallback
 from tuiwb.workers.cpu import speed_up
 from tuiwb.workers.data import Data
 from tuiwb.workers.loss import LabelledLoss
 from tuiwb.workers.model import adapters_to_float32, load_base, make_trainable
+from tuiwb.workers.running import RunTrainer
 
 Rows = Any
-# Written by our own callback, into the part's folder.
-_OWN_REPORTS = {"tensorboard", "none"}
-# Keys of the recipe that SFTConfig has as well, but that are done before or after the trainer.
-_NOT_THE_TRAINERS = {"max_length", "packing", "packing_strategy", "padding_free", "report_to", "eos_token", "loss_type"}
-
-
-def training_arguments(recipe: Recipe, output: Path, *, measured: bool) -> SFTConfig:
-    """The recipe's keys under TRL's names, one to one.
-
-    Args:
-        measured: whether there is anything to evaluate on.
-    """
-    known = {field.name for field in fields(SFTConfig)} - _NOT_THE_TRAINERS
-    given = {name: getattr(recipe, name) for name in recipe.__struct_fields__ if name in known}
-    values = {name: value for name, value in given.items() if value is not None}
-    values.pop("tf32", None) if not torch.cuda.is_available() else None
-    if not measured:
-        values |= {"eval_strategy": "no", "eval_on_start": False}
-    reports = recipe.report_to or ()
-    wanted = [name for name in ([reports] if isinstance(reports, str) else reports) if name not in _OWN_REPORTS]
-    return SFTConfig(
-        output_dir=str(output),
-        # The prepared rows are cut already, and no column of theirs is the model's argument.
-        max_length=None,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        remove_unused_columns=False,
-        report_to=wanted or "none",
-        logging_nan_inf_filter=False,
-        logging_first_step=True,
-        disable_tqdm=True,
-        do_train=True,
-        **{"bf16": False, "gradient_checkpointing": False, **values},
-    )
 
 
 def build(recipe: Recipe, data: Data, callback: RunCallback, output: Path, device: torch.device) -> "Trainer":
@@ -67,7 +31,7 @@ def build(recipe: Recipe, data: Data, callback: RunCallback, output: Path, devic
     return trainer
 
 
-class Trainer(SFTTrainer):
+class Trainer(RunTrainer, SFTTrainer):
     """TRL's SFT trainer with our data, our loss where it is faster, and evaluation weighted by tokens.
 
     Args:
@@ -75,47 +39,33 @@ class Trainer(SFTTrainer):
         callback: is told of every step and told what was asked for.
     """
 
-    control: Any
-
     def __init__(self, model: torch.nn.Module, recipe: Recipe, data: Data, callback: RunCallback, output: Path) -> None:
-        self._recipe = recipe
-        self._data = data
-        self.run_callback = callback
         self._labelled: LabelledLoss | None = None
-        self._tokens = self._trained = 0
-        pad = checkpoint.pad_id(data.tokenizer)
-        args = training_arguments(recipe, output, measured=bool(data.held_out))
         prompts = bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
+        args = training_arguments(
+            SFTConfig,
+            recipe,
+            output,
+            measured=bool(data.held_out),
+            leave=("loss_type",),
+            dataset_kwargs={"skip_prepare_dataset": True},
+        )
         on_cpu = args.device.type == "cpu"
         super().__init__(
+            recipe,
+            data,
+            callback,
             model=model,
             args=args,
             train_dataset=row_dataset(data.prepared, data.rows),
             # That there is something to measure on; `evaluate` takes it from the data itself.
             eval_dataset=next((row_dataset(*held) for held in data.held_out.values()), None),
-            data_collator=Collator(data.prepared, pad, masked=not on_cpu or prompts),
-            processing_class=_processing_class(data.tokenizer, pad),
-            callbacks=[callback],
+            data_collator=Collator(data.prepared, checkpoint.pad_id(data.tokenizer), masked=not on_cpu or prompts),
         )
-        # It prints each log as a dict, and dies with it when the disk is full; our callback says it in a line.
-        self.remove_callback(PrinterCallback)
-        # Checkpoints get the tokenizer's own files instead of what saving it anew would write.
-        self.processing_class = None
-        self._stop_ids = checkpoint.stop_ids(data.prepared, data.tokenizer)
-        callback.counter = self
         if on_cpu:
             self._labelled = LabelledLoss(self.model)
             # Our loss is divided by the tokens of the whole step, whatever the model's own would take.
             self.model_accepts_loss_kwargs = True
-
-    def take_tokens(self) -> tuple[int, int]:
-        """As `callback.TokenCounter`."""
-        counted = torch.tensor([int(self._tokens), int(self._trained)], device=self.args.device)
-        self._tokens = self._trained = 0
-        if self.args.world_size > 1:
-            torch.distributed.all_reduce(counted)
-        tokens, trained = counted.tolist()
-        return tokens, trained
 
     def compute_loss(
         self,
@@ -155,6 +105,7 @@ class Trainer(SFTTrainer):
         if len(sums) > 1:
             metrics |= {f"{metric_key_prefix}_{name}_loss": total / max(n, 1) for name, (total, n) in sums.items()}
         self.log(metrics)
+        self.answer_prompts()
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
@@ -187,54 +138,3 @@ class Trainer(SFTTrainer):
             super().log(logs, start_time)
         else:
             transformers.Trainer.log(self, logs, start_time)
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        if self.args.train_sampling_strategy != "group_by_length" or self.args.world_size > 1:
-            return super()._get_train_sampler(train_dataset)
-        self._grouped = GroupedSampler(
-            self.args.train_batch_size * self.args.gradient_accumulation_steps,
-            self._data.prepared.lengths()[self._data.rows].tolist(),
-            self.args.data_seed if self.args.data_seed is not None else self.args.seed,
-        )
-        return self._grouped
-
-    def _run_epoch(self, *, epoch: int, **kwargs: Any) -> None:
-        if isinstance(sampler := getattr(self, "_grouped", None), GroupedSampler):
-            sampler.epoch = epoch
-        super()._run_epoch(epoch=epoch, **kwargs)
-
-    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """transformers' own (TRL's writes a model card too). A checkpoint that does not fit costs nothing but itself:
-        its folder goes, and training goes on."""
-        self.run_callback.saving(self.state)
-        try:
-            transformers.Trainer._save_checkpoint(self, model, trial)
-        except Exception as error:
-            if self.args.world_size > 1:
-                raise  # the other processes cannot know
-            self.run_callback.save_problem = _save_problem(error)
-            shutil.rmtree(Path(self.args.output_dir, f"checkpoint-{self.state.global_step}"), ignore_errors=True)
-
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        super()._save(output_dir, state_dict)
-        if self.args.should_save and output_dir is not None:
-            data = self._data
-            checkpoint.write_companions(
-                Path(output_dir), data.tokenizer, data.template, self._stop_ids, dumps(self._recipe)
-            )
-
-    def _send_telemetry(self) -> None:
-        """Nobody is told that somebody trains."""
-
-
-def _processing_class(tokenizer: Tokenizer, pad: int) -> PreTrainedTokenizerFast:
-    """The tokenizer as TRL wants to be given one."""
-    special = {name: token for name, token in tokenizer.special_tokens.items() if name != "pad_token"}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend, pad_token=tokenizer.token(pad), **special)
-
-
-def _save_problem(error: Exception) -> str:
-    while not isinstance(error, OSError) and isinstance(error.__cause__ or error.__context__, Exception):
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    said = reason_of(error) if isinstance(error, OSError) else str(error).splitlines()[0] if str(error) else ""
-    return f"the checkpoint could not be written ({said or type(error).__name__})"

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 _BUILDERS = {
     "pretrain": "tuiwb.workers.sft:build",
     "sft": "tuiwb.workers.sft:build",
+    "reward": "tuiwb.workers.reward:build",
+    "dpo": "tuiwb.workers.preference:build_dpo",
+    "orpo": "tuiwb.workers.preference:build_orpo",
+    "kto": "tuiwb.workers.preference:build_kto",
+    "grpo": "tuiwb.workers.sampling:build_grpo",
+    "rloo": "tuiwb.workers.sampling:build_rloo",
 }
 
 

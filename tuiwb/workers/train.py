@@ -174,13 +174,17 @@ class Attempt:
         if not self.first:
             return
         state, asked = trainer.state, trainer.run_callback.stopped
-        finished = state.global_step >= state.max_steps and asked != "cancel"
-        checkpoint: Path | None = self.part.path / f"checkpoint-{state.global_step}"
+        # Where nobody asked, training ended early because nothing got better any more.
+        finished = asked != "cancel" and (asked is None or state.global_step >= state.max_steps)
+        last = self.part.path / f"checkpoint-{state.global_step}"
+        checkpoint: Path | None = last
         if finished and trainer.args.load_best_model_at_end and state.best_model_checkpoint:
             checkpoint = Path(state.best_model_checkpoint)
+            if state.global_step < state.max_steps:
+                last = checkpoint
         if asked == "cancel":
             checkpoint = None
-        elif not (verdict := rundir.verify_checkpoint(self.part.path / f"checkpoint-{state.global_step}")).valid:
+        elif not (verdict := rundir.verify_checkpoint(last)).valid:
             problem = trainer.run_callback.last_problem or f"the last checkpoint is broken: {verdict.problem}"
             raise RunFault(f"{problem}; make room where the run is and resume it")
         self._event("finished" if finished else "stopped", step=state.global_step)
@@ -221,8 +225,6 @@ def refuse_unknown(recipe: Recipe) -> None:
     """
     for key, problem, fix in refusals(recipe):
         raise InputFault(f"{problem}; use {fix}", key=key)
-    if recipe.loss_type not in (None, "nll"):
-        raise InputFault(f"stage {recipe.stage or 'sft'} is trained with the loss nll alone", key="loss_type")
 
 
 def _last_metrics(history: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -1,0 +1,124 @@
+"""What the trainers of all stages have in common: how they go together with a run directory."""
+
+import functools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import EarlyStoppingCallback, PreTrainedTokenizerFast, PrinterCallback
+
+from tuiwb.base.errors import reason_of
+from tuiwb.models import Tokenizer
+from tuiwb.recipe import Recipe, dumps
+from tuiwb.workers import checkpoint
+from tuiwb.workers.answers import Answers
+from tuiwb.workers.batches import GroupedSampler
+from tuiwb.workers.callback import RunCallback
+from tuiwb.workers.data import Data
+
+
+class RunTrainer(transformers.Trainer):
+    """Goes before one of TRL's trainers in a class's bases: counts tokens, writes whole checkpoints, and draws rows so
+    that a resumed run sees what it would have seen.
+
+    Args:
+        callback: is told of every step and told what was asked for.
+        arguments: those of TRL's trainer.
+    """
+
+    control: Any
+    processing_class: Any
+
+    def __init__(self, recipe: Recipe, data: Data, callback: RunCallback, **arguments: Any) -> None:
+        self._recipe = recipe
+        self._data = data
+        self.run_callback = callback
+        self._tokens = self._trained = 0
+        self._stop_ids = data.stop_ids()
+        pad = checkpoint.pad_id(data.tokenizer)
+        super().__init__(callbacks=[callback], processing_class=_processing_class(data.tokenizer, pad), **arguments)
+        # It prints each log as a dict, and dies with it when the disk is full; our callback says it in a line.
+        self.remove_callback(PrinterCallback)
+        if recipe.early_stopping_patience and self.args.eval_strategy != "no":
+            self.add_callback(EarlyStoppingCallback(recipe.early_stopping_patience))
+        self._answers = Answers(recipe, data, self._stop_ids, callback.part) if recipe.sample_prompts else None
+        callback.counter = self
+
+    def take_tokens(self) -> tuple[int, int]:
+        """As `callback.TokenCounter`."""
+        counted = torch.tensor([int(self._tokens), int(self._trained)], device=self.args.device)
+        self._tokens = self._trained = 0
+        if self.args.world_size > 1:
+            torch.distributed.all_reduce(counted)
+        tokens, trained = counted.tolist()
+        return tokens, trained
+
+    def answer_prompts(self) -> None:
+        """Let the model answer the recipe's prompts, for people to read how it changes."""
+        if self._answers is not None:
+            self._answers.write(self.accelerator.unwrap_model(self.model), self.state)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self._recipe.train_sampling_strategy != "group_by_length" or self.args.world_size > 1:
+            return transformers.Trainer._get_train_sampler(self, train_dataset)
+        self._drawn = GroupedSampler(
+            self.args.train_batch_size * self.args.gradient_accumulation_steps,
+            self._data.lengths().tolist(),
+            self.args.data_seed if self.args.data_seed is not None else self.args.seed,
+        )
+        return self._drawn
+
+    def _run_epoch(self, *, epoch: int, **kwargs: Any) -> None:
+        if (sampler := getattr(self, "_drawn", None)) is not None:
+            sampler.epoch = epoch
+        super()._run_epoch(epoch=epoch, **kwargs)
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """transformers' own (TRL's writes a model card too). A checkpoint that does not fit costs nothing but itself:
+        its folder goes, and training goes on."""
+        self.run_callback.saving(self.state)
+        if self.args.eval_strategy == "no":
+            self.answer_prompts()
+        try:
+            transformers.Trainer._save_checkpoint(self, model, trial)
+        except Exception as error:
+            if self.args.world_size > 1:
+                raise  # the other processes cannot know
+            self.run_callback.save_problem = _save_problem(error)
+            shutil.rmtree(Path(self.args.output_dir, f"checkpoint-{self.state.global_step}"), ignore_errors=True)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        # Checkpoints get the tokenizer's own files instead of what saving it anew would write.
+        tokenizer, self.processing_class = self.processing_class, None
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            self.processing_class = tokenizer
+        if self.args.should_save and output_dir is not None:
+            data = self._data
+            checkpoint.write_companions(
+                Path(output_dir), data.tokenizer, data.template, self._stop_ids, dumps(self._recipe)
+            )
+
+    def _send_telemetry(self) -> None:
+        """Nobody is told that somebody trains."""
+
+
+def save_only(model: Any, adapter: str = "default") -> None:
+    """Let a PeftModel save this adapter alone; a reference beside it comes from where it came from."""
+    model.save_pretrained = functools.partial(model.save_pretrained, selected_adapters=[adapter])
+
+
+def _processing_class(tokenizer: Tokenizer, pad: int) -> PreTrainedTokenizerFast:
+    """The tokenizer as TRL wants to be given one."""
+    special = {name: token for name, token in tokenizer.special_tokens.items() if name != "pad_token"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend, pad_token=tokenizer.token(pad), **special)
+
+
+def _save_problem(error: Exception) -> str:
+    while not isinstance(error, OSError) and isinstance(error.__cause__ or error.__context__, Exception):
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    said = reason_of(error) if isinstance(error, OSError) else str(error).splitlines()[0] if str(error) else ""
+    return f"the checkpoint could not be written ({said or type(error).__name__})"
