@@ -26,6 +26,7 @@ VERBS = {
     "gpus": "what the GPUs and the host are doing now",
     "models": "find, get, inspect and delete models",
     "chat": "talk to a model or to what a run trained",
+    "eval": "measure models, the tuned one against its base",
     "endpoints": "servers to talk to: addresses and keys",
     "config": "where the settings are and what they say",
     "completion": "print the line that switches on shell completion",
