@@ -49,7 +49,7 @@ class BenchPilot:
     async def enter(self, text: str) -> None:
         await self.press(*("space" if character == " " else character for character in text))
 
-    async def until(self, condition: Callable[[], object], seconds: float = 20) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
         """Let the app work until `condition()` is true."""
         deadline = time.monotonic() + seconds
         while not condition():
@@ -58,7 +58,7 @@ class BenchPilot:
             await asyncio.sleep(0.01)
             await self.pilot.pause()
 
-    async def until_text(self, text: str, seconds: float = 20) -> None:
+    async def until_text(self, text: str, seconds: float = 60) -> None:
         await self.until(lambda: text in self.text(), seconds)
 
     def of(self, kind: type[M]) -> list[M]:

@@ -218,7 +218,9 @@ def _edges(low: int, high: int, bars: int) -> list[int]:
         edges = [0, 8]
         while edges[-1] <= high:
             edges.append(edges[-1] * 2)
-        return edges[-bars - 1 :] if len(edges) > bars + 1 and edges[-bars - 1] <= low else edges
+        while len(edges) > 2 and edges[1] <= low:
+            edges.pop(0)
+        return edges
     step = 1
     while (high - low) // step >= bars:
         step = step * 5 // 2 if str(step)[0] == "2" else step * 2

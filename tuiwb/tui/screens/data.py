@@ -1,6 +1,5 @@
 """The Data screen: page through a dataset of any size, see each row as the model will, and what is wrong with it."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
@@ -12,10 +11,11 @@ from tuiwb.base.errors import TuiwbError
 from tuiwb.base.tasks import Task
 from tuiwb.base.text import gate_line
 from tuiwb.base.units import count, size
-from tuiwb.tui.screen import RoomScreen
-from tuiwb.tui.screens import data_find, data_format, data_lens
+from tuiwb.tui.screens import data_charts, data_format, data_lens, data_open
+from tuiwb.tui.screens.data_actions import DataActions
+from tuiwb.tui.screens.data_charts import ChartPane
 from tuiwb.tui.screens.data_detail import VIEWS, Detail, Lens, detail
-from tuiwb.tui.screens.data_files import OpenDataset
+from tuiwb.tui.screens.data_open import Source, Wish
 from tuiwb.tui.screens.data_problems import ProblemsPane
 from tuiwb.tui.screens.data_rows import RowPages, Shown, read_page
 from tuiwb.tui.widgets.frame import Empty, Pane
@@ -30,10 +30,13 @@ CHECK_BY_ITSELF = 32 << 20
 """Bytes; a larger file is read whole only when asked to."""
 
 _RECENT = 12
+_WORK = ("search", "measure", "check", "index")
+"""Jobs that say how far they are."""
 
 
-class DataScreen(RoomScreen):
+class DataScreen(DataActions):
     ROOM: ClassVar[str] = "data"
+    CSS_PATH = "data.tcss"
 
     def compose_body(self) -> ComposeResult:
         with Container(id="browser"):
@@ -43,30 +46,52 @@ class DataScreen(RoomScreen):
                     yield Pane(Table(Column("row"), id="table"), title="Rows", id="rows")
                     yield ProblemsPane()
                 yield Pane(PieceView(id="text"), title="Row", id="detail")
+                yield ChartPane()
         yield Empty("No dataset is open.", "o: open one   ctrl+o: open a recipe and its dataset", id="empty")
 
     def __init__(self) -> None:
         super().__init__()
-        self.view: View | None = None
-        self.pages: RowPages | None = None
+        self.sources: list[Source] = []
+        """Every dataset that is open; `source` is the one that is shown."""
+        self.source: Source | None = None
         self.look = VIEWS[0]
         self.lens = Lens(problem="No model is open: m chooses one, and its chat template shows what it sees.")
+        self.recent: list[str] = []
+        self.compared: tuple[View, int] | None = None
+        """The row that the next one is to be compared with."""
         self._lens_of: Any = None
         self._chosen_model = ""
-        self.query_text = ""
-        self._changed = ""
-        self._recent: list[str] = []
+        self._wish: Wish | None = None
         self._offered, self._wanted_row = "", 0
+
+    @property
+    def view(self) -> "View | None":
+        """The rows that are shown."""
+        return self.source.view if self.source else None
+
+    @property
+    def pages(self) -> RowPages | None:
+        return self.source.pages if self.source else None
+
+    @property
+    def query_text(self) -> str:
+        """What was searched for last."""
+        return self.source.query_text if self.source else ""
+
+    @query_text.setter
+    def query_text(self, text: str) -> None:
+        if self.source:
+            self.source.query_text = text
 
     # The session
 
     def layout_state(self) -> dict[str, Any]:
         path = "" if self.view is None else str(self.view.path)
-        return {"path": path, "row": self.row or 0, "look": self.look, "recent": self._recent}
+        return {"path": path, "row": self.row or 0, "look": self.look, "recent": self.recent}
 
     def restore_layout(self, state: dict[str, Any]) -> None:
         recent, look, path = state.get("recent"), state.get("look"), state.get("path")
-        self._recent = [str(one) for one in recent][:_RECENT] if isinstance(recent, list) else []
+        self.recent = [str(one) for one in recent][:_RECENT] if isinstance(recent, list) else []
         self.look = str(look) if look in VIEWS else self.look
         if isinstance(path, str) and path and self.view is None:
             self._wanted_row = state["row"] if isinstance(state.get("row"), int) else 0
@@ -81,6 +106,8 @@ class DataScreen(RoomScreen):
 
     def shown(self) -> None:
         # Leaving cancelled what was under way.
+        if self._wish is not None and self.task_of("open") is None:
+            self.open_wish(self._wish)
         if self.view is not None:
             self._index(self.view)
 
@@ -88,33 +115,51 @@ class DataScreen(RoomScreen):
         path = data_format.dataset_of(workspace)
         if path and path != self._offered:
             self._offered = path
-            if self.view is None and self.task_of("open") is None:
+            if self.view is None and self._wish is None:
                 self.open(path, entry=workspace.recipe.datasets[0])
         self._refresh_lens()
 
     def open(self, path: str, *, entry: Any = None, name: str | None = None, columns: Any = None) -> None:
+        """Open a dataset beside those that are open, or again."""
+        self.open_wish(Wish(path, entry, name, columns))
+
+    def open_wish(self, wish: Wish) -> None:
         """Open a dataset, in a thread; what was open stays when it cannot be."""
+        self._wish = wish
 
-        def work(_: Task) -> "View":
-            from tuiwb import data
+        def failed(error: TuiwbError) -> None:
+            self._wish = None
+            data_open.failed(self, wish, error)
 
-            view = data.open(entry or path, name=name, columns=columns)
-            view.rows(0, 1)
-            return view
-
-        self.start("open", work, self._opened)
+        self.start("open", lambda task: data_open.load(wish, task), self._opened, failed)
 
     def _opened(self, view: "View") -> None:
-        same = self.view is not None and self.view.path == view.path
-        at = self.row if same else self._wanted_row
-        self.view, self._wanted_row = view, 0
-        self.pages = RowPages(view, self._read)
-        self.query_text, self._changed = "", ""
-        self._recent = list(dict.fromkeys([str(view.path), *self._recent]))[:_RECENT]
+        self._wish = None
+        old = next((source for source in self.sources if source.view.path == view.path), None)
+        again = old is not None and old is self.source
+        row = self._wanted_row if self.source is None else (self.row or 0) if again else 0
+        source = Source(view, RowPages(view, self._read), row=row)
+        self._wanted_row = 0
+        if old is None:
+            self.sources.append(source)
+        else:
+            self.sources[self.sources.index(old)] = source
+            self.source = None if again else self.source
+        self.recent = list(dict.fromkeys([str(view.path), *self.recent]))[:_RECENT]
         self.set_class(False, "-nothing")
-        self.fill(at or 0)
-        self.query_one("#table").focus()
-        self._index(view)
+        self.show_source(source)
+
+    def show_source(self, source: Source) -> None:
+        """Show one of the open datasets."""
+        if self.source is not None:
+            self.source.row = self.row or 0
+        self.cancel_jobs()
+        self.source = source
+        self.fill(source.row)
+        if not self.has_class("-charts"):
+            self.query_one("#table").focus()
+        self._index(source.view)
+        data_charts.refresh(self)
         self.refresh_hints()
 
     def fill(self, row: int | None = None) -> None:
@@ -125,7 +170,7 @@ class DataScreen(RoomScreen):
         cursor = table.cursor if row is None else self.pages.line(row)
         table.fill(len(self.pages), self.pages.cells, cursor=cursor)
         self.show_format()
-        self._show_row()
+        self.show_row()
 
     def _read(self, wanted: list[int]) -> None:
         """Pages that the table has no rows for: read them, the latest wish first."""
@@ -176,7 +221,7 @@ class DataScreen(RoomScreen):
 
     def _tick(self) -> None:
         """Rows that were found since, and how far the work is."""
-        if self.pages is not None and any(self.task_of(job) for job in ("index", "check", "search")):
+        if self.pages is not None and any(self.task_of(job) for job in _WORK):
             # Another length of the table lays out the whole screen: not more often than needed.
             if len(self.pages) > 1.3 * self.query_one("#table", Table).row_count:
                 self.query_one("#table", Table).fill(len(self.pages), self.pages.cells)
@@ -186,8 +231,8 @@ class DataScreen(RoomScreen):
         view = self.view
 
         def done(what: str | None) -> None:
-            if view is self.view and (what or "") != self._changed:
-                self._changed = what or ""
+            if view is self.view and self.source and (what or "") != self.source.changed:
+                self.source.changed = what or ""
                 self.show_format()
 
         if view is not None:
@@ -195,15 +240,17 @@ class DataScreen(RoomScreen):
 
     def show_format(self) -> None:
         """Format, confidence and reason; how far work is; what happened to the file."""
-        view, pages = self.view, self.pages
-        if view is None or pages is None:
+        source = self.source
+        if source is None:
             return
-        self.query_one("#format", Static).update(data_format.verdict(view, self._changed))
+        view, pages = source.view, source.pages
+        self.query_one("#format", Static).update(data_format.verdict(view, source.changed))
         rows = self.query_one("#rows", Pane)
-        rows.border_title = Content(gate_line(view.path.name, 40))
-        found = f"{count(len(pages))} with “{gate_line(self.query_text, 20)}” of " if pages.ids is not None else ""
+        among = f"  {self.sources.index(source) + 1} of {len(self.sources)}" if len(self.sources) > 1 else ""
+        rows.border_title = Content(gate_line(view.path.name, 40) + among)
+        found = f"{count(len(pages))} {gate_line(pages.what, 30)} of " if pages.what else ""
         words = f"{found}{count(view.known)} rows, {view.store.kind}, {size(view.store.nbytes)}"
-        tasks = [task for job in ("search", "check", "index") if (task := self.task_of(job))]
+        tasks = [task for job in _WORK if (task := self.task_of(job))]
         rows.border_subtitle = Content(words + data_format.progress(tasks))
 
     @property
@@ -213,7 +260,7 @@ class DataScreen(RoomScreen):
             return None
         return self.pages.number(min(self.query_one("#table", Table).cursor, len(self.pages) - 1))
 
-    def _show_row(self) -> None:
+    def show_row(self) -> None:
         view, row, text = self.view, self.row, self.query_one(PieceView)
         if view is None or row is None:
             self.query_one("#detail", Pane).border_title = "Row"
@@ -250,25 +297,39 @@ class DataScreen(RoomScreen):
 
     def on_table_moved(self, event: Table.Moved) -> None:
         if event.table.id == "table":
-            self._show_row()
+            self.show_row()
 
     def on_table_chosen(self, event: Table.Chosen) -> None:
         if event.table.id == "table":
             self.query_one(PieceView).focus()
+        elif event.table.id == "chart-table":
+            data_charts.chosen(self, event.row)
 
     def on_problems_pane_case(self, event: ProblemsPane.Case) -> None:
         self.go(event.row)
 
     def on_piece_view_resized(self) -> None:
-        self._show_row()
+        self.show_row()
 
     def go(self, row: int) -> None:
         """To a row, whatever is filtered."""
         if self.pages is None:
             return
-        if self.pages.ids is not None and row not in self.pages.ids:
+        if not self.pages.has(row):
             self.pages.show_only(None)
         self.fill(row)
+
+    def move(self, by: int) -> None:
+        """Some rows on."""
+        self.query_one("#table", Table).cursor += by
+
+    def marked(self, row: int) -> None:
+        """A row was changed by hand: read it again."""
+        if self.pages is not None:
+            self.pages.forget_row(row)
+            self.query_one("#table").refresh()
+        self.show_row()
+        self.refresh_hints()
 
     def _refresh_lens(self) -> None:
         """The template and tokenizer of the model, when it or the recipe is another."""
@@ -279,41 +340,16 @@ class DataScreen(RoomScreen):
 
         def done(lens: Lens) -> None:
             self.lens = lens
-            self._show_row()
+            self.show_row()
+            data_charts.refresh(self)
 
         self.start("lens", lambda task: data_lens.load(wanted, task), done)
 
-    # What can be done
+    # For the actions
 
-    def reason(self, action: str) -> str | None:
-        if action in ("open", "model"):
-            return None
-        if self.view is None:
-            return "No dataset is open: press o."
-        if action in ("next", "previous") and not self.query_text:
-            return "Nothing was searched for yet: press /."
-        if action == "problems" and not self.query_one(ProblemsPane).problems:
-            return "No problem is known." if self.view.verdict else "None in the rows sampled; c checks all."
-        if action == "use" and self.workspace.recipe is None:
-            return "No recipe is open: ctrl+o opens one."
-        if action == "check" and self.view.verdict is not None:
-            return "The whole file has been checked."
-        return None
-
-    def action_open(self) -> None:
-        offered = [(path, "recent") for path in self._recent]
-        if (mine := data_format.dataset_of(self.workspace)) and mine not in self._recent:
-            offered.insert(0, (mine, "of the recipe"))
-
-        def chosen(path: str | None) -> None:
-            if path:
-                self.open(str(Path(path).expanduser()))
-
-        self.app.push_screen(OpenDataset(offered), chosen)
-
-    def action_view(self) -> None:
-        self.look = VIEWS[(VIEWS.index(self.look) + 1) % len(VIEWS)]
-        self._show_row()
+    def choose_model(self, name: str) -> None:
+        self._chosen_model = name
+        self._refresh_lens()
 
     def action_problems(self) -> None:
         table = self.query_one(ProblemsPane).table
@@ -335,61 +371,8 @@ class DataScreen(RoomScreen):
 
         self.start("check", lambda task: view.verify(task), done)
 
-    def action_reload(self) -> None:
-        if self.view is not None:
-            given = self.view.given
-            self.open(str(self.view.path), name=given[0], columns=given[1])
-
-    def action_goto(self) -> None:
-        def typed(text: str) -> None:
-            digits = text.strip().replace(",", "")
-            if self.view and digits.isdigit() and int(digits) < self.view.known:
-                self.go(int(digits))
-            elif self.view is not None:
-                self.problem(f"{text.strip()!r} is no row: they go from 0 to {count(self.view.known - 1)}")
-
-        self.ask("Go to row", typed, hint="a number from 0")
-
-    def action_search(self) -> None:
-        data_find.ask_search(self)
-
-    def action_next(self) -> None:
-        data_find.search(self, 1)
-
-    def action_previous(self) -> None:
-        data_find.search(self, -1)
-
-    def action_filter(self) -> None:
-        data_find.ask_filter(self)
-
-    def action_format(self) -> None:
-        assert self.view is not None  # `reason` sees to it, here and below
-        data_format.ask_format(self, self.view)
-
-    def action_model(self) -> None:
-        def chosen(name: str) -> None:
-            self._chosen_model = name
-            self._refresh_lens()
-
-        data_lens.ask_model(self, chosen)
-
-    def action_use(self) -> None:
-        assert self.view is not None
-        data_format.use(self, self.view)
-
-    def action_scroll_down(self) -> None:
-        self.query_one(PieceView).scroll_lines(3)
-
-    def action_scroll_up(self) -> None:
-        self.query_one(PieceView).scroll_lines(-3)
-
-    def action_columns_right(self) -> None:
-        self._shift(1)
-
-    def action_columns_left(self) -> None:
-        self._shift(-1)
-
-    def _shift(self, by: int) -> None:
+    def shift(self, by: int) -> None:
+        """Show the columns further right or left."""
         if self.pages is not None:
             last = max(len(self.pages.columns) - 1, 0)
             self.pages.first_column = min(max(self.pages.first_column + by, 0), last)

@@ -21,6 +21,12 @@ def dataset_of(workspace: Workspace) -> str:
     return str(datasets[0].path) if datasets else ""
 
 
+def datasets_of(workspace: Workspace) -> list[str]:
+    """The paths of all datasets of the open recipe."""
+    names = ("datasets", "eval_datasets")
+    return [str(entry.path) for name in names for entry in getattr(workspace.recipe, name, None) or ()]
+
+
 def verdict(view: "View", changed: str) -> Content:
     """The format of the rows, how sure that is and why; what happened to the file since."""
     found = view.format
@@ -98,7 +104,16 @@ def use(screen: "DataScreen", view: "View") -> None:
 
     recipe = screen.workspace.recipe
     name, columns = view.given
-    entry = DatasetEntry(path=str(view.path), format=name, columns=dict(columns) if columns else None)  # type: ignore[arg-type]
+    split, subset = view.part
+    journal = str(view.journal.path) if view.journal is not None and len(view.journal) else None
+    entry = DatasetEntry(
+        path=str(view.path),
+        format=name,  # type: ignore[arg-type]
+        columns=dict(columns) if columns else None,
+        split=split,
+        subset=subset,
+        journal=journal,
+    )
     others = tuple(recipe.datasets or ())[1:]
     screen.bench.keeper.change(msgspec.structs.replace(recipe, datasets=(entry, *others)))
     screen.notify(f"The recipe learns from {gate_line(view.path.name, 40)}.")

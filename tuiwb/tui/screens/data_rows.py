@@ -34,6 +34,8 @@ class Shown:
     number: int
     severity: str
     cells: dict[str, str]
+    mark: tuple[str, str] = ("", "")
+    """What was done by hand, as a sign and its tone."""
 
 
 def read_page(view: "View", numbers: Sequence[int]) -> list[Shown]:
@@ -46,9 +48,22 @@ def read_page(view: "View", numbers: Sequence[int]) -> list[Shown]:
 
 
 def _shown(view: "View", row: "Row") -> Shown:
+    mark = _sign(view, row.id)
     if row.fault:
-        return Shown(row.id, "error", {"": row.fault.message})
-    return Shown(row.id, severity(view, row), {name: fold(value) for name, value in row.value.items()})
+        return Shown(row.id, "error", {"": row.fault.message}, mark)
+    return Shown(row.id, severity(view, row), {name: fold(value) for name, value in row.value.items()}, mark)
+
+
+def _sign(view: "View", number: int) -> tuple[str, str]:
+    """The one sign for what was done to a row: verdicts before corrections, ratings and tags."""
+    mark = view.mark(number)
+    if mark is None:
+        return "", ""
+    if mark.verdict:
+        return ("✓", "good") if mark.verdict == "accepted" else ("−", "bad")
+    if mark.value is not None:
+        return "✎", "accent"
+    return (str(mark.rating), "accent") if mark.rating else ("#", "accent")
 
 
 def severity(view: "View", row: "Row") -> str:
@@ -102,6 +117,8 @@ class RowPages:
     def __init__(self, view: "View", ask: Callable[[list[int]], None]) -> None:
         self.view = view
         self.ids: npt.NDArray[np.int64] | None = None
+        self.what = ""
+        """In words, which rows they are when not all, such as `with “cat”`, and in what order."""
         self.first_column = 0
         self._ask = ask
         self._pages: OrderedDict[int, list[Shown]] = OrderedDict()
@@ -121,17 +138,29 @@ class RowPages:
 
     def line(self, number: int) -> int:
         """The line of the table that shows a row, or the one where it would be."""
-        return number if self.ids is None else min(int(self.ids.searchsorted(number)), max(len(self.ids) - 1, 0))
+        if self.ids is None:
+            return number
+        here = (self.ids == number).nonzero()[0]
+        return int(here[0]) if len(here) else 0
+
+    def has(self, number: int) -> bool:
+        """Whether a row is among those that are shown."""
+        return self.ids is None or bool((self.ids == number).any())
 
     def numbers(self, page: int) -> list[int]:
         start = page * PAGE
         stop = min(start + PAGE, len(self))
         return list(range(start, stop)) if self.ids is None else [int(number) for number in self.ids[start:stop]]
 
-    def show_only(self, ids: "npt.NDArray[np.int64] | None") -> None:
-        """Show these rows, or all."""
-        self.ids = ids
+    def show_only(self, ids: "npt.NDArray[np.int64] | None", what: str = "") -> None:
+        """Show these rows in this order, or all in the order of the file."""
+        self.ids, self.what = ids, what if ids is not None else ""
         self.forget()
+
+    def forget_row(self, number: int) -> None:
+        """Read the page of a row again."""
+        if self.has(number):
+            self._pages.pop(self.line(number) // PAGE, None)
 
     def forget(self) -> None:
         """Read every page again."""
@@ -164,11 +193,13 @@ class RowPages:
         self._pages.move_to_end(page)
         row = rows[place]
         tone = {"error": "bad", "warning": "warn"}.get(row.severity, "dim")
-        mark = {"error": "✗", "warning": "!"}.get(row.severity, "")
+        mark = row.mark if row.mark[0] else ({"error": "✗", "warning": "!"}.get(row.severity, ""), tone)
         if "" in row.cells:
-            return (count(row.number), tone), (mark, tone), (row.cells[""], "bad")
+            return (count(row.number), tone), mark, (row.cells[""], "bad")
         shown = self._columns[self.first_column :]
-        return (count(row.number), tone), (mark, tone), *(self._cell(row.cells.get(name)) for name in shown)
+        if row.mark[0] == "−":  # it is not trained on
+            return (count(row.number), "dim"), mark, *((row.cells.get(name, ""), "dim") for name in shown)
+        return (count(row.number), tone), mark, *(self._cell(row.cells.get(name)) for name in shown)
 
     def layout(self, width: int) -> list[Column]:
         """Columns that share the width by what the pages that were read hold."""

@@ -1,0 +1,104 @@
+"""Opening datasets on the Data screen: one beside the other, with the edits that were made to each."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuiwb.base.errors import TuiwbError
+from tuiwb.base.tasks import Task
+from tuiwb.tui.screens import data_format
+from tuiwb.tui.screens.data_files import OpenDataset
+from tuiwb.tui.screens.data_rows import RowPages
+
+if TYPE_CHECKING:
+    from tuiwb.data import View
+    from tuiwb.tui.screens.data import DataScreen
+
+
+@dataclass
+class Source:
+    """A dataset that is open, and where the user is in it."""
+
+    view: "View"
+    pages: RowPages
+    query_text: str = ""
+    changed: str = ""
+    row: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be opened: a path, or a recipe's entry, and what the user named."""
+
+    path: str
+    entry: Any = None
+    name: str | None = None
+    columns: Any = None
+    split: str | None = None
+    subset: str | None = None
+
+
+def load(wish: Wish, _: Task) -> "View":
+    """Open it with its journal, which is made with the first change."""
+    from tuiwb import data
+
+    view = data.open(
+        wish.entry or wish.path,
+        name=wish.name,
+        columns=wish.columns,
+        split=wish.split,
+        subset=wish.subset,
+        editable=True,
+    )
+    view.rows(0, 1)
+    return view
+
+
+def failed(screen: "DataScreen", wish: Wish, error: TuiwbError) -> None:
+    """Where one of several must be named, let it be chosen."""
+    names = getattr(error, "names", ())
+    if not names:
+        screen.problem(error)
+        return
+    what = error.what  # type: ignore[attr-defined]
+
+    def chosen(position: int) -> None:
+        from dataclasses import replace
+
+        screen.open_wish(replace(wish, **{what: names[position]}))
+
+    screen.choose(f"Which {what}?", [(name, "") for name in names], chosen)
+
+
+def ask(screen: "DataScreen") -> None:
+    """The dialog: what is open, what was, what the recipe names, any path."""
+    opened = [str(source.view.path) for source in screen.sources]
+    offered = [(path, "open") for path in opened]
+    offered += [(path, "of the recipe") for path in data_format.datasets_of(screen.workspace) if path not in opened]
+    known = {path for path, _ in offered}
+    offered += [(path, "recent") for path in screen.recent if path not in known]
+
+    def chosen(path: str | None) -> None:
+        if not path:
+            return
+        here = next((source for source in screen.sources if str(source.view.path) == path), None)
+        if here is not None:
+            screen.show_source(here)
+        else:
+            screen.open(str(Path(path).expanduser()))
+
+    screen.app.push_screen(OpenDataset(offered), chosen)
+
+
+def switch(screen: "DataScreen", by: int) -> None:
+    """The next or previous of the open datasets."""
+    at = next((number for number, source in enumerate(screen.sources) if source is screen.source), 0)
+    screen.show_source(screen.sources[(at + by) % len(screen.sources)])
+
+
+def reload(screen: "DataScreen") -> None:
+    """Read the file again, as it was opened."""
+    view = screen.view
+    if view is not None:
+        (name, columns), (split, subset) = view.given, view.part
+        screen.open_wish(Wish(str(view.path), None, name, columns, split, subset))
