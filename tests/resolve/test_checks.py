@@ -139,7 +139,6 @@ def test_few_rows_and_an_empty_share_are_said(good: Recipe, rows: Path) -> None:
         ({"stage": "dpo"}, "datasets[0]"),
         ({"packing": True}, "packing"),
         ({"method": "freeze", "freeze_layers": 2}, "freeze_layers"),
-        ({"stages": [{"stage": "sft"}]}, "stages"),
         ({"launch": {"processes": 2}}, "launch.processes"),
         ({"launch": {"sharding": "zero3"}}, "launch.sharding"),
         ({"loss_type": "dpo"}, "loss_type"),

@@ -9,6 +9,7 @@ from tiny import make_tiny_model
 
 from tuiwb import models, recipe
 from tuiwb.recipe import DatasetEntry, Launch, Recipe
+from tuiwb.recipe.parts import parts_of
 from tuiwb.resolve import Resolved, resolve
 
 
@@ -21,9 +22,11 @@ def test_every_choice_has_a_reason_and_nothing_stated_is_touched() -> None:
         stated = recipe.load(preset.name)
         resolved = on_cpu(stated)
         assert resolved.stated == stated
-        for one in recipe.differences(stated, resolved.recipe):
-            assert one.before is None, f"{one.key} was stated"
-            assert resolved.reasons[one.key], one.key
+        for number, (before, after) in enumerate(zip(parts_of(stated), parts_of(resolved.recipe), strict=True)):
+            place = f"stages[{number}]." if stated.stages else ""
+            for one in recipe.differences(before, after):
+                assert one.before is None, f"{one.key} was stated"
+                assert resolved.reasons[place + one.key], one.key
 
 
 def test_the_resolved_recipe_is_complete_and_resolves_to_itself() -> None:

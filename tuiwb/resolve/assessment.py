@@ -15,6 +15,7 @@ from tuiwb.resolve.check_model import check_model, check_template
 from tuiwb.resolve.check_stage import check_stage
 from tuiwb.resolve.choices import Resolved
 from tuiwb.resolve.fill import resolve
+from tuiwb.resolve.parts import assess_parts
 
 if TYPE_CHECKING:
     from tuiwb.hardware import Gpu, Host
@@ -69,6 +70,8 @@ def assess(
     task = task or Task()
     host = host or hardware.host()
     gpus = hardware.gpus() if gpus is None else gpus
+    if recipe.stages:
+        return assess_parts(recipe, lambda part: assess(part, host=host, gpus=gpus, task=task))
     model, problem = None, ""
     if recipe.model_name_or_path:
         task.step("opening the model")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from tuiwb.recipe import Recipe
 from tuiwb.resolve.check import Check, error, note
+from tuiwb.resolve.ppo import PPO_KEYS
 from tuiwb.resolve.trainable import refusals
 
 _LORA: tuple[str, ...] = (
@@ -21,10 +22,11 @@ _OF_STAGES: dict[str, tuple[str, ...]] = {
     "undesirable_weight": ("kto",),
     "ref_model_name_or_path": _REFERENCE,
     "reward_model_name_or_path": _SCORED,
-    "reward_funcs": ("grpo", "rloo"),
-    "reward_weights": ("grpo", "rloo"),
+    "reward_funcs": _SCORED,
+    "reward_weights": _SCORED,
     "temperature": _SCORED,
     "num_generations": ("grpo", "rloo"),
+    **dict.fromkeys(PPO_KEYS, ("ppo",)),
 }
 """Keys that only these stages read."""
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from tuiwb.models import ModelInfo, TensorInfo
 
 _REFERENCE = ("dpo", "kto", "ppo", "grpo", "rloo")
-_SAMPLED = ("grpo", "rloo")
+_SAMPLED = ("ppo", "grpo", "rloo")
+NOTHING_SCORES = "nothing scores the answers"
 _HEAD = "score.weight"
 _PREFIX = "base_model.model."
 
@@ -31,6 +32,7 @@ def check_stage(recipe: Recipe, model: "ModelInfo | None", task: Task) -> Iterat
         yield from _reward_model(recipe.reward_model_name_or_path)
     if recipe.stage in _SAMPLED:
         yield from _rewards(recipe, task)
+    if recipe.stage in ("grpo", "rloo"):
         yield from _groups(recipe)
     if recipe.stage == "kto" and recipe.per_device_train_batch_size == 1 and recipe.loss_type in (None, "kto"):
         message = "one answer at a time says nothing about the distance to the reference, which kto needs"
@@ -132,7 +134,7 @@ def _reward_model(name: str) -> Iterator[Check]:
 def _rewards(recipe: Recipe, task: Task) -> Iterator[Check]:
     key = "reward_funcs"
     if not recipe.reward_funcs and not recipe.reward_model_name_or_path:
-        yield error(key, "nothing scores the answers", "reward_funcs: [exact:answer], or reward_model_name_or_path")
+        yield error(key, NOTHING_SCORES, "reward_funcs: [exact:answer], or reward_model_name_or_path")
     count = len(recipe.reward_funcs or ()) + bool(recipe.reward_model_name_or_path)
     if recipe.reward_weights is not None and len(recipe.reward_weights) != count:
         yield error(

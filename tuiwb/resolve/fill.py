@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tuiwb.recipe import Recipe
+from tuiwb.recipe.parts import parts_of
 from tuiwb.resolve.choices import Choices, Resolved
 from tuiwb.resolve.device import Device, device_for
 from tuiwb.resolve.fit import fill_checkpointing
+from tuiwb.resolve.parts import joined
+from tuiwb.resolve.ppo import fill_order, fill_ppo
 from tuiwb.resolve.trainable import LOSSES
 
 if TYPE_CHECKING:
@@ -45,6 +48,8 @@ def resolve(recipe: Recipe, *, model: "ModelInfo | None", host: "Host", gpus: Se
         model: what is known of the base model; None leaves out what depends on it.
         gpus: those of this machine, empty without one.
     """
+    if recipe.stages:
+        return joined(recipe, [resolve(part, model=model, host=host, gpus=gpus) for part in parts_of(recipe)])
     choices = Choices(recipe)
     _task(choices)
     device = device_for(recipe, host, gpus)
@@ -129,6 +134,8 @@ def _data(choices: Choices, model: "ModelInfo | None") -> None:
     choices.fill("max_length", length, "all that the model can read" if short else "long enough for most answers")
     choices.fill("packing", False, "grouping by length leaves little padding with any attention kernel")
     choices.fill("padding_free", False, "as packing")
+    if choices.now.stage == "ppo":
+        fill_order(choices)
     packing = bool(choices.now.packing)
     if packing:
         choices.fill("packing_strategy", "bfd", "best fit leaves few gaps and cuts few examples")
@@ -212,6 +219,8 @@ def _preference(choices: Choices) -> None:
     if stage in ("grpo", "rloo"):
         choices.fill("num_generations", _GENERATIONS[stage], f"usual for stage {stage}")
         choices.fill("temperature", 1.0, "sampled as likely as the model has it, which is what its loss is made for")
+    if stage == "ppo":
+        fill_ppo(choices)
 
 
 def _measuring(choices: Choices) -> None:

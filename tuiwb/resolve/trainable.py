@@ -2,7 +2,7 @@
 
 from tuiwb.recipe import Recipe
 
-STAGES = ("sft", "pretrain", "reward", "dpo", "orpo", "kto", "grpo", "rloo")
+STAGES = ("sft", "pretrain", "reward", "dpo", "orpo", "kto", "ppo", "grpo", "rloo")
 METHODS = ("full", "freeze", "lora", "qlora", "dora", "ia3", "prefix", "prompt")
 LOSSES = {
     "sft": ("nll",),
@@ -19,6 +19,10 @@ SEVERAL_LOSSES = ("dpo",)
 _UNFIT = {
     ("reward", "prefix"): "a head reads the last token of a text, and PEFT hides its length behind a learned prompt",
     ("reward", "prompt"): "a head reads the last token of a text, and PEFT hides its length behind a learned prompt",
+    ("ppo", "freeze"): "its four models are adapters on one base, or whole models",
+    ("ppo", "ia3"): "policy, reference, reward and value are LoRA adapters on one base, or whole models",
+    ("ppo", "prefix"): "policy, reference, reward and value are LoRA adapters on one base, or whole models",
+    ("ppo", "prompt"): "policy, reference, reward and value are LoRA adapters on one base, or whole models",
     ("grpo", "prefix"): "sampling and training must give a token the same probability, which a prefix does not",
     ("rloo", "prefix"): "sampling and training must give a token the same probability, which a prefix does not",
 }
@@ -29,7 +33,7 @@ def refusals(recipe: Recipe) -> list[tuple[str, str, str]]:
     """Why a resolved recipe cannot be trained yet: (key, sentence, what to do)."""
     found = []
     if recipe.stages:
-        found.append(("stages", "several stages in one run cannot be trained yet", "launch them one after the other"))
+        return [fault for part in recipe.stages for fault in refusals(part)]
     if recipe.stage not in STAGES:
         found.append(("stage", f"stage {recipe.stage} can be planned but not trained yet", f"stage: {STAGES[0]}"))
     if recipe.method not in METHODS:

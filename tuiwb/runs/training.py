@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tuiwb import recipe as recipes
 from tuiwb.recipe import Recipe
+from tuiwb.recipe.parts import parts_of
 from tuiwb.resolve import Assessment
 from tuiwb.rundir import RunDir
 from tuiwb.runs.job import Job
@@ -40,6 +42,7 @@ def job_of(assessment: Assessment) -> Job:
     if not assessment.ok:
         raise assessment.fault()
     recipe = assessment.resolved.recipe
+    parts = parts_of(recipe)
     return Job(
         kind="train",
         name=recipe.name or _name(assessment),
@@ -49,9 +52,9 @@ def job_of(assessment: Assessment) -> Job:
         reasons=assessment.resolved.reasons,
         fingerprints=_fingerprints(assessment),
         plan=assessment.plan.to_json() if assessment.plan else None,
-        parts=(recipe.stage or "sft",),
-        total_steps=recipe.max_steps if (recipe.max_steps or -1) > 0 else None,
-        processes=(recipe.launch.processes if recipe.launch else None) or 1,
+        parts=_part_names(parts),
+        total_steps=parts[0].max_steps if len(parts) == 1 and (parts[0].max_steps or -1) > 0 else None,
+        processes=(parts[0].launch.processes if parts[0].launch else None) or 1,
         gpus=_gpus(assessment),
         tags=recipe.tags or (),
         notes=recipe.notes or "",
@@ -61,15 +64,25 @@ def job_of(assessment: Assessment) -> Job:
 def _gpus(assessment: Assessment) -> tuple[int, ...] | None:
     """The GPUs that the user named, or none on a processor. Where the choice was left to us, it is made when the run's
     turn has come: the GPU that is free now may not be the one that is free then."""
-    stated, resolved = assessment.resolved.stated.launch, assessment.resolved.recipe.launch
+    stated, resolved = (parts_of(one)[0].launch for one in (assessment.resolved.stated, assessment.resolved.recipe))
     if stated is not None and isinstance(stated.gpus, tuple):
         return stated.gpus
     return () if resolved is not None and resolved.gpus == () else None
 
 
 def _name(assessment: Assessment) -> str:
-    recipe, model = assessment.resolved.recipe, assessment.model
-    return "-".join([*([model.name] if model else []), str(recipe.stage), str(recipe.method)])
+    parts, model = parts_of(assessment.resolved.recipe), assessment.model
+    method = dict.fromkeys(str(part.method) for part in parts)
+    return "-".join([*([model.name] if model else []), *_part_names(parts), *method])
+
+
+def _part_names(parts: Sequence[Recipe]) -> tuple[str, ...]:
+    """The stages, each name once: sft, dpo, sft-2."""
+    stages = [part.stage or "sft" for part in parts]
+    return tuple(
+        f"{stage}-{before + 1}" if (before := stages[:number].count(stage)) else stage
+        for number, stage in enumerate(stages)
+    )
 
 
 def _fingerprints(assessment: Assessment) -> dict[str, str]:
@@ -92,7 +105,7 @@ def _fingerprints(assessment: Assessment) -> dict[str, str]:
 
 
 def _files(recipe: Recipe) -> list[str]:
-    entries = [*(recipe.datasets or ()), *(recipe.eval_datasets or ())]
+    entries = [entry for part in parts_of(recipe) for entry in (*(part.datasets or ()), *(part.eval_datasets or ()))]
     return [path for entry in entries for path in (entry.path, entry.journal) if path]
 
 

@@ -4,6 +4,7 @@ The projection to the vocabulary is the largest matrix product of a small model,
 It is also done in pieces, each with its gradient at once, so that logits of the whole batch never exist.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,8 +16,24 @@ IGNORED = -100
 _CHUNK = 128
 
 
-class LabelledLoss:
-    """Sum of the negative log-likelihoods of the labelled tokens of a batch.
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """What a model made of the labelled tokens of a batch.
+
+    Attributes:
+        hidden: the states that predict them, (tokens, width).
+        wanted: the labels, (tokens,).
+        logits: (tokens, vocabulary) where the model makes more of its output layer's product than that product; None
+            where `hidden @ head.weight.T + head.bias` is all.
+    """
+
+    hidden: Tensor
+    wanted: Tensor
+    logits: Tensor | None
+
+
+class LabelledStates:
+    """Runs a model as far as the output layer, and takes on only what predicts a label.
 
     The hidden states are caught on their way into the output layer; the model itself then projects a single one of
     them, from which it is also seen whether it does more to its logits than that layer does (soft caps, scales). Where
@@ -33,14 +50,11 @@ class LabelledLoss:
         self._plain: bool | None = None if type(self.head) is torch.nn.Linear else False
         self._hook = self.head.register_forward_pre_hook(self._catch)
 
-    def __call__(self, model: torch.nn.Module, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    def __call__(self, model: torch.nn.Module, inputs: dict[str, Any]) -> Labelled:
         """Run the model.
 
         Args:
             inputs: the batch, with `labels` (batch, length) that are -100 where masked.
-
-        Returns:
-            the sum of the losses, float32, and the number of labelled tokens, both scalars.
         """
         labels = inputs["labels"][:, 1:]
         self._selected = labels != IGNORED
@@ -49,26 +63,25 @@ class LabelledLoss:
         finally:
             self._selected = None
         hidden, self._hidden = self._hidden, None
-        wanted = labels[labels != IGNORED]
         if hidden is None:
             raise RuntimeError("the model did not use its output layer")
         if self._plain is None:
             self._plain = self._is_plain(outputs.logits, hidden)
             if not self._plain:
                 return self(model, inputs)
-        if self._plain:
-            weight, bias = self.head.weight, self.head.bias
-            if not torch.is_grad_enabled():
-                weight = weight.detach()  # so that measuring makes no gradient of it
-            total = _ChunkedLoss.apply(hidden, weight, bias, wanted)
-        else:
-            logits = outputs.logits.reshape(-1, outputs.logits.shape[-1]).float()
-            total = functional.cross_entropy(logits, wanted, reduction="sum")
-        return total, torch.tensor(len(wanted), device=total.device)
+        logits = None if self._plain else outputs.logits.reshape(-1, outputs.logits.shape[-1])
+        return Labelled(hidden, labels[labels != IGNORED], logits)
 
     def close(self) -> None:
         """Leave the model as it was."""
         self._hook.remove()
+
+    def weights(self) -> tuple[Tensor, Tensor | None]:
+        """The output layer's weight and bias, detached where no gradient is wanted, so that measuring makes none."""
+        weight, bias = self.head.weight, self.head.bias
+        if torch.is_grad_enabled():
+            return weight, bias
+        return weight.detach(), None if bias is None else bias.detach()
 
     def _catch(self, module: torch.nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         if self._selected is None:
@@ -85,6 +98,37 @@ class LabelledLoss:
         own = functional.linear(hidden[:1], self.head.weight, self.head.bias)
         shown = logits.reshape(-1, logits.shape[-1])[:1]
         return shown.shape == own.shape and torch.allclose(shown.float(), own.float(), rtol=1e-4, atol=1e-4)
+
+
+class LabelledLoss:
+    """Sum of the negative log-likelihoods of the labelled tokens of a batch.
+
+    Args:
+        model: a causal language model, or a PeftModel around one.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._states = LabelledStates(model)
+
+    def __call__(self, model: torch.nn.Module, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Run the model.
+
+        Args:
+            inputs: the batch, with `labels` (batch, length) that are -100 where masked.
+
+        Returns:
+            the sum of the losses, float32, and the number of labelled tokens, both scalars.
+        """
+        found = self._states(model, inputs)
+        if found.logits is None:
+            total = _ChunkedLoss.apply(found.hidden, *self._states.weights(), found.wanted)
+        else:
+            total = functional.cross_entropy(found.logits.float(), found.wanted, reduction="sum")
+        return total, torch.tensor(len(found.wanted), device=total.device)
+
+    def close(self) -> None:
+        """Leave the model as it was."""
+        self._states.close()
 
 
 class _ChunkedLoss(torch.autograd.Function):

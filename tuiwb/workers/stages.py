@@ -21,6 +21,7 @@ _BUILDERS = {
     "dpo": "tuiwb.workers.preference:build_dpo",
     "orpo": "tuiwb.workers.preference:build_orpo",
     "kto": "tuiwb.workers.preference:build_kto",
+    "ppo": "tuiwb.workers.ppo:build",
     "grpo": "tuiwb.workers.sampling:build_grpo",
     "rloo": "tuiwb.workers.sampling:build_rloo",
 }

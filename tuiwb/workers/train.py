@@ -1,9 +1,11 @@
 """The training worker: `python -m tuiwb.workers.train RUN_DIR`.
 
 It reads the resolved recipe from job.yaml, prepares the data, trains, and says how it went in the part's result.json.
-The last checkpoint (the best, with load_best_model_at_end) is what came out; result.json names it.
+The last checkpoint (the best, with load_best_model_at_end) is what came out; result.json names it. A recipe with stages
+is done part by part, each on what the parts before it made.
 """
 
+import gc
 import json
 import os
 import resource
@@ -19,6 +21,7 @@ import msgspec
 from tuiwb import rundir
 from tuiwb.base.errors import InputFault, RunFault
 from tuiwb.recipe import Recipe
+from tuiwb.recipe.parts import Made, fed, feeds, parts_of
 from tuiwb.resolve.trainable import refusals
 from tuiwb.rundir import BeatWriter, PartDir, RunDir
 from tuiwb.workers import failure
@@ -35,13 +38,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     job = rundir.read_job(run)
-    attempt = Attempt(run, run.part(1, (job.get("parts") or ["main"])[0]))
+    names = job.get("parts") or ["main"]
+    attempt = Attempt(run, run.part(1, names[0]))
+    made: list[Made] = []
     try:
-        attempt.train(msgspec.convert(job.get("input") or {}, Recipe))
+        parts = parts_of(msgspec.convert(job.get("input") or {}, Recipe))
+        for number, (name, part, feed) in enumerate(zip(names, parts, feeds(parts), strict=True), 1):
+            attempt = Attempt(run, run.part(number, name))
+            whole = fed(part, feed, made)
+            if not attempt.has_finished() and not attempt.train(whole):
+                return 0
+            if number < len(parts):
+                made.append(Made(whole, attempt.folder()))
+                clear_away()
     except Exception as error:
         traceback.print_exc()
         return attempt.failed(error)
     return 0
+
+
+def clear_away() -> None:
+    """Let go of a part's models before the next one loads its own."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    if accelerate := sys.modules.get("accelerate.state"):
+        # Each part has a precision of its own; the processes stay.
+        accelerate.AcceleratorState._reset_state(reset_partial_state=False)
 
 
 class Attempt:
@@ -55,8 +80,27 @@ class Attempt:
         self.step: int | None = None
         self._began = time.monotonic()
 
-    def train(self, recipe: Recipe) -> None:
+    def has_finished(self) -> bool:
+        """Whether an earlier attempt brought the part to its end."""
+        return (rundir.read_result(self.part) or {}).get("outcome") == "finished"
+
+    def folder(self) -> str:
+        """What came out of the part.
+
+        Raises:
+            RunFault: it is not there any more.
+        """
+        named = (rundir.read_result(self.part) or {}).get("checkpoint")
+        if not named or not (verdict := rundir.verify_checkpoint(self.run.path / named)).valid:
+            problem = verdict.problem if named else "its result names none"
+            raise RunFault(f"the checkpoint of part {self.part.path.name} cannot be gone on from: {problem}")
+        return str(self.run.path / named)
+
+    def train(self, recipe: Recipe) -> bool:
         """Bring the part to its end, or to where it was asked to stop, and write its result.
+
+        Returns:
+            whether it came to its end.
 
         Raises:
             TuiwbError: something that the user gave is at fault.
@@ -79,7 +123,9 @@ class Attempt:
             self._run(trainer)
         finally:
             self.step = trainer.state.global_step
-        self._finish(trainer)
+        finished = self._finish(trainer)
+        state.wait_for_everyone()
+        return finished
 
     def failed(self, error: Exception) -> int:
         """Say why it failed.
@@ -163,19 +209,20 @@ class Attempt:
         """The checkpoint that this attempt begins from: what the run's state says, else the newest that is whole."""
         state = rundir.read_state(self.run)
         if state is not None and state.get("attempt", 1) > 1:
-            named = (state.get("resume") or {}).get("checkpoint")
+            resume = state.get("resume") or {}
+            named = resume.get("checkpoint") if resume.get("part", self.part.number) == self.part.number else None
             return self.run.path / named if named else None
         if state is not None:
             return None
         whole = [path for path in rundir.checkpoints(self.part) if rundir.verify_checkpoint(path).resumable]
         return whole[-1] if whole else None
 
-    def _finish(self, trainer: Trains) -> None:
-        if not self.first:
-            return
+    def _finish(self, trainer: Trains) -> bool:
         state, asked = trainer.state, trainer.run_callback.stopped
         # Where nobody asked, training ended early because nothing got better any more.
         finished = asked != "cancel" and (asked is None or state.global_step >= state.max_steps)
+        if not self.first:
+            return finished
         last = self.part.path / f"checkpoint-{state.global_step}"
         checkpoint: Path | None = last
         if finished and trainer.args.load_best_model_at_end and state.best_model_checkpoint:
@@ -197,6 +244,7 @@ class Attempt:
             metrics=_last_metrics(state.log_history),
             **self._measured(),
         )
+        return finished
 
     def _measured(self) -> dict[str, Any]:
         """Peaks of this process, in bytes, and its seconds."""
