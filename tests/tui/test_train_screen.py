@@ -14,6 +14,7 @@ from tuiwb.base.tasks import Task
 from tuiwb.recipe import Recipe
 from tuiwb.runs import training
 from tuiwb.tui.screens import train as screen
+from tuiwb.tui.widgets.recipe_text import RecipeText
 from tuiwb.tui.widgets.table import Table
 
 SIZES = [(80, 24), (120, 40), (160, 50)]
@@ -61,6 +62,8 @@ async def test_without_a_recipe_it_says_what_to_press() -> None:
         await pilot.press("l")
         assert pilot.toasts() == ["No recipe is open: press p to choose a preset."]
         await pilot.press("p")
+        await pilot.until_text("type to filter")
+        await pilot.enter("sft-q")
         await pilot.until_text("sft-qlora")
 
 
@@ -120,20 +123,78 @@ async def test_a_wrong_value_is_refused_where_it_was_typed(recipe_file: Path) ->
         assert recipe_of(pilot).learning_rate is None
 
 
-async def test_a_choice_is_made_from_a_list_that_says_what_cannot_be_trained(recipe_file: Path) -> None:
+async def test_a_choice_is_made_from_a_list_that_says_what_each_costs(recipe_file: Path) -> None:
     async with bench(screen="train", recipe=str(recipe_file)) as pilot:
         await checked(pilot)
         await go_to(pilot, "method")
         await pilot.press("enter")
+        await pilot.until_text("MiB, +")
         await pilot.enter("full")
         await pilot.press("enter")
         await pilot.until(lambda: recipe_of(pilot).method == "full")
         await checked(pilot)
         assert "lora_r" not in [line.key for line in pilot.room._lines], "it does not apply"
-        await pilot.press("a")
+
+
+async def test_a_list_says_what_cannot_be(recipe_file: Path) -> None:
+    recipe_file.write_text(recipe_file.read_text().replace("method: lora", "method: prefix"))
+    async with bench(screen="train", recipe=str(recipe_file)) as pilot:
+        await checked(pilot)
         await go_to(pilot, "stage")
         await pilot.press("enter")
-        await pilot.until_text("can be planned, not trained yet")
+        await pilot.until_text("does not go with method prefix")
+
+
+async def test_help_says_what_other_values_would_cost(recipe_file: Path) -> None:
+    async with bench(screen="train", size=(160, 50), recipe=str(recipe_file)) as pilot:
+        await checked(pilot)
+        await go_to(pilot, "per_device_train_batch_size")
+        await pilot.until_text("MiB now")
+        assert "8: " in pilot.text()
+        await pilot.until_text("tokens each")
+        assert "about" in pilot.text(), "how long it takes"
+
+
+async def test_the_yaml_is_edited_and_the_form_follows(recipe_file: Path) -> None:
+    async with bench(screen="train", size=(160, 50), recipe=str(recipe_file)) as pilot:
+        await checked(pilot)
+        await pilot.press("t")
+        area = pilot.room.query_one(RecipeText)
+        area.move_cursor(area.document.end)
+        await pilot.enter("lora_alpha: 7")
+        await pilot.until(lambda: recipe_of(pilot).lora_alpha == 7)
+        await checked(pilot)
+        assert any(line.key == "lora_alpha" and line.stated == 7 for line in pilot.room._lines)
+        assert pilot.room.query_one(RecipeText).text.endswith("lora_alpha: 7"), "what is typed stays as it is typed"
+        await pilot.enter("x")
+        await pilot.until_text("must be a whole number")
+        assert recipe_of(pilot).lora_alpha == 7, "the form keeps the last that was right"
+        await pilot.press("backspace")
+        await pilot.until(lambda: "must be" not in pilot.text())
+        await pilot.press("escape", "l")
+        assert "lora_alpha: 7l" not in pilot.room.query_one(RecipeText).text, "escape leads out of the text"
+
+
+async def test_the_form_is_edited_and_the_yaml_follows(recipe_file: Path) -> None:
+    async with bench(screen="train", size=(160, 50), recipe=str(recipe_file)) as pilot:
+        await checked(pilot)
+        await pilot.press("t", "escape")
+        pilot.room.query_one(Table).focus()
+        await pilot.press("a")
+        await go_to(pilot, "packing")
+        await pilot.press("enter")
+        await pilot.until(lambda: "packing: true" in pilot.room.query_one(RecipeText).text)
+        assert "1 change" in pilot.text()
+
+
+@pytest.mark.parametrize("stage", ["dpo", "grpo"])
+async def test_the_keys_of_the_stage_come_first(recipe_file: Path, stage: str) -> None:
+    recipe_file.write_text(recipe_file.read_text() + f"stage: {stage}\n")
+    async with bench(screen="train", recipe=str(recipe_file)) as pilot:
+        await checked(pilot)
+        keys = [line.key for line in pilot.room._lines]
+        assert ("loss_type" in keys, "num_generations" in keys) == (stage == "dpo", stage == "grpo")
+        assert keys[:2] == ["stage", "method"]
 
 
 async def test_a_switch_turns_and_can_be_left_out_again(recipe_file: Path) -> None:

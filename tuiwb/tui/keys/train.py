@@ -5,6 +5,7 @@ from tuiwb.tui.keys import Key
 KEYS = (
     Key("train.launch", "l", "Launch", "Launch the run; it goes on without this terminal.", "Run"),
     Key("train.edit", "enter,e", "Change", "Change the highlighted key of the recipe.", "Recipe"),
+    Key("train.text", "t", "YAML", "Edit the recipe as YAML; the form follows, and esc leads back to it.", "Recipe"),
     Key("train.view", "v", "View", "Show help, checks, the YAML or the changes.", "Look"),
     Key("train.all", "a", "All", "Show every key of a recipe, or those that matter first.", "Look"),
     Key("train.preset", "p", "Preset", "Choose a preset or open a recipe file.", "Recipe"),

@@ -1,11 +1,10 @@
 """The Train screen: the open recipe as a form, what is wrong with it, and the launch."""
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
 from textual.widgets import Static
 
 from tuiwb.base.errors import TuiwbError
@@ -16,17 +15,20 @@ from tuiwb.tui.recipes import open_dialog
 from tuiwb.tui.screen import RoomScreen
 from tuiwb.tui.screens import train_form as form
 from tuiwb.tui.screens import train_text as text
+from tuiwb.tui.screens import train_work as work
 from tuiwb.tui.widgets.frame import Empty, Pane
+from tuiwb.tui.widgets.recipe_text import RecipeText
 from tuiwb.tui.widgets.table import Column, Table
 from tuiwb.tui.workspace import Workspace
 
 if TYPE_CHECKING:
     from tuiwb.recipe import Difference
     from tuiwb.resolve import Assessment
+    from tuiwb.resolve.duration import Duration
+    from tuiwb.resolve.whatif import Alternative
     from tuiwb.rundir import RunDir
 
 VIEWS = ("help", "checks", "yaml", "changes")
-_DATA = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst")
 _TONES = {"error": "bad", "warning": "warn"}
 
 
@@ -38,7 +40,9 @@ class TrainScreen(RoomScreen):
             table = Table(Column("key", 29), Column("value", 18, flex=3), Column("why", 10, flex=4, from_width=70))
             with Vertical(id="left"):
                 yield Pane(table, title="Recipe", id="form")
-                yield from _pane("yaml", "YAML")
+                with Pane(title="YAML", note="t: edit", id="yaml"):
+                    yield RecipeText(id="yaml-text")
+                    yield Static(id="yaml-fault")
                 yield from _pane("changes", "Changes")
             with Vertical(id="right"):
                 yield from _pane("help", "Help", focus=False)
@@ -47,8 +51,10 @@ class TrainScreen(RoomScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._picture: Picture | None = None
+        self._picture: work.Picture | None = None
         self._assessment: Assessment | None = None
+        self._time: Duration | None = None
+        self._costs: dict[str, tuple[Alternative, ...]] = {}
         self._lines: tuple[form.Line, ...] = ()
         self._everything = False
         self._words = ""
@@ -71,10 +77,10 @@ class TrainScreen(RoomScreen):
     def show_workspace(self, workspace: Workspace) -> None:
         self.set_class(workspace.recipe is None, "-nothing")
         if self._assessment is not None and self._assessment.resolved.stated != workspace.recipe:
-            self._assessment = None
+            self._assessment, self._time, self._costs = None, None, {}
         recipe, source = self.recipe, workspace.source
         if recipe is not None:
-            self.start("picture", lambda _: picture_of(recipe, source), self._show_picture)
+            self.start("picture", lambda _: work.picture_of(recipe, source), self._show_picture)
         self._assess()
 
     def _assess(self) -> None:
@@ -82,14 +88,19 @@ class TrainScreen(RoomScreen):
         if recipe is not None and self.is_shown:
             self.start("assess", lambda task: _assess(recipe, task), self._show_assessment)
 
-    def _show_picture(self, picture: "Picture") -> None:
+    def _show_picture(self, picture: work.Picture) -> None:
         self._picture = picture
         self._refresh()
 
     def _show_assessment(self, assessment: "Assessment") -> None:
-        self._assessment = assessment
+        self._assessment, self._costs = assessment, {}
         self._refresh()
         self.refresh_hints()
+        self.start("time", lambda task: work.time_of(assessment, task), self._show_time)
+
+    def _show_time(self, time: "Duration | None") -> None:
+        self._time = time
+        self._refresh()
 
     def _refresh(self) -> None:
         """Everything that is shown, from the recipe and what is known of it."""
@@ -103,10 +114,10 @@ class TrainScreen(RoomScreen):
         table = self.query_one(Table)
         table.fill(len(self._lines), self._row, cursor=cursor)
         pane = self.query_one("#form", Pane)
-        pane.border_title = f"Recipe: keys with “{gate_line(self._words, 20)}”" if self._words else "Recipe"
-        pane.border_subtitle = text.verdict(known)
-        self.query_one("#checks-text", Static).update(text.findings(known))
-        self.query_one("#yaml-text", Static).update(text.yaml(picture.yaml))
+        pane.border_title = Content(text.title(self._words, picture.source, len(picture.changed)))
+        pane.border_subtitle = Content(text.verdict(known, self._time))
+        self.query_one("#checks-text", Static).update(text.findings(known, self._time))
+        self.query_one(RecipeText).show(picture.yaml)
         self.query_one("#changes-text", Static).update(text.changes(picture.changed, picture.source))
         self._show_help(table.cursor)
 
@@ -134,11 +145,49 @@ class TrainScreen(RoomScreen):
         other = next((one for one in self._changed() if one.key == line.key), None)
         before = form.written(other.before) if other else None
         checks = self._assessment.checks if self._assessment else ()
-        self.query_one("#help-text", Static).update(text.help_of(line, before, checks))
+        costs = self._costs.get(line.key)
+        self.query_one("#help-text", Static).update(text.help_of(line, before, checks, costs or ()))
+        if costs is None and line.key and self._assessment is not None:
+            self._find_costs(line.key, self._assessment)
+
+    def _find_costs(self, key: str, assessment: "Assessment") -> None:
+        """What other values of the key would cost in memory."""
+
+        def found(costs: "tuple[Alternative, ...]") -> None:
+            if self._assessment is assessment:
+                self._costs[key] = costs
+                if costs and self._cursor_key == key:
+                    self._show_help(self.query_one(Table).cursor)
+
+        self.start("costs", lambda task: work.costs_of(assessment, key, task), found)
 
     def on_table_moved(self, event: Table.Moved) -> None:
         self._show_help(event.row)
         self.refresh_hints()
+
+    # The YAML
+
+    def action_text(self) -> None:
+        self._see("yaml")
+        area = self.query_one(RecipeText)
+        area.focus()
+        if not area.is_safe:
+            self.app.notify(
+                "It holds characters that a terminal must not get: edit it in the file.", severity="warning"
+            )
+
+    def on_recipe_text_typed(self, event: RecipeText.Typed) -> None:
+        def taken(recipe: Recipe) -> None:
+            self._say_fault("")
+            self.bench.keeper.change(recipe)
+
+        typed = event.text
+        self.start("yaml", lambda _: work.recipe_of(typed), taken, lambda error: self._say_fault(str(error)))
+
+    def _say_fault(self, fault: str) -> None:
+        """What is wrong with the typed text, below it; the form stays as it was."""
+        self.query_one("#yaml-fault", Static).update(Content.styled(gate_line(fault), "$text-error"))
+        self.query_one("#yaml").set_class(bool(fault), "-fault")
 
     def on_table_chosen(self) -> None:
         self.run_worker(self.action_do("edit"))
@@ -221,15 +270,18 @@ class TrainScreen(RoomScreen):
         about = form.about(key)
         value = self._value(key)
         if key == "model_name_or_path":
-            self._offer(key, "models", _models)
+            self._offer(key, "models", work.models)
         elif key in ("datasets.0.path", "eval_datasets.0.path"):
-            self._offer(key, "datasets", _datasets)
+            self._offer(key, "datasets", work.datasets)
         elif about.accepts == "true or false":
             self._change(key, "false" if value is True else "true")
         elif about.choices and key != "launch.gpus" and not about.accepts.startswith("a list"):
-            options = [(word, _remark(key, word)) for word in about.choices]
-            current = about.choices.index(value) if value in about.choices else 0
-            self.choose(key, options, lambda at: self._change(key, about.choices[at]), current=current)
+            known, current = self._assessment, about.choices.index(value) if value in about.choices else 0
+
+            def offer(options: list[tuple[str, str]]) -> None:
+                self.choose(key, options, lambda at: self._change(key, about.choices[at]), current=current)
+
+            self.start("words", lambda task: work.words(key, about.choices, known, task), offer)
         else:
             self._type(key, form.written(value))
 
@@ -278,7 +330,9 @@ class TrainScreen(RoomScreen):
         def change(_: object) -> Recipe:
             from tuiwb.recipe import with_settings
 
-            return with_settings(recipe, {key: value})
+            # Another method or stage says itself how the base is kept and what the loss is.
+            follows = {"method": ("load_in_4bit", "load_in_8bit", "use_dora"), "stage": ("loss_type",)}.get(key, ())
+            return with_settings(recipe, {key: value} | dict.fromkeys(follows, ""))
 
         self.start("change", change, changed, refused)
 
@@ -324,63 +378,7 @@ def _pane(view: str, title: str, *, focus: bool = True) -> ComposeResult:
         yield Static(id=f"{view}-text")
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """What is shown of a recipe besides what the machine has to say: made in a thread.
-
-    Attributes:
-        yaml: its file.
-        changed: how it differs from what `source` names; empty where that cannot be read any more.
-    """
-
-    recipe: Recipe
-    source: str
-    yaml: str
-    changed: "tuple[Difference, ...]"
-
-
-def picture_of(recipe: Recipe, source: str) -> Picture:
-    """The picture of a recipe that was opened from `source`."""
-    from tuiwb import recipe as recipes
-
-    form.all_fields(recipe)  # reads the help once, so that the form itself takes no time
-    try:
-        changed = tuple(recipes.differences(recipes.load(source), recipe)) if source else ()
-    except TuiwbError:
-        changed = ()
-    return Picture(recipe, source, recipes.dumps(recipe), changed)
-
-
 def _assess(recipe: Recipe, task: Task) -> "Assessment":
     from tuiwb.resolve import assess
 
     return assess(recipe, task=task)
-
-
-def _remark(key: str, word: str) -> str:
-    """What a list of choices says of one of them."""
-    from tuiwb.resolve.trainable import METHODS, STAGES
-
-    can = {"method": METHODS, "stage": STAGES}.get(key)
-    return "" if can is None or word in can else "can be planned, not trained yet"
-
-
-def _models() -> list[tuple[str, str]]:
-    """The models that are here, and those that `tuiwb models get` would bring."""
-    from tuiwb import models
-    from tuiwb.base import units
-
-    here = {model.name: model.parameters for model in models.installed()}
-    found = [(name, units.parameters(count) if count else "") for name, count in here.items()]
-    return found + [(one.name, "not here yet: Models brings it") for one in models.catalogue() if one.name not in here]
-
-
-def _datasets() -> list[tuple[str, str]]:
-    """Files of data in the working folder and one level below."""
-    folder = Path.cwd()
-    found: list[tuple[str, str]] = []
-    for pattern in ("*", "*/*"):
-        for path in sorted(folder.glob(pattern)):
-            if path.suffix.lower() in _DATA and len(found) < 200:
-                found.append((str(path.relative_to(folder)), ""))
-    return found

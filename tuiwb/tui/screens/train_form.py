@@ -11,13 +11,25 @@ if TYPE_CHECKING:
     from tuiwb.recipe import Field
     from tuiwb.resolve import Assessment
 
-# What most people set, in the order in which they think of it. Adapter keys are shown for the methods that have them.
-FIRST = (
-    "model_name_or_path", "datasets.0.path", "eval_fraction", "method", "lora_r", "lora_alpha", "max_length",
-    "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "num_train_epochs", "max_steps",
-    "name",
+# What most people set, in the order in which they think of it; between these two come the keys of stage and method.
+_FIRST = ("stage", "method", "model_name_or_path", "datasets.0.path", "eval_fraction")
+_THEN = (
+    "max_length", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate", "num_train_epochs",
+    "max_steps", "chat_template", "name",
 )  # fmt: skip
-_ADAPTER = ("lora", "qlora", "dora")
+_OF_METHOD = dict.fromkeys(("lora", "qlora", "dora"), ("lora_r", "lora_alpha")) | {
+    "freeze": ("freeze_layers",),
+    "prefix": ("num_virtual_tokens",),
+    "prompt": ("num_virtual_tokens", "prompt_tuning_init_text"),
+}
+_OF_STAGE = {
+    "dpo": ("beta", "loss_type"),
+    "orpo": ("beta",),
+    "kto": ("beta", "desirable_weight", "undesirable_weight"),
+    "ppo": ("reward_model_name_or_path", "beta", "max_completion_length"),
+    "grpo": ("reward_funcs", "reward_model_name_or_path", "num_generations", "max_completion_length", "beta"),
+    "rloo": ("reward_funcs", "reward_model_name_or_path", "num_generations", "max_completion_length", "beta"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +78,7 @@ def lines(recipe: Recipe, assessment: "Assessment | None", *, everything: bool, 
     resolved = _flat(assessment.resolved.recipe) if assessment else {}
     wrong = _wrong(assessment)
     groups = {field.key: field for field in all_fields(recipe)}
-    method = resolved.get("method", recipe.method)
-    keys = list(groups) if everything or words else [key for key in FIRST if _applies(key, method)]
+    keys = list(groups) if everything or words else first_keys(resolved or stated)
     wanted = words.lower().split()
     found: list[Line] = []
     group = ""
@@ -83,6 +94,12 @@ def lines(recipe: Recipe, assessment: "Assessment | None", *, everything: bool, 
         value = stated.get(key) if not reason else None
         found.append(Line(key, field.group, field.unit, value, resolved.get(key), reason, wrong.get(key, "")))
     return tuple(found)
+
+
+def first_keys(values: Mapping[str, Any]) -> list[str]:
+    """The keys that matter first for the stage and the method among `values`."""
+    stage, method = str(values.get("stage", "sft")), str(values.get("method", "lora"))
+    return [*_FIRST, *_OF_METHOD.get(method, ()), *_OF_STAGE.get(stage, ()), *_THEN]
 
 
 def all_fields(recipe: Recipe) -> "list[Field]":
@@ -144,10 +161,6 @@ def _nested(field: "Field", number: int, name: str) -> "Field":
     return replace(
         field, key=about_it.key, help=about_it.help, kind="text", choices=about_it.choices, accepts=about_it.accepts
     )
-
-
-def _applies(key: str, method: object) -> bool:
-    return not key.startswith("lora_") or method in _ADAPTER
 
 
 def _flat(recipe: Recipe) -> dict[str, Any]:

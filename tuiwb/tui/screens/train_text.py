@@ -11,12 +11,16 @@ from tuiwb.tui.screens.train_form import Line, about, written
 if TYPE_CHECKING:
     from tuiwb.recipe import Difference
     from tuiwb.resolve import Assessment, Check
+    from tuiwb.resolve.duration import Duration
+    from tuiwb.resolve.whatif import Alternative
 
 _MARKS = {"error": ("✗", "$text-error"), "warning": ("!", "$text-warning"), "note": ("·", "$text-muted")}
 
 
-def help_of(line: Line, base: str | None, checks: "tuple[Check, ...]") -> Content:
-    """What a key means, what it may be, what it is now and why.
+def help_of(
+    line: Line, base: str | None, checks: "tuple[Check, ...]", costs: "tuple[Alternative, ...]" = ()
+) -> Content:
+    """What a key means, what it may be, what it is now and why, and what other values would cost.
 
     Args:
         base: the value in the preset, as text, where it is another one.
@@ -37,9 +41,23 @@ def help_of(line: Line, base: str | None, checks: "tuple[Check, ...]") -> Conten
         parts.append(Content.assemble(("stated   ", "dim"), (gate_line(written(line.value)), "$text-accent")))
     if base is not None:
         parts.append(Content.assemble(("preset   ", "dim"), gate_line(base) or "left out"))
+    if costs:
+        parts.append(_costs(costs))
     place = line.key.replace(".0.path", "[0]") if line.key.endswith("datasets.0.path") else line.key
     parts += [finding(check) for check in checks if check.key in (line.key, place)]
     return Content("\n").join(parts)
+
+
+def _costs(costs: "tuple[Alternative, ...]") -> Content:
+    """`memory   2: 1.20 GiB · 4: 2.31 GiB now · 8: 4.60 GiB ✗`"""
+    pieces: list[Content] = []
+    for one in costs:
+        style = "bold" if one.now else "$text-error" if one.fits is False else ""
+        mark = " now" if one.now else " ✗" if one.fits is False else ""
+        pieces.append(
+            Content.assemble((f"{gate_line(one.value)}: ", "dim"), (units.size(one.peak_bytes) + mark, style))
+        )
+    return Content.assemble(("memory   ", "dim"), Content.styled(" · ", "dim").join(pieces))
 
 
 def finding(check: "Check") -> Content:
@@ -52,11 +70,11 @@ def finding(check: "Check") -> Content:
     )
 
 
-def findings(assessment: "Assessment | None") -> Content:
-    """The memory figure and every check."""
+def findings(assessment: "Assessment | None", time: "Duration | None" = None) -> Content:
+    """Memory, time, disk and every check."""
     if assessment is None:
         return Content.styled("checking…", "dim")
-    parts = [memory(assessment)]
+    parts = [memory(assessment), *_plan(assessment, time)]
     parts += [finding(check) for check in assessment.checks]
     if assessment.ok:
         parts.append(Content.styled("✓ ready to launch", "$text-success"))
@@ -75,28 +93,66 @@ def memory(assessment: "Assessment") -> Content:
     return Content.assemble(needs, ("  ", ""), fits, (f" {plan.fits.gpu}, {units.gib(plan.fits.memory_bytes)}", ""))
 
 
-def verdict(assessment: "Assessment | None") -> str:
+def _plan(assessment: "Assessment", time: "Duration | None") -> list[Content]:
+    """What else is known before the start."""
+    plan = assessment.plan
+    if plan is None:
+        return []
+    trained = f"{units.parameters(plan.trainable)} of {units.parameters(plan.parameters)} parameters"
+    parts = [Content.assemble(("learns   ", "dim"), trained)]
+    if time is not None:
+        parts.append(
+            Content.assemble(("time     ", "dim"), (took(time), "bold"), ("  " + _steps(assessment, time), "dim"))
+        )
+    parts.append(Content.assemble(("disk     ", "dim"), f"{units.size(plan.disk_bytes)} of checkpoints"))
+    return parts
+
+
+def took(time: "Duration") -> str:
+    """`about 12 to 40 min`, or that it is not known."""
+    if time.seconds is None:
+        return "not known for this device"
+    low, high = time.seconds
+    if high < 1:
+        return "less than a second"
+    return f"about {_roughly(low)} to {_roughly(high)}"
+
+
+def _roughly(seconds: float) -> str:
+    """A time without the parts that an estimate cannot know."""
+    if seconds < 60 or seconds >= 86_400:
+        return units.duration(seconds)
+    whole = units.duration(round(seconds / 60) * 60)
+    return whole.removesuffix(" 00 s").removesuffix(" 00 min")
+
+
+def _steps(assessment: "Assessment", time: "Duration") -> str:
+    recipe = assessment.resolved.recipe
+    examples = (recipe.per_device_train_batch_size or 1) * (recipe.gradient_accumulation_steps or 1)
+    return f"{units.count(time.steps)} steps of {examples} examples, {time.tokens:.0f} tokens each"
+
+
+def title(words: str, source: str, changes: int) -> str:
+    """The form's title: where the recipe came from, and how far it went from there."""
+    if words:
+        return f"Recipe: keys with “{gate_line(words, 20)}”"
+    name = gate_line(source.rpartition("/")[2], 30)
+    changed = f", {changes} change{'s' if changes > 1 else ''}" if changes else ""
+    return f"Recipe from {name}{changed}" if name else "Recipe"
+
+
+def verdict(assessment: "Assessment | None", time: "Duration | None" = None) -> str:
     """One line for the border: what is needed, and what keeps the run from being launched."""
     if assessment is None:
         return "checking…"
     words = [units.gib(assessment.plan.peak_bytes)] if assessment.plan else []
+    if time is not None and time.seconds is not None:
+        words.append(took(time))
     for level in ("error", "warning"):
         number = sum(check.level == level for check in assessment.checks)
         if number:
             words.append(f"{number} {level}{'s' if number > 1 else ''}")
     return " · ".join([*words, "ready"] if assessment.ok else words)
-
-
-def yaml(document: str) -> Content:
-    """The recipe's file, keys coloured."""
-    parts = []
-    for text in document.splitlines():
-        key, colon, value = text.partition(":")
-        if colon and not key.lstrip().startswith(("'", '"')):
-            parts.append(Content.assemble((gate_line(key), "$text-accent"), (":", "dim"), gate_line(value)))
-        else:
-            parts.append(Content(gate_line(text)))
-    return Content("\n").join(parts)
 
 
 def changes(differences: "tuple[Difference, ...]", source: str) -> Content:

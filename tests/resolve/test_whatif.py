@@ -1,0 +1,82 @@
+"""What another value of a key costs in memory, and how long a training takes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from machines import a_gpu, a_host
+
+from tuiwb import resolve
+from tuiwb.recipe import DatasetEntry, Recipe
+from tuiwb.resolve.duration import duration
+from tuiwb.resolve.whatif import alternatives
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    row = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]}
+    path.write_text("".join(json.dumps(row) + "\n" for _ in range(200)))
+    return path
+
+
+def assessed(model: Path, rows: Path, *, gpu: bool = False, **keys: object) -> resolve.Assessment:
+    recipe = Recipe(model_name_or_path=str(model), datasets=(DatasetEntry(path=str(rows)),), **keys)  # type: ignore[arg-type]
+    return resolve.assess(recipe, host=a_host(), gpus=[a_gpu()] if gpu else [])
+
+
+def test_numbers_are_halved_and_doubled(tiny_model: Path, rows: Path) -> None:
+    known = assessed(tiny_model, rows, per_device_train_batch_size=4)
+    found = alternatives(known, "per_device_train_batch_size", host=a_host(), gpus=[])
+    assert [one.value for one in found] == ["1", "2", "4", "8", "16"]
+    assert [one.now for one in found] == [False, False, True, False, False]
+    assert known.plan is not None
+    assert found[2].peak_bytes == known.plan.peak_bytes
+    sizes = [one.peak_bytes for one in found]
+    assert sizes == sorted(sizes)
+    assert found[3].change_bytes == found[3].peak_bytes - known.plan.peak_bytes > 0
+    eight = assessed(tiny_model, rows, per_device_train_batch_size=8)
+    assert eight.plan is not None
+    assert eight.plan.peak_bytes == found[3].peak_bytes, "the figure is that of the recipe with this value"
+
+
+def test_switches_and_words_are_all_tried(tiny_model: Path, rows: Path) -> None:
+    known = assessed(tiny_model, rows, gpu=True)
+    switch = alternatives(known, "gradient_checkpointing", host=a_host(), gpus=[a_gpu()])
+    assert [one.value for one in switch] == ["false", "true"]
+    assert all(one.fits for one in switch)
+    methods = {one.value: one for one in alternatives(known, "method", host=a_host(), gpus=[a_gpu()])}
+    assert methods["lora"].now
+    assert {"full", "qlora"} <= set(methods)
+
+
+@pytest.mark.parametrize("key", ["name", "learning_rate", "seed", "datasets.0.path"])
+def test_what_makes_no_difference_has_no_figures(tiny_model: Path, rows: Path, key: str) -> None:
+    assert alternatives(assessed(tiny_model, rows), key, host=a_host(), gpus=[]) == ()
+
+
+def test_duration_counts_steps_and_tokens(tiny_model: Path, rows: Path) -> None:
+    known = assessed(tiny_model, rows, num_train_epochs=2.0, gradient_accumulation_steps=1)
+    found = duration(known, host=a_host(), gpus=[])
+    assert found is not None
+    assert found.steps == 100
+    assert 10 < found.tokens < 40
+    assert found.seconds is not None
+    low, high = found.seconds
+    assert 0 < low < high
+    twice = duration(
+        assessed(tiny_model, rows, num_train_epochs=4.0, gradient_accumulation_steps=1), host=a_host(), gpus=[]
+    )
+    assert twice is not None
+    assert twice.seconds == pytest.approx((2 * low, 2 * high))
+
+
+def test_no_time_is_promised_where_none_is_known(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+    unknown = resolve.assess(
+        Recipe(model_name_or_path=str(tiny_model), datasets=(DatasetEntry(path=str(rows)),)),
+        host=a_host(), gpus=[a_gpu(name="A card of tomorrow")],
+    )  # fmt: skip
+    found = duration(unknown, host=a_host(), gpus=[a_gpu(name="A card of tomorrow")])
+    assert found is not None
+    assert found.seconds is None
+    assert duration(assessed(tiny_model, tmp_path / "none.jsonl"), host=a_host(), gpus=[]) is None
