@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,14 @@ def configure(actions: Any) -> None:
     chart.add_argument("--sample", type=int, metavar="N", help="measure so many rows instead of all")
     chart.add_argument("--chart", choices=CHARTS, action="append", help="only this one; may be given again")
     chart.set_defaults(run=_chart)
+
+    rows = actions.add_parser("rows", help="the rows that a run learned from, exactly, in the order of an epoch")
+    rows.add_argument("run_id", metavar="RUN", help="a run, or `last`")
+    rows.add_argument("--set", metavar="NAME", help="held_out, or the name of an evaluation dataset (training)")
+    rows.add_argument("--part", type=int, default=1, metavar="N", help="of a run with several (1)")
+    rows.add_argument("--limit", type=int, metavar="N", help="the first so many")
+    output.add_json(rows)
+    rows.set_defaults(run=_rows)
 
 
 def _select(args: argparse.Namespace) -> int:
@@ -141,6 +150,27 @@ def _chart(args: argparse.Namespace) -> int:
     for number, one in enumerate(charts.values()):
         for line in itertools.chain([""] if number else [], _lines(one)):
             output.write(line)
+    return 0
+
+
+def _rows(args: argparse.Namespace) -> int:
+    from tuiwb import runs
+    from tuiwb.data import record
+
+    parts = runs.find(args.run_id).parts()
+    if not 1 <= args.part <= len(parts):
+        raise UsageFault(f"the run has {len(parts)} parts", key="--part")
+    sets = {each.name: each for each in record.read(parts[args.part - 1].path)}
+    wanted = args.set or record.TRAINING
+    if wanted not in sets:
+        raise UsageFault(f"the run has no rows {wanted!r}: {', '.join(sets)}", key="--set")
+    found = sets[wanted]
+    for entry, row in itertools.islice(record.rows_of(found), args.limit):
+        if args.json:
+            output.print_json({"path": entry.path, "row": row.id, "line": row.line, "value": row.value})
+        else:
+            output.write(f"{gate_line(entry.path)}\t{row.id}\t{gate_line(json.dumps(row.value, ensure_ascii=False))}")
+    output.say(f"{units.count(len(found.rows))} examples are {wanted} in an epoch of this run.")
     return 0
 
 

@@ -346,6 +346,7 @@ def _summary(
         "dropped": {reason: asdict(found) for reason, found in tally.dropped.items()},
         "problems": list(_problems(tally, tokenizer)),
         "sources": [str(view.path) for view in views],
+        "fingerprints": [view.fingerprint for view in views],
     }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tuiwb import models
 from tuiwb.base.errors import InputFault
 from tuiwb.base.tasks import Task
+from tuiwb.data import record
 from tuiwb.data.prepare import PrepareSettings, prepare
 from tuiwb.data.prepared import Prepared
 from tuiwb.models import ChatTemplate, Tokenizer
@@ -66,6 +67,19 @@ class Data:
         whole.update(self.rows.tobytes())
         return whole.hexdigest()
 
+    def record(self, part: Path, recipe: Recipe) -> None:
+        """Keep in a part of a run which rows it learns from and is measured on.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        evals = iter(recipe.eval_datasets or ())
+        sets = [_row_set(record.TRAINING, recipe.datasets or (), self.prepared, self.rows)]
+        for name, (prepared, rows) in self.held_out.items():
+            entries = recipe.datasets or () if prepared is self.prepared else (next(evals),)
+            sets.append(_row_set(name, entries, prepared, rows))
+        record.write(part, sets)
+
 
 def load_data(recipe: Recipe, told: Callable[[int, int | None], None]) -> Data:
     """Prepare the datasets of a resolved recipe, or find them prepared.
@@ -80,6 +94,7 @@ def load_data(recipe: Recipe, told: Callable[[int, int | None], None]) -> Data:
     if not recipe.model_name_or_path:
         raise InputFault("no model is named", key="model_name_or_path")
     tokenizer = models.load_tokenizer(models.open_model(recipe.model_name_or_path))
+    tokenizer = tokenizer.with_tokens(recipe.added_tokens or ())
     if recipe.eos_token:
         tokenizer = _ending_in(tokenizer, recipe.eos_token)
     template = None
@@ -100,6 +115,10 @@ def load_data(recipe: Recipe, told: Callable[[int, int | None], None]) -> Data:
         other = prepared_of((entry,))
         held_out[_unused(Path(entry.path).stem, held_out)] = (other, other.order)
     return Data(prepared, rows, held_out, tokenizer, template)
+
+
+def _row_set(name: str, entries: Sequence[DatasetEntry], prepared: Prepared, rows: "Rows") -> record.RowSet:
+    return record.RowSet(name, tuple(entries), tuple(prepared.summary["fingerprints"]), prepared.rows[rows])
 
 
 class _Telling(Task):

@@ -169,6 +169,10 @@ class Attempt:
                 key="datasets",
             )
         self._event("prepared", examples=len(data.rows), held_out=held, digest=digest, **counts)
+        try:
+            data.record(self.part.path, recipe)
+        except OSError as error:
+            self._event("data_problem", message=f"the rows of this run are not recorded: {error}")
         for problem in summary["problems"]:
             self._event("data_problem", message=problem)
         return data
