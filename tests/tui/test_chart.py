@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tuiwb.monitor import Bucket, Series, curve
@@ -39,6 +39,7 @@ def test_what_a_logarithmic_axis_lacks_is_not_drawn() -> None:
     assert "".join(rows).strip() == ""
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(st.tuples(numbers, numbers), max_size=50), st.integers(1, 40), st.integers(1, 12), numbers, numbers)
 def test_a_plot_has_the_size_that_was_asked_for(
     points: list[tuple[float, float]], width: int, height: int, low: float, high: float
@@ -50,6 +51,7 @@ def test_a_plot_has_the_size_that_was_asked_for(
     assert [len(row) for row in rows] == [width] * height
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(numbers, numbers)
 def test_a_nice_range_holds_the_values_and_not_much_more(one: float, other: float) -> None:
     low, high = min(one, other), max(one, other)

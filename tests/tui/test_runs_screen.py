@@ -294,3 +294,89 @@ async def test_talk_goes_to_the_selected_run_whoever_was_talked_to_before() -> N
         await pilot.press("t")
         await pilot.until(lambda: pilot.app.current_room == "chat")
         await pilot.until(lambda: any(run.run_id in toast for toast in pilot.toasts()))  # it has no checkpoint
+
+
+async def test_a_marked_run_is_drawn_over_the_selected_one_and_compared() -> None:
+    finished_run("alpha", steps=30)
+    finished_run("beta")
+    async with bench("runs", size=(140, 44)) as pilot:
+        await selected(pilot)
+        await pilot.until_text("beta")
+        await pilot.press("j", "space", "k")
+        await pilot.until(lambda: bool(pilot.of(CurvesSeen)[-1].over))
+        (over,) = pilot.of(CurvesSeen)[-1].over
+        assert over.name == "alpha"
+        await pilot.until_text("alpha 0.669")  # its last loss, in the title of the chart
+        await pilot.press("equals_sign")
+        await pilot.until_text("Last values")
+        await pilot.until_text("best 0.1494 at 60")
+
+
+async def test_zoom_shows_a_part_of_the_axis_and_follows_the_cursor() -> None:
+    finished_run()
+    async with bench("runs", size=(120, 40)) as pilot:
+        await pilot.until_text("learning rate")
+        await pilot.press("i")
+        await pilot.until_text("30 – 60 steps")
+        await pilot.press("i")
+        await pilot.until_text("45 – 60 steps")
+        for _ in range(60):
+            await pilot.press("left")
+        await pilot.until(lambda: pilot.of(CurvesSeen)[-1].curves[0].start < 40)
+        await pilot.press("o", "o", "o")
+        await pilot.until_text("1 – 60 steps")
+
+
+async def test_a_pattern_chooses_the_curves() -> None:
+    finished_run()
+    async with bench("runs", size=(120, 40)) as pilot:
+        await pilot.until_text("learning rate")
+        await pilot.press("f")
+        await pilot.enter("grad|eval")
+        await pilot.press("enter")
+        await pilot.until(lambda: "learning rate" not in pilot.text())
+        assert "gradient norm" in pilot.text()
+        await pilot.press("f")
+        await pilot.enter("(")
+        await pilot.press("enter")
+        await pilot.until(lambda: any("is no pattern" in toast for toast in pilot.toasts()))
+
+
+async def test_notes_and_tags_are_kept_and_sorted_by() -> None:
+    run = finished_run("alpha")
+    finished_run("beta")
+    async with bench("runs", size=(160, 50)) as pilot:
+        await selected(pilot)
+        await pilot.until_text("beta")
+        await pilot.press("j")
+        await pilot.until(lambda: pilot.app.workspace.run_id == run.run_id)
+        await pilot.press("e")
+        await pilot.enter("the good one #keep")
+        await pilot.press("enter")
+        await pilot.until(lambda: rundir.read_labels(run) == {"notes": "the good one", "tags": ["keep"]})
+        await pilot.until_text("the good one #keep")
+        for _ in range(4):
+            await pilot.press("v")
+        await pilot.until_text("by tag")
+        assert [view.name for view in pilot.room._listed] == ["alpha", "beta"]
+
+
+async def test_an_alarm_is_seen_in_the_list_the_header_and_a_toast() -> None:
+    run = runs.launch(light_job(steps=100_000, step_s=0.02, logs={"5": {"loss": "NaN"}}))
+    try:
+        async with bench("runs", size=(120, 40)) as pilot:
+            await pilot.until_text("! the loss is NaN at step 5")
+            await pilot.until(lambda: any("the loss is NaN" in toast for toast in pilot.toasts()))
+            await pilot.until_text("! light: alarm")
+    finally:
+        runs.ask(run.run_id, "cancel")
+        at_rest(run)
+
+
+async def test_a_long_line_of_the_log_is_folded() -> None:
+    run = finished_run()
+    run.output_file.write_text("word " * 60 + "the end of it\n")
+    async with bench("runs", size=(80, 24)) as pilot:
+        await selected(pilot)
+        await pilot.press("right_square_bracket", "right_square_bracket")
+        await pilot.until_text("the end of it")

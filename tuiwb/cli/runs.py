@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuiwb import rundir, runs
@@ -60,6 +61,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     several.completer = complete  # type: ignore[attr-defined]
     delete = _action(actions, "delete", "put a run into the trash", _delete)
     delete.add_argument("--purge", action="store_true", help="remove a run for good that is in the trash already")
+    attach = _action(
+        actions, "attach", "watch a training that was started elsewhere; it is touched in no way", _attach, run=False
+    )
+    attach.add_argument("pid", metavar="PID", nargs="?", type=int, help="its process")
+    attach.add_argument(
+        "--folder", type=Path, metavar="DIR", help="its output folder, where its command does not say it"
+    )
+    attach.add_argument("--name", default="", help="what to call it")
+    note = _action(actions, "note", "say something of a run: notes, tags", _note)
+    note.add_argument("text", metavar="TEXT", nargs="?", help="replaces its notes")
+    note.add_argument("--tag", action="append", metavar="TAG", help="replaces its tags (may be repeated)")
     _action(actions, "restore", "bring a run back from the trash", _restore)
 
 
@@ -282,6 +294,22 @@ def _delete(args: argparse.Namespace) -> int:
         "was removed for good" if args.purge else f"is in the trash; `tuiwb runs restore {run.run_id}` brings it back"
     )
     return _moved(run, words, args)
+
+
+def _attach(args: argparse.Namespace) -> int:
+    if args.pid is None and args.folder is None:
+        raise UsageFault("give the number of a process, or --folder with what a trainer wrote")
+    return _launched(runs.attach(args.pid, args.folder, name=args.name), args)
+
+
+def _note(args: argparse.Namespace) -> int:
+    run = runs.annotate(args.id, notes=args.text, tags=args.tag)
+    view = runs.view(run)
+    if args.json:
+        output.print_json({"run_id": view.run_id, "notes": view.notes, "tags": list(view.tags)})
+    else:
+        output.write(" ".join([view.notes, *(f"#{tag}" for tag in view.tags)]).strip())
+    return 0
 
 
 def _restore(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +178,20 @@ def read_beat(run: RunDir) -> dict[str, Any] | None:
         else:
             beat["age_s"] = max(0.0, time.time() - float(beat.get("time", 0)))
     return beat
+
+
+def write_labels(run: RunDir, *, notes: str, tags: Sequence[str]) -> None:
+    """labels.json: notes and tags that replace those of job.yaml, which stays as it was launched.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    atomic.write_json(run.labels_file, {"notes": notes, "tags": list(tags)}, indent=1)
+
+
+def read_labels(run: RunDir) -> dict[str, Any]:
+    """labels.json, or an empty dict."""
+    return _read(run.labels_file) or {}
 
 
 def write_exit(run: RunDir, **fields: Any) -> None:

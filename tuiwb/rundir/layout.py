@@ -96,6 +96,11 @@ class RunDir:
         return self.path / "exit.json"
 
     @property
+    def labels_file(self) -> Path:
+        """What people say of the run after its launch."""
+        return self.path / "labels.json"
+
+    @property
     def ballast_file(self) -> Path:
         """Space kept back while the run lives, given up so that `exit.json` fits on a full disk."""
         return self.path / ".ballast"

@@ -13,7 +13,8 @@ Ids may be the beginning or a unique part of one, or `last`.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuiwb.runs.actions import Verb, answer, ask, clone, delete, hold, purge, restore, resume
+    from tuiwb.runs.actions import Verb, annotate, answer, ask, clone, delete, hold, purge, restore, resume
+    from tuiwb.runs.attaching import attach
     from tuiwb.runs.comparing import Comparison, compare
     from tuiwb.runs.follow import Record, tail, tail_log
     from tuiwb.runs.job import Job
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Verb": "actions",
+    "annotate": "actions",
+    "attach": "attaching",
     "answer": "actions",
     "ask": "actions",
     "clone": "actions",
@@ -64,8 +67,10 @@ __all__ = [
     "Removable",
     "RunView",
     "Verb",
+    "annotate",
     "answer",
     "ask",
+    "attach",
     "clone",
     "compare",
     "delete",

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from tuiwb import rundir
@@ -125,6 +125,25 @@ def clone(run_id: str, settings: Mapping[str, str] | None = None) -> RunDir:
 
     stated = recipe.loads(json.dumps(document["source"]), source=f"the recipe of {run.run_id}")
     return train(resolve.assess(recipe.with_settings(stated, settings)))
+
+
+def annotate(run_id: str, *, notes: str | None = None, tags: Sequence[str] | None = None) -> RunDir:
+    """Say something else of a run than what its recipe said. None leaves what is there.
+
+    Raises:
+        EnvironmentFault: it cannot be written.
+    """
+    run = listing.find(run_id)
+    before = {**rundir.read_job(run), **rundir.read_labels(run)}
+    try:
+        rundir.write_labels(
+            run,
+            notes=str(before.get("notes") or "") if notes is None else notes,
+            tags=list(before.get("tags") or ()) if tags is None else list(dict.fromkeys(tags)),
+        )
+    except OSError as error:
+        raise EnvironmentFault(f"cannot be written ({reason_of(error)})", file=run.labels_file) from error
+    return run
 
 
 def delete(run_id: str) -> RunDir:

@@ -96,7 +96,7 @@ def choose(run_id: str, runs: list[RunDir]) -> RunDir:
 
 
 def _view(run: RunDir, stands: Standing, **details: Any) -> RunView:
-    job, state = rundir.read_job(run), stands.state
+    job, state, labels = rundir.read_job(run), stands.state, rundir.read_labels(run)
     beat = rundir.read_beat(run) or {}
     part = _part_of(run, beat)
     machine = state.get("machine") or {}
@@ -120,8 +120,8 @@ def _view(run: RunDir, stands: Standing, **details: Any) -> RunView:
         beat_age_s=beat.get("age_s"),
         created=float(job.get("created") or 0),
         updated=float(state.get("time") or 0),
-        tags=tuple(job.get("tags") or ()),
-        notes=str(job.get("notes") or ""),
+        tags=tuple(labels.get("tags", job.get("tags")) or ()),
+        notes=str(labels.get("notes", job.get("notes")) or ""),
         alarms_now=tuple(state.get("alarms") or ()) if state.get("state") not in rundir.RESTING else (),
         metrics={key: value for key, value in metrics.items() if key not in _NOT_METRICS},
         **details,

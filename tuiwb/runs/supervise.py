@@ -13,6 +13,7 @@ from tuiwb import rundir
 from tuiwb.rundir import Identity, RunDir
 from tuiwb.runs import attempts, oom, processes, stacks
 from tuiwb.runs.alarming import Alarms
+from tuiwb.runs.attached import watched
 from tuiwb.runs.ending import PATIENCE_S, write_end
 from tuiwb.runs.gpufeed import GpuFeed
 from tuiwb.runs.ladder import Ladder, patience
@@ -205,8 +206,9 @@ class Supervisor:
             rundir.append_event(self.run, "wrapper_error", by="wrapper", message=trace[-2000:])
 
     def _sample(self) -> None:
-        launcher = self.launcher.pid if self.launcher else 0
-        family = {launcher, *processes.descendants(launcher, processes.table())}
+        among = processes.table()
+        roots = [self.launcher.pid if self.launcher else 0, watched(self.job)]
+        family = {each for root in roots if root for each in (root, *processes.descendants(root, among))}
         value = self.sampler.sample(family)
         if self.leases and self.gpus is None:
             self.gpus = GpuFeed([lease.uuid for lease in self.leases], SAMPLE_S)

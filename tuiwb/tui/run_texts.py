@@ -1,6 +1,6 @@
 """A run in words and bars: what the Runs screen and the header write about it. Pure functions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from textual.content import Content
@@ -13,7 +13,7 @@ from tuiwb.tui.widgets.table import Cell
 if TYPE_CHECKING:
     from tuiwb.hardware import GpuStatus, HostSample
     from tuiwb.monitor import Progress
-    from tuiwb.runs import CheckpointView, RunView
+    from tuiwb.runs import CheckpointView, Comparison, RunView
 
 TONES = {
     "queued": "dim",
@@ -58,18 +58,70 @@ def mark(state: str) -> str:
     return _MARKS.get(state, "✗" if TONES.get(state) == "bad" else "·")
 
 
-def row(view: "RunView", now: float) -> tuple[Cell, ...]:
-    """The run in the list: name, state, steps, loss, age."""
+def row(view: "RunView", now: float, *, marked: bool = False) -> tuple[Cell, ...]:
+    """The run in the list: name, state, steps, loss, tags, age."""
     loss = view.metrics.get("loss")
     steps = "" if view.step is None else f"{view.step}/{view.total_steps}" if view.total_steps else str(view.step)
     return (
         ("!", "bad") if view.alarms_now else (mark(view.state), TONES.get(view.state, "")),
-        title(view),
+        (f"+ {title(view)}", "accent") if marked else title(view),
         (view.state, TONES.get(view.state, "")),
         steps,
         number(loss) if isinstance(loss, int | float) else "",
+        (" ".join(view.tags), "dim"),
         (age(now - view.created), "dim"),
     )
+
+
+ORDERS = ("age", "name", "state", "loss", "tag")
+"""In which the list can be sorted."""
+
+
+def ordered(views: "Sequence[RunView]", order: str) -> "list[RunView]":
+    """Runs in this order; those that are equal in it stay as they are, the newest first."""
+    if order == "loss":
+        return sorted(views, key=_loss_of)
+    keys: dict[str, Callable[[RunView], Any]] = {
+        "name": lambda view: title(view).lower(),
+        "state": lambda view: (not view.active, view.state),
+        "tag": lambda view: (not view.tags, view.tags),
+    }
+    return sorted(views, key=keys[order]) if order in keys else list(views)
+
+
+def _loss_of(view: "RunView") -> float:
+    loss = view.metrics.get("eval_loss", view.metrics.get("loss"))
+    return float(loss) if isinstance(loss, int | float) and loss == loss else float("inf")
+
+
+def labels(text: str) -> tuple[str, tuple[str, ...]]:
+    """What the user typed as notes: the words with # are tags."""
+    words = text.split()
+    tags = tuple(dict.fromkeys(word[1:] for word in words if word[:1] == "#" and word[1:]))
+    return " ".join(word for word in words if word[:1] != "#"), tags
+
+
+def labels_text(view: "RunView") -> str:
+    """The opposite of `labels`."""
+    return " ".join([*([view.notes] if view.notes else []), *(f"#{tag}" for tag in view.tags)])
+
+
+def compared(found: "Comparison") -> str:
+    """Several runs side by side, for reading: differences, then the metrics with their best values."""
+    names = [name or run for name, run in zip(found.names, found.runs, strict=True)]
+    lines = [f"{chr(65 + at)}  {name}  {run}" for at, (name, run) in enumerate(zip(names, found.runs, strict=True))]
+    lines += ["", "In what they differ" if found.differences else "Their recipes and versions are the same."]
+    for key, values in found.differences.items():
+        lines.append(f"  {key}")
+        lines += [f"    {chr(65 + at)}  {'–' if value is None else value}" for at, value in enumerate(values)]
+    lines += ["", "Last values, and the best ones with their steps"]
+    for name, reached in found.metrics.items():
+        lines.append(f"  {name}")
+        for at, each in enumerate(reached):
+            if each is not None:
+                best = "" if each.best is None else f"   best {number(each.best)} at {each.best_step}"
+                lines.append(f"    {chr(65 + at)}  {number(each.last)}{best}")
+    return "\n".join(lines)
 
 
 def matches(view: "RunView", wanted: str) -> bool:
@@ -107,6 +159,8 @@ def summary(view: "RunView", progress: "Progress | None", last: Mapping[str, Any
         lines.append(_how_far(view, progress, width))
     if values := _values(last):
         lines.append(values)
+    if said := labels_text(view):
+        lines.append(Content.styled(gate_line(said, width), "dim"))
     if view.reason:
         lines.append(Content.styled(gate_line(view.reason, width), colour))
     for alarm in view.alarms_now[-2:]:
@@ -293,17 +347,24 @@ def status(views: Sequence["RunView"]) -> str:
 
 
 def checkpoint_row(found: "CheckpointView") -> tuple[Cell, ...]:
-    """A checkpoint: step, size, whether it is whole, where."""
+    """A checkpoint: step, losses, size, whether it is whole, where."""
     state = (
         ("whole" if found.resumable else "weights only", "good") if found.valid else (found.problem or "broken", "bad")
     )
-    return ("" if found.step is None else count(found.step), size(found.bytes), state, (found.path, "dim"))
+    losses = ("" if value is None else number(value) for value in (found.loss, found.eval_loss))
+    step = "" if found.step is None else count(found.step)
+    return (step, *losses, size(found.bytes), state, (found.path, "dim"))
+
+
+_OF_CURVES = ("metrics", "zoom_in", "zoom_out")
 
 
 def reason(view: "RunView", action: str, has_curves: bool) -> str | None:
     """Why `action` of the Runs screen cannot be done to this run now; None when it can."""
     name, state = title(view), view.state
-    if action in ("axis", "smooth", "log_scale", "cursor_left", "cursor_right", "more_charts"):
+    if action in ("mark", "note", "compare"):
+        return None
+    if action in ("axis", "smooth", "log_scale", "cursor_left", "cursor_right", "more_charts", *_OF_CURVES):
         return None if has_curves else "This run has logged no metrics yet."
     if action == "chat":
         return None if view.kind == "train" else f"{name} is a run of kind {view.kind}: there is nobody to talk to."

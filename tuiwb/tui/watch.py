@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from textual.message import Message
 
 from tuiwb.base.tasks import Task
-from tuiwb.monitor import Axis, Curve, Progress, RunMetrics, curve, progress
+from tuiwb.monitor import Axis, Curve, PartMetrics, Progress, RunMetrics, curve, progress
 from tuiwb.tui.widgets.braille import nice
+from tuiwb.tui.widgets.charts import Overlay
 
 if TYPE_CHECKING:
     from tuiwb.hardware import GpuSampler, GpuStatus, HostSample
@@ -34,13 +35,18 @@ class Wanted:
 
     Args:
         run_id: the selected run.
+        over: further runs, whose curves are drawn over those of the selected one.
         axis, half_life, columns: of the curves; see `monitor.curve`.
+        zoom, at: the share of the x axis that is shown, and the middle of it; None is the end.
         refresh_s: between two scans of all runs.
         hardware: the hardware is shown.
     """
 
     run_id: str | None = None
+    over: tuple[str, ...] = ()
     axis: Axis = "step"
+    zoom: float = 1.0
+    at: float | None = None
     half_life: float = 0.0
     columns: int = 200
     refresh_s: float = 1.0
@@ -71,13 +77,16 @@ class DetailSeen(_Latest):
 
 @dataclass
 class CurvesSeen(_Latest):
-    """The metrics of the selected run's newest part. `progress` is None without any."""
+    """The metrics of the selected run's newest part. `progress` is None without any; `loading`: only the newest lines
+    of a long file were read yet."""
 
     run_id: str
     part: str
     curves: tuple[Curve, ...]
     progress: Progress | None
     last: dict[str, Any]
+    over: tuple[Overlay, ...] = ()
+    loading: bool = False
 
 
 @dataclass
@@ -106,6 +115,7 @@ class Watch:
         self._wanted = wanted
         self._wake = threading.Event()
         self._run: _OneRun | None = None
+        self._over: dict[str, RunMetrics] = {}
         self._listed: tuple[Any, ...] | None = None
         self._scanned = -1e9
         self._looked = -1e9
@@ -143,7 +153,7 @@ class Watch:
                         sampler = hardware.GpuSampler(wanted.refresh_s).__enter__()
                     samples = self._run.samples() if self._run else ()
                     self._post(HardwareSeen(sampler.latest(), host.sample(), samples))
-                self._wake.wait(PERIOD_S)
+                self._wake.wait(0.0 if self._run is not None and self._run.loading else PERIOD_S)
                 self._wake.clear()
         finally:
             if sampler is not None:
@@ -171,8 +181,17 @@ class Watch:
             self._run = _OneRun(found)
         ours = next((view for view in self._listed or () if view.run_id == wanted.run_id), None)
         self._run.live = ours is not None and ours.active
-        for message in self._run.news(wanted):
+        for message in self._run.news(wanted, self._overlays(wanted)):
             self._post(message)
+
+    def _overlays(self, wanted: Wanted) -> "dict[str, tuple[str, RunMetrics]]":
+        """The metrics of the runs that are drawn over the selected one, each with its name."""
+        views = {view.run_id: view for view in self._listed or () if view.run_id in wanted.over}
+        shown = [each for each in wanted.over if each in views and each != wanted.run_id]
+        self._over = {each: self._over.get(each) or RunMetrics(views[each].run, cache=_cache()) for each in shown}
+        for metrics in self._over.values():
+            metrics.read_some()
+        return {each: (views[each].name or each, metrics) for each, metrics in self._over.items()}
 
 
 class _OneRun:
@@ -181,20 +200,26 @@ class _OneRun:
     def __init__(self, run: "RunDir") -> None:
         self.run = run
         self.live = False
-        self._metrics = RunMetrics(run)
+        self._metrics = RunMetrics(run, cache=_cache())
         self._log = LogTail(run.output_file)
         self._drawn: tuple[Any, ...] = ()
         self._detailed = -1e9
         self._files: tuple[int, ...] = ()
 
-    def news(self, wanted: Wanted) -> list[Message]:
+    @property
+    def loading(self) -> bool:
+        return self._metrics.loading
+
+    def news(self, wanted: Wanted, over: "dict[str, tuple[str, RunMetrics]]") -> list[Message]:
         """What changed since the last call."""
         messages: list[Message] = []
-        read = self._metrics.read()
-        how = (wanted.axis, wanted.half_life, wanted.columns, self.live)
-        if read or how != self._drawn:
+        read = self._metrics.read_some()
+        heights = tuple((each, _points(metrics)) for each, (_, metrics) in over.items())
+        how = (wanted.axis, wanted.half_life, wanted.columns, wanted.zoom, wanted.at, self.live, self.loading, heights)
+        # While a long file is read its newest lines are shown, and they stay what they are.
+        if (read and not self.loading) or how != self._drawn:
             self._drawn = how
-            messages.append(self._curves(wanted))
+            messages.append(self._curves(wanted, over))
         lines, fresh = self._log.read()
         if lines or fresh:
             messages.append(LogSeen(self.run.run_id, tuple(lines), fresh))
@@ -210,26 +235,40 @@ class _OneRun:
 
         return tuple(rundir.last_lines(self.run.samples_file, 1))
 
-    def _curves(self, wanted: Wanted) -> Message:
+    def _curves(self, wanted: Wanted, over: "dict[str, tuple[str, RunMetrics]]") -> Message:
         part = self._metrics.current
         if part is None:
             return CurvesSeen(self.run.run_id, "", (), None, {})
         # One x axis for all charts, so that the cursor means the same in each.
-        axes = [series.xs[wanted.axis] for series in part.series.values() if series.values]
+        others = {each: metrics.current for each, (_, metrics) in over.items() if metrics.current is not None}
+        shown = [part, *others.values()]
+        axes = [series.xs[wanted.axis] for each in shown for series in each.series.values() if series.values]
         start, end = min((xs[0] for xs in axes), default=0.0), max((xs[-1] for xs in axes), default=1.0)
         if self.live:
             end = nice(start, end)[1]  # so that a new point does not move all others
-        curves = tuple(
-            curve(
-                series,
-                columns=wanted.columns,
-                axis=wanted.axis,
-                half_life=0.0 if series.name == "lr" else wanted.half_life,  # a schedule has no noise
-                window=(start, end),
+        window = zoomed(start, end, wanted.zoom, wanted.at)
+
+        def drawn(metrics: PartMetrics) -> tuple[Curve, ...]:
+            return tuple(
+                curve(
+                    series,
+                    columns=wanted.columns,
+                    axis=wanted.axis,
+                    half_life=0.0 if series.name == "lr" else wanted.half_life,  # a schedule has no noise
+                    window=window,
+                )
+                for series in metrics.series.values()
             )
-            for series in part.series.values()
+
+        return CurvesSeen(
+            self.run.run_id,
+            part.part.path.name,
+            drawn(part),
+            progress(part),
+            part.last,
+            tuple(Overlay(each, over[each][0], drawn(metrics)) for each, metrics in others.items()),
+            self.loading,
         )
-        return CurvesSeen(self.run.run_id, part.part.path.name, curves, progress(part), part.last)
 
     def _detail(self) -> list[Message]:
         from tuiwb import rundir, runs
@@ -237,6 +276,29 @@ class _OneRun:
         if not self.run.existing():
             return []
         return [DetailSeen(runs.view(self.run), tuple(rundir.read_events(self.run)))]
+
+
+def zoomed(start: float, end: float, zoom: float, at: float | None) -> tuple[float, float]:
+    """The part of an axis that is shown.
+
+    Args:
+        zoom: its share, 1 for all of it.
+        at: its middle; None is the end.
+    """
+    width = (end - start) * min(zoom, 1.0)
+    left = end - width if at is None else min(max(at - width / 2, start), end - width)
+    return left, left + width
+
+
+def _points(metrics: RunMetrics) -> tuple[int, ...]:
+    part = metrics.current
+    return () if part is None else tuple(series.version for series in part.series.values())
+
+
+def _cache() -> Path:
+    from tuiwb.base import settings
+
+    return settings.cache_root() / "columns"
 
 
 class LogTail:

@@ -10,7 +10,7 @@ from textual.widgets import Static
 
 from tuiwb.monitor import AXES
 from tuiwb.tui import run_texts
-from tuiwb.tui.screen import RoomScreen
+from tuiwb.tui.screens.runs_curves import HALF_LIVES, RunCurves
 from tuiwb.tui.watch import CurvesSeen, DetailSeen, HardwareSeen, LogSeen, RunsSeen, Wanted, Watch
 from tuiwb.tui.widgets.charts import Charts
 from tuiwb.tui.widgets.frame import Empty, Pane
@@ -18,14 +18,12 @@ from tuiwb.tui.widgets.log_view import LogView
 from tuiwb.tui.widgets.table import Cell, Column, Table
 
 if TYPE_CHECKING:
-    from tuiwb.runs import RunView
+    from tuiwb.runs import CheckpointView, RunView
 
 PAGES = ("curves", "hardware", "log", "events", "checkpoints")
-HALF_LIVES = (0.0, 3.0, 10.0, 30.0, 100.0)
-"""Of the smoothing, in steps."""
 
 
-class RunsScreen(RoomScreen):
+class RunsScreen(RunCurves):
     ROOM: ClassVar[str] = "runs"
     AUTO_FOCUS = "#runs"
 
@@ -34,6 +32,7 @@ class RunsScreen(RoomScreen):
         self.views: tuple[RunView, ...] = ()
         self._seen_runs = False
         self._filter = ""
+        self._order = run_texts.ORDERS[0]
         self._rows: list[tuple[Cell, ...]] = []
         self._detail: DetailSeen | None = None
         self._curves: CurvesSeen | None = None
@@ -51,6 +50,7 @@ class RunsScreen(RoomScreen):
                     Column("state", 11, from_width=30),
                     Column("step", 9, right=True, from_width=44),
                     Column("loss", 7, right=True, from_width=44),
+                    Column("tags", 10, from_width=72),
                     Column("age", 4, right=True),
                     id="runs",
                 ),
@@ -68,8 +68,9 @@ class RunsScreen(RoomScreen):
                     id="events", classes="page",
                 )  # fmt: skip
                 yield Table(
-                    Column("step", 8, right=True), Column("size", 9, right=True), Column("state", 20, flex=1),
-                    Column("where", 24, flex=2, from_width=70), id="checkpoints", classes="page",
+                    Column("step", 8, right=True), Column("loss", 8, right=True), Column("eval loss", 9, right=True),
+                    Column("size", 9, right=True), Column("state", 12, flex=1),
+                    Column("where", 24, flex=2, from_width=84), id="checkpoints", classes="page",
                 )  # fmt: skip
 
     # Coming and going
@@ -89,6 +90,7 @@ class RunsScreen(RoomScreen):
             "axis": wanted.axis,
             "half_life": wanted.half_life,
             "log_scale": self._charts.log_scale,
+            "order": self._order,
         }
 
     def restore_layout(self, state: dict[str, Any]) -> None:
@@ -99,12 +101,14 @@ class RunsScreen(RoomScreen):
         if state.get("half_life") in HALF_LIVES:
             self._watch.want(half_life=state["half_life"])
         self._charts.log_scale = bool(state.get("log_scale"))
+        if state.get("order") in run_texts.ORDERS:
+            self._order = state["order"]
 
     def show_workspace(self, workspace: Any) -> None:
         """Another screen may have launched or chosen a run."""
         if workspace.run_id and workspace.run_id != self._watch.wanted.run_id:
             self._watch.hurry()
-            self._select(workspace.run_id)
+            self.select(workspace.run_id)
 
     # What the thread saw
 
@@ -144,7 +148,8 @@ class RunsScreen(RoomScreen):
 
     @property
     def _listed(self) -> list["RunView"]:
-        return [view for view in self.views if run_texts.matches(view, self._filter)]
+        found = [view for view in self.views if run_texts.matches(view, self._filter)]
+        return run_texts.ordered(found, self._order)
 
     def _list(self) -> None:
         listed = self._listed
@@ -153,7 +158,10 @@ class RunsScreen(RoomScreen):
             "There are no runs yet.", "3: choose a recipe and launch it   ·   or type: tuiwb train RECIPE"
         )
         now = time.time()
-        before, self._rows = self._rows, [run_texts.row(view, now) for view in listed]
+        before, self._rows = (
+            self._rows,
+            [run_texts.row(view, now, marked=view.run_id in self.marked) for view in listed],
+        )
         redraw = None
         if len(before) == len(self._rows):
             redraw = [at for at, (old, new) in enumerate(zip(before, self._rows, strict=True)) if old != new]
@@ -162,18 +170,19 @@ class RunsScreen(RoomScreen):
         at = next((position for position, view in enumerate(listed) if view.run_id == wanted), None)
         table.fill(len(listed), self._rows.__getitem__, cursor=at, redraw=redraw)
         note = f"/{self._filter}  {len(listed)} of {len(self.views)}" if self._filter else ""
-        self.query_one("#list", Pane).note(note)
+        by = "" if self._order == run_texts.ORDERS[0] else f"by {self._order}"
+        self.query_one("#list", Pane).note("  ".join(word for word in (note, by) if word))
         if at is None and listed:
-            self._select(listed[table.cursor].run_id)
+            self.select(listed[table.cursor].run_id)
         self._summary()
         self.refresh_hints()
 
-    def _select(self, run_id: str) -> None:
+    def select(self, run_id: str) -> None:
         if run_id == self._watch.wanted.run_id:
             return
         self._detail = self._curves = None
         self._charts.forget_cursor()
-        self._watch.want(run_id=run_id)
+        self._watch.want(run_id=run_id, zoom=1.0, at=None)
         self.bench.keeper.select_run(run_id)
         self.query_one("#log", LogView).clear()
         self._summary()
@@ -189,12 +198,6 @@ class RunsScreen(RoomScreen):
             # The list is looked at more often; only the detail has checkpoints.
             return listed or self._detail.view
         return next((view for view in self.views if view.run_id == self._watch.wanted.run_id), None)
-
-    @property
-    def _chosen(self) -> "RunView":
-        """As `current`, for an action, which `reason` lets happen only with one."""
-        assert self.current is not None
-        return self.current
 
     def _summary(self) -> None:
         panel, view = self.query_one("#summary", Static), self.current
@@ -223,13 +226,29 @@ class RunsScreen(RoomScreen):
         )
 
     def _draw(self) -> None:
-        self._charts.show(self._curves.curves if self._curves else ())
+        self._charts.show(*((self._curves.curves, self._curves.over) if self._curves else ((),)))
         self._after_drawing()
 
     def _after_drawing(self) -> None:
         self._watch.want(columns=self._charts.columns)
         hidden = self._charts.hidden if self.page == "curves" else 0
-        self.query_one("#detail", Pane).note(f"+ {hidden} more curves" if hidden > 0 else "")
+        words = [f"+ {hidden} more curves"] if hidden > 0 else []
+        words += ["reading all of it"] if self._curves and self._curves.loading else []
+        words += [f"×{1 / self._watch.wanted.zoom:.0f}"] if self._watch.wanted.zoom < 1 else []
+        words += [f"/{self._charts.pattern.pattern}"] if self._charts.pattern else []
+        self.query_one("#detail", Pane).note("  ".join(words))
+
+    @property
+    def checkpoints(self) -> "tuple[CheckpointView, ...]":
+        return self._detail.view.checkpoints if self._detail else ()
+
+    @property
+    def checkpoint(self) -> "CheckpointView | None":
+        table = self.query_one("#checkpoints", Table)
+        return self.checkpoints[-1 - table.cursor] if table.has_focus and self.checkpoints else None
+
+    def hurry(self) -> None:
+        self._watch.hurry()
 
     @property
     def _charts(self) -> Charts:
@@ -267,7 +286,7 @@ class RunsScreen(RoomScreen):
 
     def on_table_moved(self, event: Table.Moved) -> None:
         if event.table.id == "runs" and event.row < len(listed := self._listed):
-            self._select(listed[event.row].run_id)
+            self.select(listed[event.row].run_id)
 
     def on_table_chosen(self, event: Table.Chosen) -> None:
         if event.table.id == "runs":
@@ -281,87 +300,12 @@ class RunsScreen(RoomScreen):
             page.focus()
 
     def reason(self, action: str) -> str | None:
-        if action in ("filter", "restore", "next_page", "previous_page"):
+        if action in ("filter", "restore", "next_page", "previous_page", "sort"):
             return None
         view = self.current
         if view is None:
             return "No run is selected."
         return run_texts.reason(view, action, bool(self._curves and self._curves.curves))
-
-    def _do(self, what: str, said: str, work: Any) -> None:
-        """Ask something of the run, in a thread."""
-
-        def done(_: object) -> None:
-            self.app.notify(said)
-            self._watch.hurry()
-
-        self.start(what, lambda _: work(), done, keep=True)
-
-    def _ask(self, verb: Any, said: str) -> None:
-        from tuiwb import runs
-
-        view = self._chosen
-        self._do(f"{verb} {view.run_id}", said, lambda: runs.ask(view.run_id, verb))
-
-    def action_save(self) -> None:
-        self._ask("save", "It will save at the end of this step.")
-
-    def action_stop(self) -> None:
-        self._ask("stop", "It will save at the end of this step and stop.")
-
-    def action_pause(self) -> None:
-        self._ask("pause", "It will save at the end of this step and pause.")
-
-    def action_cancel(self) -> None:
-        self.confirm(
-            f"Cancel {run_texts.title(self._chosen)}?",
-            lambda: self._ask("cancel", "It is being ended."),
-            detail=run_texts.lost_by_cancel(self._detail.view.checkpoints if self._detail else ()),
-            yes="Cancel it",
-        )
-
-    def action_resume(self) -> None:
-        from tuiwb import runs
-
-        view = self._chosen
-        self._do(f"resume {view.run_id}", "It goes on.", lambda: runs.resume(view.run_id))
-
-    def action_clone(self) -> None:
-        from tuiwb import runs
-
-        view = self._chosen
-
-        def done(run: Any) -> None:
-            self.app.notify("A new run of the same job is starting.")
-            self._watch.hurry()
-            self._select(run.run_id)
-
-        self.start(f"clone {view.run_id}", lambda _: runs.clone(view.run_id), done, keep=True)
-
-    def action_delete(self) -> None:
-        from tuiwb import runs
-
-        view = self._chosen
-        self.confirm(
-            f"Delete {run_texts.title(view)}?",
-            lambda: self._do(
-                f"delete {view.run_id}", "It is in the trash; u brings it back.", lambda: runs.delete(view.run_id)
-            ),
-            detail="It goes to the trash, from where it can be brought back.",
-            yes="Delete",
-        )
-
-    def action_restore(self) -> None:
-        from tuiwb import runs
-
-        self._do("restore", "It is back.", lambda: runs.restore("last"))
-
-    def action_chat(self) -> None:
-        run_id, chat = self._chosen.run_id, self.bench.session.layout.get("chat", {})
-        if chat.get("whom") != run_id:  # a conversation with this run goes on
-            how = {key: value for key, value in chat.items() if key not in ("template", "adapters")}
-            self.bench.brief("chat", how | {"whom": run_id, "start": True})
-        self.bench.go("chat")
 
     def action_next_page(self) -> None:
         self._turn(1)
@@ -388,28 +332,16 @@ class RunsScreen(RoomScreen):
             hint="words in its name, id, state, kind or tags; empty shows all",
         )
 
-    def action_axis(self) -> None:
-        axis = AXES[(AXES.index(self._watch.wanted.axis) + 1) % len(AXES)]
-        self._charts.forget_cursor()
-        self._watch.want(axis=axis)
+    def action_sort(self) -> None:
+        self._order = run_texts.ORDERS[(run_texts.ORDERS.index(self._order) + 1) % len(run_texts.ORDERS)]
+        self._list()
 
-    def action_smooth(self) -> None:
-        half = HALF_LIVES[(HALF_LIVES.index(self._watch.wanted.half_life) + 1) % len(HALF_LIVES)]
-        self._watch.want(half_life=half)
-        self.app.notify(f"smoothed: half-life {half:.0f} steps" if half else "not smoothed", timeout=2)
-
-    def action_log_scale(self) -> None:
-        self._charts.log_scale = not self._charts.log_scale
-        self._charts.draw()
-
-    def action_cursor_left(self) -> None:
-        self._charts.move_cursor(-1)
-
-    def action_cursor_right(self) -> None:
-        self._charts.move_cursor(1)
-
-    def action_more_charts(self) -> None:
-        self._charts.rotate()
+    def action_mark(self) -> None:
+        run_id = self._chosen.run_id
+        kept = tuple(each for each in self.marked if each != run_id)
+        self.marked = kept if kept != self.marked else (*self.marked, run_id)
+        self._watch.want(over=self.marked)
+        self._list()
 
     def copyable(self) -> str:
         if self.page == "log" and self.focused is not None and self.focused.id == "log":

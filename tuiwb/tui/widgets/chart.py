@@ -23,8 +23,8 @@ _NAMES = {
     "tokens_per_s": "tokens/s",
     "step_s": "seconds a step",
 }
-_TONES = ("raw", "line", "second")
-_STYLES = ("axis", "cursor", "odd", "value", "second-value", *_TONES)
+_TONES = ("raw", "line", "second", "third", "fourth")
+_STYLES = ("axis", "cursor", "odd", "value", *_TONES)
 
 Line = tuple[tuple[str, str], ...]
 """A row as it is drawn: pieces of text, each with one of the styles above, or with "" for that of the widget."""
@@ -46,8 +46,9 @@ class Chart(Widget):
         & .chart--raw { color: $primary; }
         & .chart--line { color: $text-primary; }
         & .chart--second { color: $text-warning; }
+        & .chart--third { color: $text-success; }
+        & .chart--fourth { color: $text-accent; }
         & .chart--value { color: $text-primary; text-style: bold; }
-        & .chart--second-value { color: $text-warning; text-style: bold; }
     }
     """
 
@@ -94,7 +95,7 @@ class Chart(Widget):
         traces = [Trace(first.buckets, 0 if first.smooth else 1)]
         if first.smooth:
             traces.append(Trace([Bucket(x, y, y, y, y) for x, y in first.smooth], 1))
-        traces += [Trace(curve.buckets, 2) for curve in self._curves[1:]]
+        traces += [Trace(curve.buckets, _tone(number)) for number, curve in enumerate(self._curves[1:])]
         rows = plot(traces, cells, height - 2, view)
         lines = [self._title()]
         for y, row in enumerate(rows):
@@ -128,7 +129,8 @@ class Chart(Widget):
         parts: list[tuple[str, str]] = [(" ", "")]
         for position, curve in enumerate(self._curves):
             value = curve.last if self._cursor is None else _at(curve.buckets, self._cursor)
-            name, figure = ("line", "value") if position == 0 else ("second", "second-value")
+            name = "line" if position == 0 else _TONES[_tone(position - 1)]
+            figure = "value" if position == 0 else name
             parts += [(f"{named(curve.name)} ", name), ("" if value is None else number(value), figure)]
             if position == 0 and curve.smooth:
                 average = curve.smooth[-1][1] if self._cursor is None else _smooth_at(curve.smooth, self._cursor)
@@ -157,6 +159,11 @@ class Chart(Widget):
             for text, style in self._lines[y]
         ]
         return Strip(segments).adjust_cell_length(width, base)
+
+
+def _tone(number: int) -> int:
+    """Of the curves over the first one; the last tone is that of all others."""
+    return min(2 + number, len(_TONES) - 1)
 
 
 def _span(old: Line, new: Line, y: int) -> tuple[int, int, int, int]:

@@ -1,6 +1,8 @@
 """The charts of one run side by side: as many as there is room for, on one x axis, with one cursor."""
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from textual.app import ComposeResult
@@ -17,9 +19,19 @@ _LEAST = (34, 7)
 _MOST = 6
 
 
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """Another run whose curves are drawn over those of the same name."""
+
+    run_id: str
+    name: str
+    curves: tuple[Curve, ...]
+
+
 class Charts(Grid):
     """Attributes:
     log_scale: the y axes are logarithmic.
+    pattern: only metrics whose name it is found in are drawn; None draws all.
     """
 
     DEFAULT_CSS = "Charts { height: 1fr; width: 1fr; grid-gutter: 0 2; }"
@@ -27,6 +39,8 @@ class Charts(Grid):
     def __init__(self, **widget: Any) -> None:
         super().__init__(**widget)
         self.log_scale = False
+        self.pattern: re.Pattern[str] | None = None
+        self._over: tuple[Overlay, ...] = ()
         self._curves: tuple[Curve, ...] = ()
         self._first = 0
         self._cursor: float | None = None
@@ -46,9 +60,14 @@ class Charts(Grid):
         """How many charts there is no room for."""
         return len(self._names()) - sum(chart.display for chart in self.query(Chart))
 
-    def show(self, curves: Sequence[Curve]) -> None:
+    @property
+    def cursor(self) -> float | None:
+        """Where the values are read; None at the end."""
+        return self._cursor
+
+    def show(self, curves: Sequence[Curve], over: Sequence[Overlay] = ()) -> None:
         """Draw these; empty for a run that has logged nothing."""
-        self._curves = tuple(curves)
+        self._curves, self._over = tuple(curves), tuple(over)
         self.draw()
 
     def forget_cursor(self) -> None:
@@ -82,13 +101,22 @@ class Charts(Grid):
         for position, chart in enumerate(self.query(Chart)):
             chart.display = position < shown
             if position < shown:
-                over = by_name.get(_OVER.get(names[position], ""))
-                curves = [by_name[names[position]], *([over] if over else [])]
+                curves = [by_name[names[position]], *self._above(names[position], by_name)]
                 chart.show(curves, log=self.log_scale, cursor=self._cursor)
+
+    def _above(self, name: str, by_name: dict[str, Curve]) -> list[Curve]:
+        """What is drawn over a metric: the same one of other runs, or else the metric that belongs to it."""
+        if self._over:
+            named = ((each.name, curve) for each in self._over for curve in each.curves if curve.name == name)
+            return [replace(curve, name=run) for run, curve in named]
+        over = by_name.get(_OVER.get(name, ""))
+        return [over] if over else []
 
     def _names(self) -> list[str]:
         """The metrics that get a chart of their own, the usual ones first."""
         known = [curve.name for curve in self._curves]
+        if self.pattern is not None:
+            return [name for name in known if self.pattern.search(name)]
         names = [name for name in _FIRST if name in known]
         over = {second for first, second in _OVER.items() if first in known}
         return names + [name for name in known if name not in names and name not in over]

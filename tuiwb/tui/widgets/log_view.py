@@ -1,11 +1,11 @@
-"""A log of any length: the lines are kept as they came and only those that are seen are drawn; it follows its end
-until the user scrolls up, and again once the user is back at the end."""
+"""A log of any length: long lines are folded to the width, and only the rows that are seen are drawn; it follows its
+end until the user scrolls up, and again once the user is back at the end."""
 
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.segment import Segment
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LINES = 10_000
 """The newest lines are kept; the file has them all."""
+_LONGEST = 4000
 
 
 class LogView(ScrollView, can_focus=True, inherit_bindings=False):
@@ -31,6 +32,9 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
     def __init__(self, **widget: Any) -> None:
         super().__init__(**widget)
         self._lines: deque[str] = deque(maxlen=LINES)
+        self._rows: deque[str] = deque()
+        self._heights: deque[int] = deque()  # rows of each line
+        self._width = 0
         self._follows = True
 
     @property
@@ -39,15 +43,22 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
 
     def clear(self) -> None:
         self._lines.clear()
+        self._rows.clear()
+        self._heights.clear()
         self._follows = True
         self._measure()
 
     def add(self, lines: Iterable[str]) -> None:
         """Append lines; tabs and controls are made visible when they are drawn."""
-        dropped = len(self._lines)
-        new = list(lines)
-        self._lines.extend(new)
-        dropped += len(new) - len(self._lines)
+        dropped = 0
+        for line in lines:
+            if len(self._lines) == LINES:
+                height = self._heights.popleft()
+                dropped += height
+                for _ in range(height):
+                    self._rows.popleft()
+            self._lines.append(line)
+            self._fold(line)
         self._measure()
         if self._follows:
             self.call_after_refresh(self._to_end)
@@ -55,12 +66,24 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
             # What the user reads stays where it is.
             self.scroll_to(y=max(self.scroll_offset.y - dropped, 0), animate=False)
 
+    def _fold(self, line: str) -> None:
+        rows = fold(gate_line(line.replace("\t", "    ")[:_LONGEST]), self._width or 80)
+        self._rows.extend(rows)
+        self._heights.append(len(rows))
+
     def _measure(self) -> None:
-        self.virtual_size = Size(self.size.width, len(self._lines))
+        width = self.size.width - 1  # the last column is the scroll bar's
+        if width > 0 and width != self._width:
+            self._width = width
+            self._rows.clear()
+            self._heights.clear()
+            for line in self._lines:
+                self._fold(line)
+        self.virtual_size = Size(self.size.width, len(self._rows))
         self.refresh()
 
     def _to_end(self) -> None:
-        self.scroll_to(y=max(len(self._lines) - self.size.height, 0), animate=False, force=True)
+        self.scroll_to(y=max(len(self._rows) - self.size.height, 0), animate=False, force=True)
 
     def watch_scroll_y(self, old: float, new: float) -> None:
         super().watch_scroll_y(old, new)
@@ -82,14 +105,25 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
     def action_go(self, where: str) -> None:
         page = max(self.size.height - 1, 1)
         by = {"down": 1, "up": -1, "page_down": page, "page_up": -page, "top": -1e9, "bottom": 1e9}[where]
-        y = min(max(self.scroll_offset.y + by, 0), max(len(self._lines) - self.size.height, 0))
+        y = min(max(self.scroll_offset.y + by, 0), max(len(self._rows) - self.size.height, 0))
         self.scroll_to(y=y, animate=False)
 
     def render_line(self, y: int) -> Strip:
         at, width = y + self.scroll_offset.y, self.size.width
-        if at >= len(self._lines):
+        if at >= len(self._rows):
             return Strip.blank(width, self.rich_style)
-        text = gate_line(self._lines[at].replace("\t", "    "), width)
-        length = cell_len(text)
-        text = set_cell_size(text, width) if length > width else text + " " * (width - length)
-        return Strip([Segment(text, self.rich_style)], width)
+        return Strip([Segment(self._rows[at], self.rich_style)]).adjust_cell_length(width, self.rich_style)
+
+
+def fold(text: str, width: int) -> list[str]:
+    """Rows of at most `width` cells, cut anywhere: paths and numbers have no better place. At least one."""
+    if text.isascii():
+        return [text[at : at + width] for at in range(0, len(text), width)] or [""]
+    rows, row, used = [], "", 0
+    for character in text:
+        cells = cell_len(character)
+        if used + cells > width:
+            rows.append(row)
+            row, used = "", 0
+        row, used = row + character, used + cells
+    return [*rows, row]
