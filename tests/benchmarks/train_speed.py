@@ -66,20 +66,28 @@ class Bench:
         self.args = args
         self.folder = folder
         self.number = 0
-        rows = json.loads(args.data.read_text())
-        rows = rows[:: max(len(rows) // args.rows, 1)][: args.rows]
-        self.rows = folder / "rows.jsonl"
-        with self.rows.open("w") as file:
+        self.rows = self._write("rows.jsonl", args.rows)
+
+    def _write(self, name: str, count: int) -> Path:
+        """Rows at equal distances from the data, as messages."""
+        rows = json.loads(self.args.data.read_text())
+        rows = rows[:: max(len(rows) // count, 1)][:count]
+        path = self.folder / name
+        with path.open("w") as file:
             for row in rows:
                 question = "\n".join(part for part in (row["instruction"], row.get("input")) if part)
                 turns = [{"role": "user", "content": question}, {"role": "assistant", "content": row["output"]}]
                 file.write(json.dumps({"messages": turns}) + "\n")
+        return path
 
     def losses(self) -> None:
         """The same losses, step by step; short rows one at a time, so that 20 steps take minutes."""
-        small = {"steps": LOSS_STEPS, "batch": 1, "max_length": 128}  # more than an epoch, where rows are few
+        small = {"steps": LOSS_STEPS, "batch": 1, "max_length": 128}
+        # An epoch at most: both sides sort the rows of a second one by numbers of their own.
+        self.rows = self._write("few.jsonl", LOSS_STEPS)
         ours, theirs = self.run("ours", **small)["losses"], self.run("script", **small)["losses"]
         worst = max(abs(one - other) for one, other in zip(ours, theirs, strict=True))
+        self.rows = self._write("rows.jsonl", self.args.rows)
         print(f"losses of {LOSS_STEPS} steps: largest difference {worst:.1e} (at most 1e-4)", flush=True)
 
     def against(self, side: str, least: float) -> None:
