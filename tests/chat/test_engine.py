@@ -7,7 +7,9 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from adapter import make_adapter
 
@@ -193,6 +195,17 @@ def test_a_draft_model_changes_nothing_but_the_speed(
     drafted = answer_once(target, question, names=("base",), sampling=GREEDY, draft=str(tiny_model))["base"]
     assert drafted.text == plain.text
     assert drafted.completion_tokens == plain.completion_tokens
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantization", ["nf4", "nf4-double", "int8"])
+def test_a_quantized_base_answers_as_in_training(target: Target, quantization: Any) -> None:
+    lanes = tuple(
+        msgspec.structs.replace(lane, quantization=quantization) for lane in target.lanes if isinstance(lane, Lane)
+    )
+    found = answer_once(Target("q", lanes), "Who jumps?", names=("base", "tuned"), sampling=GREEDY)
+    assert found["base"].completion_tokens
+    assert found["base"].text != found["tuned"].text
 
 
 def test_a_seed_makes_sampling_repeatable(running: tuple[Engine, "queue.Queue[Event]"]) -> None:

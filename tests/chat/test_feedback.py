@@ -61,6 +61,8 @@ def test_answers_to_other_questions_are_not_compared() -> None:
         feedback.prefer(later, [RIGHT], whom="a", instead_of=["b"])
     with pytest.raises(UsageFault, match="no answer"):
         feedback.judge(ASKED, True, whom="a")
+    with pytest.raises(UsageFault, match="empty answer"):
+        feedback.prefer(RIGHT, [ASKED.answered(" \n", None)], whom="a", instead_of=["b"])
 
 
 def test_a_correction_is_a_row_to_learn_and_one_to_prefer() -> None:

@@ -119,3 +119,9 @@ def test_an_edited_question_is_asked_again_and_the_past_is_a_branch(turn: int) -
     chat.branch(0)
     assert chat.lanes["e0"].conversation == before
     assert chat.branches == [{"e0": after}]
+
+
+def test_a_template_that_does_not_fit_is_told(tiny_model: Path) -> None:
+    assert target_of(str(tiny_model)).warnings == ()
+    (warning,) = target_of(str(tiny_model), template="llama-3").warnings
+    assert "the template does not fit tiny: it writes <|start_header_id|>" in warning

@@ -39,7 +39,7 @@ def judge(conversation: Conversation, good: bool, *, whom: str) -> Path:
         UsageFault: nothing was answered yet.
         EnvironmentFault: it cannot be written.
     """
-    prompt, answer = _last(conversation)
+    prompt, answer = _last(conversation, worded=True)
     return _append("kto", {"prompt": prompt, "completion": _turn(answer), "label": good, "whom": whom})
 
 
@@ -57,8 +57,8 @@ def prefer(better: Conversation, worse: Sequence[Conversation], *, whom: str, in
             answered yet.
         EnvironmentFault: it cannot be written.
     """
-    prompt, chosen = _last(better)
-    pairs = [(name, *_last(each)) for name, each in zip(instead_of, worse, strict=True)]
+    prompt, chosen = _last(better, worded=True)
+    pairs = [(name, *_last(each, worded=True)) for name, each in zip(instead_of, worse, strict=True)]
     if not all(_asked(each) == _asked(prompt) for _, each, _ in pairs):
         raise UsageFault("the questions differ, so the answers cannot be compared: start a new conversation")
     file = None
@@ -128,10 +128,16 @@ def _rate(count: Counter[str]) -> dict[str, float]:
     }
 
 
-def _last(conversation: Conversation) -> tuple[list[dict[str, Any]], str]:
-    """The last answer, and everything before it."""
+def _last(conversation: Conversation, *, worded: bool = False) -> tuple[list[dict[str, Any]], str]:
+    """The last answer, and everything before it.
+
+    Args:
+        worded: an empty answer will not do: nothing can be learned from one, and trainers refuse the row.
+    """
     if not conversation.turns or conversation.turns[-1].role != "assistant":
         raise UsageFault("there is no answer to judge yet")
+    if worded and not conversation.turns[-1].content.strip():
+        raise UsageFault("an empty answer teaches nothing: c writes what should have been answered")
     return conversation.question_of(len(conversation.turns) - 1).messages(), conversation.turns[-1].content
 
 

@@ -5,6 +5,7 @@ an adapter's folder gives its base and the adapter; an endpoint answers by itsel
 """
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from tuiwb.base.text import gate_line
 from tuiwb.chat.protocol import AnyLane, EndpointLane, Lane
 from tuiwb.models import ModelInfo
 
+_MARK = re.compile(r"<\|[a-z_0-9]+\|>")
 Quantization = Literal["nf4", "nf4-double", "int8"]
 
 
@@ -30,11 +32,13 @@ class Target:
         title: for people: the model's name, or the run's with its checkpoint.
         lanes: the base first, then what was tuned.
         run_id: the run it comes from, if any.
+        warnings: what does not fit: sentences for people.
     """
 
     title: str
     lanes: tuple[AnyLane, ...]
     run_id: str | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def best(self) -> AnyLane:
@@ -67,8 +71,24 @@ def target_of(
         target = _of_adapter(info, template, task) if info.adapter is not None else _of_model(info, template)
     base = target.lanes[0]
     assert isinstance(base, Lane)
+    warnings = tuple(filter(None, [_misfit(base)]))
     extra = tuple(_adapter_lane(base, Path(folder), used) for folder, used in _named(adapters, target.lanes))
-    return Target(title=target.title, lanes=(*target.lanes, *extra), run_id=target.run_id)
+    return Target(target.title, (*target.lanes, *extra), target.run_id, warnings)
+
+
+def _misfit(lane: Lane) -> str | None:
+    """Why the template is not the model's: its marks of a turn are no tokens of the model, which reads them as text
+    that it never learned."""
+    tokenizer = models.load_tokenizer(Path(lane.adapter or lane.model))
+    text = tokenizer.template(lane.template).render([{"role": "user", "content": "hello"}], add_generation_prompt=True)
+    special = {tokenizer.token(number) for number in tokenizer.special_ids}
+    strange = [mark for mark in dict.fromkeys(_MARK.findall(text)) if mark not in special]
+    if not strange:
+        return None
+    return (
+        f"the template does not fit {Path(lane.model).name}: it writes {', '.join(strange[:3])}, which "
+        f"{'is no token' if len(strange) == 1 else 'are no tokens'} of the model"
+    )
 
 
 def further(target: Target, ref: str, *, task: Task | None = None) -> AnyLane:
@@ -146,7 +166,7 @@ def _of_run(run: rundir.RunDir, task: Task | None) -> Target:
         raise InputFault(
             f"run {run.run_id} has no checkpoint yet: ask for one with `tuiwb runs save {run.run_id}`, or wait for it"
         )
-    recipe: dict[str, Any] = rundir.read_job(run)["input"]
+    recipe = _recipe_of(run, checkpoint.path)
     base = models.open_model(recipe["model_name_or_path"], task=task)
     # The checkpoint carries the tokenizer and the template of the training.
     template = models.load_tokenizer(checkpoint.path).chat_template
@@ -156,6 +176,15 @@ def _of_run(run: rundir.RunDir, task: Task | None) -> Target:
     tuned = _checkpoint_lane(base_lane, checkpoint.path, "tuned")
     title = f"{rundir.read_job(run).get('name') or run.run_id} · step {checkpoint.step:,}"
     return Target(title=title, lanes=(base_lane, tuned), run_id=run.run_id)
+
+
+def _recipe_of(run: rundir.RunDir, checkpoint: Path) -> dict[str, Any]:
+    """The recipe that made a checkpoint, which lies in it: each part of a run has its own, and may go on from a model
+    that an earlier part made."""
+    from tuiwb import recipe
+
+    file = checkpoint / "recipe.yaml"
+    return recipe.to_plain(recipe.load(file)) if file.is_file() else dict(rundir.read_job(run)["input"])
 
 
 def _checkpoint_lane(base: Lane, checkpoint: Path, name: str) -> Lane:

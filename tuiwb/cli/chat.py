@@ -109,6 +109,8 @@ def _once(args: argparse.Namespace) -> int:
         raise UsageFault("the prompt is empty", key="--prompt")
     sampling = sampling_of(args)
     target = chat.target_of(args.whom, adapters=args.adapter, template=args.chat_template)
+    for warning in target.warnings:
+        output.say(f"warning: {warning}")
     names = tuple(lane.name for lane in target.lanes) if args.side_by_side else (target.best.name,)
     for ref in args.beside:
         lane = chat.further(target, ref)

@@ -1,5 +1,6 @@
 """The Chat screen: talk to a model, or to what a run trained with its base beside it."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -98,11 +99,13 @@ class ChatScreen(PastActions, JudgeActions, RoomScreen):
             )
             for ref in whom.get("beside") or ():
                 lane = chat.further(target, ref, task=task)
-                target = chat.Target(target.title, (*target.lanes, lane), target.run_id)
+                target = dataclasses.replace(target, lanes=(*target.lanes, lane))
             return target
 
         def found(target: Target) -> None:
             self._meet(target)
+            for warning in target.warnings:
+                self.app.notify(warning, severity="warning", markup=False, timeout=20)
             self.open_waiting()
             if whom.get("start"):
                 self._safely(self._start)
@@ -218,7 +221,8 @@ class ChatScreen(PastActions, JudgeActions, RoomScreen):
             await lanes.mount(*views)
         for view in views:
             if self.chat is not None and view.lane in self.chat.lanes:
-                await view.show(self.chat.lanes[view.lane], loading=self.chat.state == "loading")
+                lane, loading = self.chat.lanes[view.lane], self.chat.state == "loading"
+                await view.show(lane, loading=loading, blind=self.is_blind)
 
     def _say(self) -> None:
         """The line on the border of the text field: whom, and what the engine is doing."""

@@ -36,6 +36,10 @@ class JudgeActions(Base):
         self._mixed = ()
         return asked
 
+    @property
+    def is_blind(self) -> bool:
+        return bool(self._mixed)
+
     def title_of(self, name: str) -> str:
         """What stands over a lane."""
         shown = f"answer {'ABCD'[self._mixed.index(name)]}" if self._mixed else name

@@ -69,11 +69,12 @@ class LaneView(Pane):
     def scroller(self) -> VerticalScroll:
         return self.query_one(VerticalScroll)
 
-    async def show(self, lane: LaneChat, *, loading: bool = False) -> None:
+    async def show(self, lane: LaneChat, *, loading: bool = False, blind: bool = False) -> None:
         """Bring the view to the state of `lane`: append what is new, or begin again when the past changed.
 
         Args:
             loading: the engine cannot answer yet.
+            blind: nobody is to know whose lane it is: what an answer cost would tell.
         """
         turns, partial = lane.conversation.turns, lane.partial
         follow = self.scroller.max_scroll_y - self.scroller.scroll_y <= 2
@@ -90,7 +91,7 @@ class LaneView(Pane):
             await self._finish(None)
         elif partial is not None:
             await self._grow(partial)
-        self._say(lane, loading)
+        self._say(lane, loading, blind)
         if new or (partial is not None and follow):
             self.scroller.scroll_end(animate=False)
 
@@ -125,7 +126,7 @@ class LaneView(Pane):
         await self.scroller.remove_children()
         self._turns = ()
 
-    def _say(self, lane: LaneChat, loading: bool) -> None:
+    def _say(self, lane: LaneChat, loading: bool, blind: bool) -> None:
         about = self.query_one(".about", Static)
         about.set_class(bool(lane.problem), "-problem")
         last = next((turn.usage for turn in reversed(lane.conversation.turns) if turn.usage is not None), None)
@@ -133,8 +134,10 @@ class LaneView(Pane):
             text = gate_line(lane.problem)
         elif lane.partial is not None:
             text = "answering …" if lane.partial else "waiting for the engine …" if loading else "reading the prompt …"
+        elif last is None:
+            text = "nothing asked yet   i: write"
         else:
-            text = "nothing asked yet   i: write" if last is None else usage(last, self.size.width - 4)
+            text = "which is better?   [ left   ] right   = neither" if blind else usage(last, self.size.width - 4)
         about.update(Content(text))
 
 
