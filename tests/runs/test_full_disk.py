@@ -153,3 +153,13 @@ def test_a_stop_that_cannot_save_does_not_end_the_run(disk, start):
     answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=20)
     assert (answer["state"], answer["reason"]) == ("stopped", f"saved at step {answer['step']}")
     assert rundir.read_exit(run)["signals"] == []
+
+
+def test_a_disk_on_which_the_next_checkpoint_would_not_fit_pauses_the_run(disk, start):
+    run = start(steps=100_000, save_every=20, weight_bytes=MIB, hold_at=25)
+    state = at_rest(run)
+    assert state["state"] == "paused"
+    assert state["reason"].startswith("the disk is nearly full; saved at step")
+    alarm = next(event for event in events_of(run, "alarm") if event["rule"] == "disk")
+    assert "a checkpoint needs 1.0 MiB" in alarm["message"]
+    assert events_of(run, "asked")[0]["by"] == "disk"

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 from textual.content import Content
 
 from tuiwb.base.text import gate_line
-from tuiwb.base.units import count, duration, gib, size
+from tuiwb.base.units import count, duration, size
 from tuiwb.tui.widgets.braille import number
 from tuiwb.tui.widgets.table import Cell
 
 if TYPE_CHECKING:
-    from tuiwb.hardware import GpuStatus, HostSample
     from tuiwb.monitor import Progress
     from tuiwb.runs import CheckpointView, Comparison, RunView
 
@@ -267,69 +266,6 @@ def nothing(view: "RunView | None", page: str) -> str:
         "log": "It has printed nothing yet.",
         "checkpoints": "There is no checkpoint yet.\nw: save one now",
     }.get(page, "")
-
-
-def hardware(gpus: "GpuStatus", host: "HostSample", samples: Sequence[Mapping[str, Any]], width: int) -> Content:
-    """The machine: every GPU with its memory and power, or that there is none; processors, memory, this run's share."""
-    wide = min(max(width - 46, 10), 40)
-    lines = [Content.styled("GPUs", "bold $text-accent")]
-    for gpu in gpus.gpus:
-        used = gpu.memory_used / gpu.memory_total if gpu.memory_total else 0.0
-        lines.append(
-            Content.assemble(
-                (f"{gpu.index} {gate_line(gpu.name, 30)}", "bold"), ("" if gpu.visible else "  hidden", "dim")
-            )
-        )
-        lines.append(_meter("memory", used, f"{gib(gpu.memory_used)} of {gib(gpu.memory_total)}", wide))
-        if gpu.utilisation is not None:
-            lines.append(_meter("busy", gpu.utilisation / 100, f"{gpu.utilisation} %", wide))
-        if gpu.power_w is not None:
-            limit = gpu.power_limit_w or gpu.power_w
-            heat = "" if gpu.temperature_c is None else f"  {gpu.temperature_c} °C"
-            lines.append(
-                _meter("power", gpu.power_w / limit if limit else 0, f"{gpu.power_w:.0f} of {limit:.0f} W{heat}", wide)
-            )
-    if not gpus.asked:
-        lines.append(Content.styled("Asking the NVIDIA driver…", "dim"))
-    elif not gpus.gpus:
-        lines.append(Content(f"None: {gate_line(gpus.problem)}."))
-    elif gpus.problem:
-        lines.append(Content.styled(gate_line(gpus.problem), "$text-error"))
-    lines += [Content(""), Content.styled("Host", "bold $text-accent")]
-    lines.append(
-        _meter(
-            "processors",
-            host.cpu_percent / 100,
-            f"{host.cpu_percent:.0f} % of {len(host.cpu_percents)}, load {host.load_1m:.1f}",
-            wide,
-        )
-    )
-    lines.append(
-        _meter(
-            "memory", host.memory_used / host.memory_total, f"{gib(host.memory_used)} of {gib(host.memory_total)}", wide
-        )
-    )
-    if host.swap_used:
-        lines.append(
-            Content.styled(
-                f"{'swap':<11} {size(host.swap_used)} in use: training that swaps is very slow", "$text-warning"
-            )
-        )
-    if samples:
-        run, now = [], samples[-1]
-        if isinstance(cpu := now.get("run_cpu"), int | float):
-            run.append(f"{cpu / 100:.1f} processors")
-        if isinstance(memory := now.get("run_memory"), int | float):
-            run.append(gib(memory))
-        if isinstance(free := now.get("disk_free"), int | float):
-            run.append(f"{size(free)} free on its disk")
-        lines += [Content(""), Content.styled("This run", "bold $text-accent"), Content(", ".join(run))]
-    return Content("\n").join(lines)
-
-
-def _meter(label: str, fraction: float, text: str, width: int) -> Content:
-    tone = "$text-error" if fraction > 0.97 else "$text-warning" if fraction > 0.9 else "$primary"
-    return Content.assemble((f"{label:<11} ", "dim"), (bar(fraction, width), tone), f" {text}")
 
 
 def status(views: Sequence["RunView"]) -> str:

@@ -1,6 +1,7 @@
 """The Runs screen: all runs, and everything about the one that is selected."""
 
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events
@@ -9,7 +10,7 @@ from textual.containers import Horizontal
 from textual.widgets import Static
 
 from tuiwb.monitor import AXES
-from tuiwb.tui import run_texts
+from tuiwb.tui import hardware_texts, run_texts
 from tuiwb.tui.screens.runs_curves import HALF_LIVES, RunCurves
 from tuiwb.tui.watch import CurvesSeen, DetailSeen, HardwareSeen, LogSeen, RunsSeen, Wanted, Watch
 from tuiwb.tui.widgets.charts import Charts
@@ -33,6 +34,7 @@ class RunsScreen(RunCurves):
         self._seen_runs = False
         self._filter = ""
         self._order = run_texts.ORDERS[0]
+        self._past: dict[str, deque[float]] = {}
         self._rows: list[tuple[Cell, ...]] = []
         self._detail: DetailSeen | None = None
         self._curves: CurvesSeen | None = None
@@ -141,8 +143,12 @@ class RunsScreen(RunCurves):
             self._show_bare()
 
     def on_hardware_seen(self, message: HardwareSeen) -> None:
+        for gpu in message.gpus.gpus:
+            past = self._past.setdefault(gpu.uuid, deque(maxlen=hardware_texts.HISTORY))
+            past.append(float(gpu.utilisation or 0))
         panel = self.query_one("#hardware", Static)
-        panel.update(run_texts.hardware(message.gpus, message.host, message.samples, panel.content_size.width))
+        width, room = panel.content_size.width, panel.content_size.height
+        panel.update(hardware_texts.hardware(message.gpus, message.host, message.samples, width, room, self._past))
 
     # Drawing
 

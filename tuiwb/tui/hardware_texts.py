@@ -1,0 +1,151 @@
+"""The machine in words and bars: what the Runs screen writes about GPUs and the host. Pure functions."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from textual.content import Content
+
+from tuiwb.base.text import gate_line
+from tuiwb.base.units import gib, size
+from tuiwb.tui.run_texts import bar
+
+if TYPE_CHECKING:
+    from tuiwb.hardware import Gpu, GpuStatus, HostSample
+
+HISTORY = 120
+"""Looks at the GPUs that are kept for the lines of their past."""
+
+_LINES = 4  # of a GPU that has room
+_OTHER_LINES = 8  # of the host and of the run
+_STEPS = " ▁▂▃▄▅▆▇█"
+
+
+def hardware(
+    gpus: "GpuStatus",
+    host: "HostSample",
+    samples: Sequence[Mapping[str, Any]],
+    width: int,
+    height: int = 40,
+    past: Mapping[str, Sequence[float]] | None = None,
+) -> Content:
+    """The machine: every GPU with its memory and power, or that there is none; processors, memory, this run's share.
+    Where the lines do not suffice each GPU gets one.
+
+    Args:
+        samples: the newest look of the wrapper at the run's processes, if any.
+        past: percentages of utilisation by the GPU's UUID, oldest first.
+    """
+    wide = min(max(width - 46, 10), 40)
+    ours = {each.get("uuid"): each.get("run_memory") for each in (samples[-1].get("gpus") or ())} if samples else {}
+    roomy = len(gpus.gpus) * _LINES + _OTHER_LINES <= height
+    lines = [Content.styled("GPUs", "bold $text-accent")]
+    for gpu in gpus.gpus:
+        line = (past or {}).get(gpu.uuid, ())
+        lines += _whole(gpu, ours.get(gpu.uuid), wide, line) if roomy else [_brief(gpu, width, line)]
+    if not gpus.asked:
+        lines.append(Content.styled("Asking the NVIDIA driver…", "dim"))
+    elif not gpus.gpus:
+        lines.append(Content(f"None: {gate_line(gpus.problem)}."))
+    elif gpus.problem:
+        lines.append(Content.styled(gate_line(gpus.problem), "$text-error"))
+    if height > len(gpus.gpus) + _OTHER_LINES + 2:
+        lines.append(Content(""))
+    lines.append(Content.styled("Host", "bold $text-accent"))
+    lines.append(
+        _meter(
+            "processors",
+            host.cpu_percent / 100,
+            f"{host.cpu_percent:.0f} % of {len(host.cpu_percents)}, load {host.load_1m:.1f}",
+            wide,
+        )
+    )
+    lines.append(
+        _meter(
+            "memory", host.memory_used / host.memory_total, f"{gib(host.memory_used)} of {gib(host.memory_total)}", wide
+        )
+    )
+    if host.swap_used:
+        lines.append(
+            Content.styled(
+                f"{'swap':<11} {size(host.swap_used)} in use: training that swaps is very slow", "$text-warning"
+            )
+        )
+    if samples:
+        run, now = [], samples[-1]
+        if isinstance(cpu := now.get("run_cpu"), int | float):
+            run.append(f"{cpu / 100:.1f} processors")
+        if isinstance(memory := now.get("run_memory"), int | float):
+            run.append(gib(memory))
+        if isinstance(free := now.get("disk_free"), int | float):
+            run.append(f"{size(free)} free on its disk")
+        lines.append(Content.assemble(("This run  ", "bold $text-accent"), ", ".join(run)))
+    return Content("\n").join(lines)
+
+
+def history(values: Sequence[float], width: int) -> str:
+    """The newest percentages as a line of blocks."""
+    return "".join(_STEPS[min(max(round(value / 100 * 8), 0), 8)] for value in list(values)[-width:]).rjust(width)
+
+
+def _whole(gpu: "Gpu", ours: int | None, wide: int, past: Sequence[float]) -> list[Content]:
+    """A GPU in some lines."""
+    used = gpu.memory_used / gpu.memory_total if gpu.memory_total else 0.0
+    notes = ["hidden"] * (not gpu.visible) + ["MIG"] * gpu.mig
+    lines = [
+        Content.assemble(
+            (f"{gpu.index} {gate_line(gpu.name, 30)}", "bold"),
+            ("".join(f"  {note}" for note in notes), "dim"),
+            ("".join(f"  {_REASONS[reason]}" for reason in gpu.throttle if reason in _REASONS), "bold $text-error"),
+        )
+    ]
+    share = "" if ours is None else f", this run {gib(ours)}"
+    lines.append(_meter("memory", used, f"{gib(gpu.memory_used)} of {gib(gpu.memory_total)}{share}", wide))
+    if gpu.utilisation is not None:
+        busy = _meter("busy", gpu.utilisation / 100, f"{gpu.utilisation:3d} % ", wide)
+        lines.append(Content.assemble(busy, (history(past, min(wide, 30)), "dim")))
+    if gpu.power_w is not None:
+        limit = gpu.power_limit_w or gpu.power_w
+        words = [f"{gpu.power_w:.0f} of {limit:.0f} W"]
+        words += [] if gpu.temperature_c is None else [f"{gpu.temperature_c} °C"]
+        words += [] if gpu.clock_mhz is None else [f"{gpu.clock_mhz} MHz"]
+        lines.append(_meter("power", gpu.power_w / limit if limit else 0, "  ".join(words), wide))
+    lines += [
+        Content.styled(
+            f"  {gate_line(each.name or 'instance')}: {gib((each.memory_total or 0) - (each.memory_free or 0))} used",
+            "dim",
+        )
+        for each in gpu.mig_devices
+    ]
+    return lines
+
+
+def _brief(gpu: "Gpu", width: int, past: Sequence[float]) -> Content:
+    """A GPU in one line."""
+    used = gpu.memory_used / gpu.memory_total if gpu.memory_total else 0.0
+    busy = 0 if gpu.utilisation is None else gpu.utilisation
+    words = [f"{gpu.memory_used / 2**30:5.1f}/{gpu.memory_total / 2**30:.0f} GiB"]
+    words += [] if gpu.power_w is None else [f"{gpu.power_w:4.0f} W"]
+    words += [] if gpu.temperature_c is None else [f"{gpu.temperature_c:3d} °C"]
+    reasons = "".join(f" {reason}" for reason in gpu.throttle if reason in _REASONS)
+    figures = "  ".join(words)
+    room = width - 30 - len(figures) - len(reasons)
+    return Content.assemble(
+        (f"{gpu.index:<2}", "bold"),
+        (bar(busy / 100, 10), "$primary"),
+        f" {busy:3d} %  ",
+        (bar(used, 8), _tone(used)),
+        f" {figures}",
+        (reasons, "bold $text-error"),
+        (f" {history(past, min(room, 30))}" if room > 6 else "", "dim"),
+    )
+
+
+_REASONS = {"thermal": "slowed by its temperature", "power_brake": "slowed by the power supply", "hardware": "slowed"}
+
+
+def _tone(fraction: float) -> str:
+    return "$text-error" if fraction > 0.97 else "$text-warning" if fraction > 0.9 else "$primary"
+
+
+def _meter(label: str, fraction: float, text: str, width: int) -> Content:
+    return Content.assemble((f"{label:<11} ", "dim"), (bar(fraction, width), _tone(fraction)), f" {text}")
