@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ class Tokenizer:
         special_tokens: `{"bos_token": "<s>", …}`, only those that exist. Note that pad may be the same token as eos.
         chat_templates: by name; `default` is the one used without a name.
         fingerprint: same fingerprint, same ids for the same text.
+        added: special tokens that `with_tokens` put behind those of the source.
     """
 
     source: Path
@@ -38,6 +39,7 @@ class Tokenizer:
     fingerprint: str
     adds_bos: bool
     backend: "Backend" = field(repr=False)
+    added: tuple[str, ...] = ()
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text. Special tokens written in the text are recognised; none is ever added."""
@@ -103,6 +105,19 @@ class Tokenizer:
         if source is None:
             source = templates.find(name_or_source, begin_with_bos=self.adds_bos)
         return ChatTemplate(source, self.special_tokens)
+
+    def with_tokens(self, tokens: Sequence[str]) -> "Tokenizer":
+        """The tokenizer with these as special tokens, behind all others; itself where it has them already."""
+        missing = tuple(token for token in dict.fromkeys(tokens) if self.token_id(token) is None)
+        if not missing:
+            return self
+        from tokenizers import AddedToken
+        from tokenizers import Tokenizer as Backend
+
+        backend = Backend.from_str(self.backend.to_str())
+        backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in missing])
+        fingerprint = _fingerprint(self.fingerprint.encode(), dict.fromkeys(missing, "added"))
+        return replace(self, backend=backend, added=(*self.added, *missing), fingerprint=fingerprint)
 
     def _id_of(self, name: str) -> int | None:
         token = self.special_tokens.get(name)

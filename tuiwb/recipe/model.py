@@ -129,6 +129,8 @@ class Recipe(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     """A name (chatml, llama-3, alpaca, vicuna …) or a Jinja file; left out, the model's own. Base models need one."""
     eos_token: str | None = None
     """Token that ends an answer; left out, the tokenizer's."""
+    added_tokens: tuple[str, ...] | None = None
+    """Tokens that the tokenizer gets and the model learns; left out, those of a named chat_template that it lacks."""
 
     # Data
     datasets: tuple[DatasetEntry, ...] | None = None

@@ -120,6 +120,8 @@ def _refusals(recipe: Recipe, *, script: bool) -> Iterator[tuple[str, str]]:
     for key in ("adapter_name_or_path", "ref_model_name_or_path"):
         if getattr(recipe, key) and not script:
             yield key, f"`trl` has no flag for {key}; `tuiwb recipe export script` can do it"
+    if recipe.added_tokens:
+        yield "added_tokens", "TRL cannot add tokens to a model's vocabulary; use a template that needs none, as alpaca"
     if stage in ("grpo", "rloo"):
         yield from _reward_refusals(recipe)
     launch = recipe.launch

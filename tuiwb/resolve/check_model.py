@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from tuiwb.base.errors import TuiwbError
 from tuiwb.base.units import count
 from tuiwb.recipe import Recipe
-from tuiwb.resolve.check import Check, error, warning
+from tuiwb.resolve.check import Check, error, note, warning
+from tuiwb.resolve.tokens import LEARNING_EMBEDDINGS
 
 if TYPE_CHECKING:
     from tuiwb.models import ModelInfo
@@ -48,6 +49,7 @@ def check_model(recipe: Recipe, model: "ModelInfo | None", problem: str) -> Iter
     if length and context and length > context:
         message = f"{count(length)} tokens are more than the {count(context)} that {model.name} was made for"
         yield warning("max_length", message, f"max_length: {context}")
+    yield from _added_tokens(recipe)
     yield from _layers(recipe, model)
     yield from _frozen_layers(recipe, model)
 
@@ -90,6 +92,17 @@ def _layers(recipe: Recipe, model: "ModelInfo") -> Iterator[Check]:
     for name in recipe.lora_modules_to_save or ():
         if modules and not any(_matches(module, name, pattern=False) for module in (*modules, *_OUTPUT)):
             yield error("lora_modules_to_save", f"{model.name} has no layer {name}")
+
+
+def _added_tokens(recipe: Recipe) -> Iterator[Check]:
+    if not recipe.added_tokens:
+        return
+    what = ", ".join(recipe.added_tokens)
+    if recipe.method not in LEARNING_EMBEDDINGS:
+        message = f"method {recipe.method} leaves the embeddings as they are, so {what} would never be learned"
+        yield error("added_tokens", message, "method: lora, or chat_template: alpaca, which needs no tokens")
+    else:
+        yield note("added_tokens", f"the vocabulary grows by {what}, which are learned and saved")
 
 
 def _frozen_layers(recipe: Recipe, model: "ModelInfo") -> Iterator[Check]:

@@ -13,6 +13,7 @@ from tuiwb.resolve.device import Device, device_for
 from tuiwb.resolve.fit import fill_checkpointing
 from tuiwb.resolve.parts import joined
 from tuiwb.resolve.ppo import fill_order, fill_ppo
+from tuiwb.resolve.tokens import fill_tokens
 from tuiwb.resolve.trainable import LOSSES
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def resolve(recipe: Recipe, *, model: "ModelInfo | None", host: "Host", gpus: Se
     _data(choices, model)
     _schedule(choices)
     _adapter(choices, model)
+    fill_tokens(choices, model)
     _preference(choices)
     _measuring(choices)
     fill_checkpointing(choices, model, device)

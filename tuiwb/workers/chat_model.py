@@ -80,6 +80,9 @@ def _quantization(name: str, dtype: Any) -> Any:
 def put_adapter(base: Base, folder: str, name: str) -> None:
     from peft import LoraConfig, PeftModel
 
+    from tuiwb.workers import vocabulary
+
+    vocabulary.grow_for(base.model, Path(folder))
     if base.peft is None:
         base.peft = PeftModel.from_pretrained(base.model, folder, adapter_name=name, is_trainable=False)
     else:

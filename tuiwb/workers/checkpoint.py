@@ -54,6 +54,9 @@ def write_companions(
     else:
         tokenizer.backend.save(str(folder / "tokenizer.json"))
         config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    if tokenizer.added:
+        tokenizer.backend.save(str(folder / "tokenizer.json"))
+        (folder / "added_tokens.json").unlink(missing_ok=True)
     config |= dict(tokenizer.special_tokens)
     if template is not None:
         config.pop("chat_template", None)

@@ -16,6 +16,7 @@ from transformers import (
 from tuiwb import models
 from tuiwb.base.errors import InputFault
 from tuiwb.recipe import Recipe
+from tuiwb.workers import vocabulary
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "auto": "auto"}
 LORA = ("lora", "qlora", "dora")
@@ -75,6 +76,8 @@ def load_base(recipe: Recipe, *, device: torch.device, scores: bool = False) -> 
     kind = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
     model = kind.from_pretrained(source.path, config=config, **arguments)
     model.config.use_cache = False
+    if recipe.added_tokens:
+        vocabulary.grow(model, vocabulary.tokenizer_of(recipe).vocab_size)
     if device.type == "cpu":
         keep_unpacked(model)
     return model
@@ -217,6 +220,8 @@ def _adapter_config(recipe: Recipe, model: PreTrainedModel) -> Any:
     targets: Any = recipe.lora_target_modules
     if targets is not None:
         common["target_modules"] = targets if isinstance(targets, str) else list(targets)
+    if recipe.added_tokens:
+        common["trainable_token_indices"] = vocabulary.learned_tokens(model, vocabulary.tokenizer_of(recipe))
     if recipe.lora_modules_to_save:
         common["modules_to_save"] = list(recipe.lora_modules_to_save)
     if method in LORA:

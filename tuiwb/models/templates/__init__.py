@@ -26,6 +26,14 @@ SUMMARIES = {
     "vicuna": "USER: and ASSISTANT:; needs no special tokens",
 }
 
+# The tokens that a template is made of: a model whose tokenizer lacks one would have to spell it letter by letter.
+TOKENS = {
+    "chatml": ("<|im_start|>", "<|im_end|>"),
+    "llama-3": ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    "gemma": ("<start_of_turn>", "<end_of_turn>"),
+    "phi-3": ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>"),
+}
+
 
 def names() -> tuple[str, ...]:
     """Names of our templates, the most used first."""
