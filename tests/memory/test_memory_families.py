@@ -7,6 +7,7 @@ import pytest
 
 from tuiwb.base.errors import InputFault
 from tuiwb.memory.families import architecture, known_architectures
+from tuiwb.models import catalogue
 
 SMALL: dict[str, Any] = {
     "hidden_size": 64,
@@ -49,6 +50,19 @@ MORE: dict[str, dict[str, Any]] = {
     "granitemoe": _EXPERTS,
     "granitemoeshared": {**_EXPERTS, "shared_intermediate_size": 40},
     "gpt_oss": {**_EXPERTS, "layer_types": None},
+    "phimoe": {**_EXPERTS, "attention_bias": True, "lm_head_bias": True},
+    "jamba": {
+        **_EXPERTS, "num_experts": 4, "attn_layer_period": 2, "attn_layer_offset": 1, "mamba_dt_rank": 8,
+        "mamba_d_state": 4,
+    },
+    "qwen3_next": {
+        "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 48,
+        "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
+    },
+    "minicpm3": {
+        "q_lora_rank": 24, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 16,
+        "num_key_value_heads": 4,
+    },
 }  # fmt: skip
 
 
@@ -125,6 +139,13 @@ def test_parameters_are_exactly_those_that_transformers_builds(model_type: str) 
 )  # fmt: skip
 def test_published_models_have_their_published_count(name: str, config: dict[str, Any], parameters: int) -> None:
     assert architecture(config).parameters == parameters, name
+
+
+def test_every_model_of_the_catalogue_is_planned_with_its_exact_count() -> None:
+    entries = catalogue()
+    assert len(entries) >= 60
+    for entry in entries:
+        assert architecture(entry.config).parameters == entry.parameters, entry.name
 
 
 def test_the_configuration_of_a_multimodal_model_is_read_from_its_text_part() -> None:

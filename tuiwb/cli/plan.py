@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from tuiwb.base.errors import UsageFault
+from tuiwb.base.text import gate
 from tuiwb.base.units import GIB, gib, parameters
 from tuiwb.cli import output
 from tuiwb.cli.recipe import add_recipe, read_recipe
@@ -33,12 +34,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--why", action="store_true", help="print the rules that people quote, and how far each is from this plan"
     )
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="do two real steps on the longest examples on this machine, and leave nothing behind",
+    )
     form = parser.add_mutually_exclusive_group()
     output.add_json(form)  # type: ignore[arg-type]
     form.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.measure:
+        return _measure(args)
     plan = make_plan(args)
     if args.json:
         output.print_json(plan.to_json() | ({"rules": [rule.to_json() for rule in plan.rules]} if args.why else {}))
@@ -50,6 +58,34 @@ def run(args: argparse.Namespace) -> int:
         output.write(_markdown(plan, tables))
     else:
         _print(plan, tables)
+    return 0
+
+
+def _measure(args: argparse.Namespace) -> int:
+    """Measure instead of planning: on this machine, and so for no other GPU."""
+    from tuiwb import resolve
+    from tuiwb.cli.progress import followed
+    from tuiwb.cli.recipe import print_checks
+    from tuiwb.runs.measuring import measure
+
+    if args.gpu is not None or args.gpu_memory is not None or args.inference:
+        raise UsageFault("what is measured is the training, on this machine", key="--measure")
+    assessment = resolve.assess(read_recipe(args))
+    print_checks(assessment)
+    found = followed(lambda task: measure(assessment, task=task), in_steps=True)
+    if args.json:
+        output.print_json(found.to_json())
+        return 0
+    batch = found.first_batch
+    what = "resident memory that came on top of the libraries'" if found.device == "cpu" else "allocated at most"
+    rows = [["measured peak", gib(found.peak_bytes), what]]
+    if found.planned_bytes is not None and found.off is not None:
+        rows.append(["planned peak", gib(found.planned_bytes), f"{found.off:+.1%} of what was measured"])
+    rows.append(["a step", f"{found.step_s:.2f} s", f"{batch['examples']} examples, the longest of the data"])
+    rows.append(["first batch", f"{batch['trained_tokens']:,}", f"trained tokens of {batch['tokens']:,}"])
+    rows.append(["first loss", f"{batch['loss']:.4f}", "a number" if batch["finite"] else "NOT a number"])
+    output.print_table(["", "", ""], rows, right=[1])
+    output.write(f"\nThe first example begins:\n{gate(batch['text'])}")
     return 0
 
 

@@ -98,13 +98,13 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Recurrence:
-    """A layer without attention: state-space (Mamba-2), gated delta rule, or a short convolution.
+    """A layer without attention: state-space (Mamba), gated delta rule, or a short convolution.
 
     `saved_width` is what one token keeps for the backward pass, in elements, as read from the modelling code; `state`
     is the size of the state that generation keeps for each sequence.
     """
 
-    kind: Literal["mamba2", "delta", "conv"]
+    kind: Literal["mamba", "mamba2", "delta", "conv"]
     projections: tuple[Linear, ...]
     norms: tuple[Norm, ...]
     other_parameters: int

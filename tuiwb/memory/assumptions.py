@@ -24,9 +24,9 @@ QUESTIONS = (
     Question("device", ("gpu", "cpu"), "a GPU keeps workspaces that a CPU does not have"),
     Question(
         "loss",
-        ("chunked", "full_logits", "liger", "triton"),
+        ("chunked", "full_logits", "liger", "triton", "rows"),
         "how the loss is computed: TRL's fused output layer in chunks, all logits at once with a float32 copy, Liger's "
-        "fused linear cross entropy, or a Triton kernel on all logits (Unsloth)",
+        "fused linear cross entropy, a Triton kernel on all logits (Unsloth), or some rows at a time (ours, on a CPU)",
     ),
     Question(
         "logits_held",

@@ -352,11 +352,12 @@ def _ernie(config: Config) -> Architecture:
 
 
 def _families() -> dict[str, Builder]:
-    from tuiwb.memory import families_moe, families_other
+    from tuiwb.memory import families_hybrid, families_moe, families_other
 
     return {
         **_DENSE,
         **families_moe.FAMILIES,
+        **families_hybrid.FAMILIES,
         **families_other.FAMILIES,
     }
 

@@ -8,12 +8,12 @@ from tuiwb.memory.config import Config
 from tuiwb.memory.families import Builder, llama_like
 
 
-def _dense(hidden: int, width: int, names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj")) -> FeedForward:
+def dense(hidden: int, width: int, names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj")) -> FeedForward:
     gate, up, down = names
     return FeedForward(Linear(gate, hidden, width), Linear(up, hidden, width), Linear(down, width, hidden), "silu")
 
 
-def _experts(config: Config, **more: Any) -> Experts:
+def experts(config: Config, **more: Any) -> Experts:
     hidden = config.integer("hidden_size")
     count = config.integer("num_experts", "num_local_experts", "n_routed_experts")
     options: dict[str, Any] = {
@@ -34,7 +34,7 @@ def _mixtral(config: Config) -> Architecture:
         qkv_bias=False,
         output_bias=False,
         windows=[bool(config.get("sliding_window"))] * config.integer("num_hidden_layers"),
-        experts=lambda c, _: _experts(c, names=("w1", "w3", "w2")),
+        experts=lambda c, _: experts(c, names=("w1", "w3", "w2")),
     )
 
 
@@ -50,9 +50,9 @@ def _qwen2_moe(config: Config) -> Architecture:
 
     def block(c: Config, index: int) -> FeedForward | Experts:
         if not _is_sparse(c, index):
-            return _dense(hidden, c.integer("intermediate_size"))
-        shared = _dense(hidden, c.integer("shared_expert_intermediate_size"))
-        return _experts(c, shared=shared, shared_gate=Linear("shared_expert_gate", hidden, 1))
+            return dense(hidden, c.integer("intermediate_size"))
+        shared = dense(hidden, c.integer("shared_expert_intermediate_size"))
+        return experts(c, shared=shared, shared_gate=Linear("shared_expert_gate", hidden, 1))
 
     return llama_like(config, qkv_bias=config.flag("qkv_bias", True), output_bias=False, experts=block)
 
@@ -60,14 +60,14 @@ def _qwen2_moe(config: Config) -> Architecture:
 def _qwen3_moe(config: Config) -> Architecture:
     def block(c: Config, index: int) -> FeedForward | Experts:
         if not _is_sparse(c, index):
-            return _dense(c.integer("hidden_size"), c.integer("intermediate_size"))
-        return _experts(c)
+            return dense(c.integer("hidden_size"), c.integer("intermediate_size"))
+        return experts(c)
 
     return llama_like(config, query_norm="head", experts=block)
 
 
 def _olmoe(config: Config) -> Architecture:
-    return llama_like(config, query_norm="full", experts=lambda c, _: _experts(c))
+    return llama_like(config, query_norm="full", experts=lambda c, _: experts(c))
 
 
 def _granitemoe(config: Config) -> Architecture:
@@ -78,7 +78,7 @@ def _granitemoe(config: Config) -> Architecture:
         if shared_width and c.get("model_type") == "granitemoeshared":
             up = Linear("input_linear", hidden, 2 * shared_width)
             shared = FeedForward(None, up, Linear("output_linear", shared_width, hidden), "silu", fused=True)
-        return _experts(c, shared=shared)
+        return experts(c, shared=shared)
 
     return llama_like(config, scaled_embedding=True, scaled_logits=1, experts=block)
 
@@ -87,7 +87,7 @@ def _gpt_oss(config: Config) -> Architecture:
     def block(c: Config, _: int) -> Experts:
         hidden = c.integer("hidden_size")
         count = c.integer("num_local_experts")
-        return _experts(c, bias=True, router=Linear("router", hidden, count, bias=True))
+        return experts(c, bias=True, router=Linear("router", hidden, count, bias=True))
 
     count = config.integer("num_hidden_layers")
     windows = config.pattern(count) if config.get("layer_types") else [index % 2 == 0 for index in range(count)]
@@ -95,13 +95,13 @@ def _gpt_oss(config: Config) -> Architecture:
     return llama_like(config, qkv_bias=bias, output_bias=bias, sinks=True, windows=windows, experts=block)
 
 
-def _deepseek(config: Config, *, default_first_dense: int = 0, correction: bool = False) -> Architecture:
-    """Multi-head latent attention: keys and values come out of one narrow latent, and that is what is cached."""
+def latent_attention(config: Config, value: int | None = None) -> Attention:
+    """Multi-head latent attention: keys and values come out of one narrow latent, and that is what can be cached."""
     hidden = config.integer("hidden_size")
     heads = config.integer("num_attention_heads")
     rope = config.integer("qk_rope_head_dim")
     nope = config.integer("qk_nope_head_dim")
-    value = config.integer("v_head_dim")
+    value = value or config.integer("v_head_dim")
     latent = config.integer("kv_lora_rank")
     bias = config.flag("attention_bias")
     norms: list[Norm] = []
@@ -121,17 +121,22 @@ def _deepseek(config: Config, *, default_first_dense: int = 0, correction: bool 
         Linear("o_proj", heads * value, hidden, bias),
     ]
     norms.append(Norm("kv_a_layernorm", latent))
-    mixer = Attention(
+    return Attention(
         tuple(projections), heads, heads, nope + rope, value, latent_norms=tuple(norms), latent=latent + rope
     )
+
+
+def _deepseek(config: Config, *, default_first_dense: int = 0, correction: bool = False) -> Architecture:
+    hidden = config.integer("hidden_size")
+    mixer = latent_attention(config)
     width = config.integer("moe_intermediate_size")
     shared_count = int(config.get("n_shared_experts") or 0)
-    shared = _dense(hidden, width * shared_count) if shared_count else None
+    shared = dense(hidden, width * shared_count) if shared_count else None
     routed = config.integer("n_routed_experts", "num_local_experts")
-    sparse = _experts(config, shared=shared, router_bias=routed if correction else 0)
+    sparse = experts(config, shared=shared, router_bias=routed if correction else 0)
     sparse = replace(sparse, router_bias=0)  # e_score_correction_bias is a buffer, not a parameter
     first = int(config.get("first_k_dense_replace", default_first_dense))
-    plain = _dense(hidden, config.integer("intermediate_size"))
+    plain = dense(hidden, config.integer("intermediate_size"))
     pair = (Norm("input_layernorm", hidden), Norm("post_attention_layernorm", hidden))
     layers = tuple(
         Layer(mixer, plain if index < first else sparse, pair) for index in range(config.integer("num_hidden_layers"))
@@ -155,8 +160,8 @@ def _glm4_moe(config: Config) -> Architecture:
 
     def block(c: Config, index: int) -> FeedForward | Experts:
         if index < first:
-            return _dense(hidden, c.integer("intermediate_size"))
-        return _experts(c, shared=_dense(hidden, width * int(c.get("n_shared_experts", 1))))
+            return dense(hidden, c.integer("intermediate_size"))
+        return experts(c, shared=dense(hidden, width * int(c.get("n_shared_experts", 1))))
 
     return llama_like(config, output_bias=False, query_norm="head" if config.flag("use_qk_norm") else "", experts=block)
 

@@ -279,7 +279,7 @@ def inputs_from(
         transformers=release,
         reentrant=reentrant,
         offloads_inputs=offloads,
-        loss=_loss(shapes, stage, kernels, release, assumed),
+        loss=_loss(shapes, stage, kernels, release, device, assumed),
         sharding=sharding,
         fsdp=fsdp,
         offload=launch.offload or "none",
@@ -317,10 +317,14 @@ def _others(recipe: Recipe, stage: str, method: str, assumed: Assumptions) -> tu
         assumed.note("reference model", "of the same size", "the model as it was before this training")
     elif needs_reference:
         assumed.note("reference model", "none", "the base with the adapter switched off")
-    if stage == "ppo":
+    if stage == "ppo" and whole:
         found += ["value model", "reward model"]
-        assumed.note("value model", "of the same size", "TRL's PPO trains one beside the policy")
+        assumed.note("value model", "of the same size", "one is trained beside the policy")
         assumed.note("reward model", "of the same size", "its size is not read from the recipe")
+    elif stage == "ppo":
+        # Small beside the base: the adapters of value and reward are not counted.
+        assumed.note("value model", "none", "an adapter on the base that policy and reference share")
+        assumed.note("reward model", "none", "taken to be an adapter on that base as well")
     elif stage in ("grpo", "rloo") and recipe.reward_model_name_or_path:
         found.append("reward model")
         assumed.note("reward model", "of the same size", "its size is not read from the recipe")
@@ -423,7 +427,7 @@ def _repeats(
     return assumed.choose("padding", "true" if pads else "false", f"{reason} in a batch") == "true"
 
 
-def _loss(shapes: Architecture, stage: str, kernels: str, release: str, assumed: Assumptions) -> LossCode:
+def _loss(shapes: Architecture, stage: str, kernels: str, release: str, device: str, assumed: Assumptions) -> LossCode:
     if stage == "reward":
         return LossCode("full_logits", "5", outputs=1)
     if stage in ("orpo", "ppo"):
@@ -436,13 +440,15 @@ def _loss(shapes: Architecture, stage: str, kernels: str, release: str, assumed:
         default, reason = "triton", "Unsloth's kernels include its loss"
     elif release != "5":
         default, reason = "full_logits", f"what transformers {release} does"
+    elif device == "cpu" and stage in ("sft", "pretrain"):
+        default, reason = "rows", "this program's own on a CPU: some rows of logits at a time"
     chosen = assumed.choose("loss", default, reason)
     held = False
     if chosen in ("full_logits", "triton") and release == "5":
         text = "a training loop that keeps the model's output; false for transformers' Trainer"
         held = assumed.choose("logits_held", "true", text) == "true"
     paths: dict[str, LossPath] = {
-        "chunked": "chunked", "full_logits": "full_logits", "liger": "liger", "triton": "triton",
+        "chunked": "chunked", "full_logits": "full_logits", "liger": "liger", "triton": "triton", "rows": "rows",
     }  # fmt: skip
     stacks: dict[str, Any] = {"5": "5", "4.48": "4.48", "4.44": "4.44"}
     # Their modelling code does not convert the logits, and Qwen's first is no part of transformers.

@@ -3,7 +3,8 @@
 `full_logits` keeps a float32 copy of all logits and the log-softmax of it (transformers `loss_utils.py`; up to 4.48 a
 shifted copy as well). `chunked` is TRL's fused output layer (`kernels/chunked_logprob.py`): tiles of 4096 tokens, the
 gradient of the hidden states in float32. `liger` is Liger's fused linear cross entropy: it makes the gradients in the
-forward pass, chunk by chunk. `triton` keeps the float32 logits and writes the gradient over them (Unsloth).
+forward pass, chunk by chunk; `rows` is this program's own on a CPU, which does the same. `triton` keeps the float32
+logits and writes the gradient over them (Unsloth).
 """
 
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from tuiwb.memory.blocks import Blocks
 from tuiwb.memory.path import Path
 from tuiwb.memory.trace import Extent, Ledger, Moment, Storage, Tape, Tensor, features, fixed
 
-LossPath = Literal["full_logits", "chunked", "liger", "triton", "none"]
+LossPath = Literal["full_logits", "chunked", "liger", "triton", "rows"]
 Stack = Literal["5", "4.48", "4.44"]
 
 CHUNK_TOKENS = 4096  # trl/kernels/chunked_logprob.py TOKEN_CHUNK_SIZE
+ROWS = 128  # tuiwb/workers/loss.py _CHUNK
 CHUNK_VOCABULARY = 32768  # trl trainer/utils.py _CHUNKED_LOGPROB_CHUNK_SIZE
 
 
@@ -118,7 +120,7 @@ def _loss(
         scores = _matrix(blocks, architecture, hidden, code.outputs)
         return _scalar(tape, scores), []
     vocabulary = architecture.vocab
-    if code.path in ("chunked", "liger"):
+    if code.path in ("chunked", "liger", "rows"):
         return _fused(blocks, architecture, hidden, code), []
     with tape.tagged("logits"):
         logits = _matrix(blocks, architecture, hidden, vocabulary)
@@ -188,6 +190,8 @@ def _fused(blocks: Blocks, architecture: Ending, hidden: Tensor, code: LossCode)
     grads = [fixed(weight * path.weights)] if path.trained and not path.accumulates else []
     if code.path == "chunked":
         return _chunked(blocks, architecture, hidden, code, grads)
+    if code.path == "rows":
+        return _by_rows(blocks, architecture, hidden, grads)
     # Liger: chunks of about T·h/V rows, so that a chunk's logits are no larger than the hidden states.
     rows = architecture.hidden
     chunk = tape.allocate(features(rows * (path.compute + 4)))
@@ -227,6 +231,25 @@ def _chunked(blocks: Blocks, architecture: Ending, hidden: Tensor, code: LossCod
         weight = architecture.vocab * architecture.embedding_width
         temporaries.append(fixed(4 * weight) if path.weights != 4 else Extent())
     return tape.op([scored], fixed(1), 4, saved=[scored], temporaries=temporaries, parameter_grads=grads)
+
+
+def _by_rows(blocks: Blocks, architecture: Ending, hidden: Tensor, grads: list[Extent]) -> Tensor:
+    """This program's own loss on a CPU: so many rows of logits at a time, with their gradient at once."""
+    tape, path = blocks.tape, blocks.path
+    weight = architecture.vocab * architecture.embedding_width
+    selected = tape.op([hidden], hidden.elements, hidden.width)  # the rows that have a label
+    width = path.compute if path.autocast else path.weights
+    made = [tape.allocate(selected.elements.times(selected.width))]
+    copy = tape.allocate(fixed(weight * width if path.autocast and width != path.weights else 0))
+    if path.trained:
+        made.append(tape.allocate(fixed(weight * 4), "gradients"))
+    rows = tape.allocate(
+        fixed(ROWS * architecture.vocab * (4 + (4 if width == 4 else 2 * width))), "logits of one tile"
+    )
+    del rows, copy
+    return tape.op(
+        [selected], fixed(1), 4, saved=made, grads=[(selected.elements, selected.width)], parameter_grads=grads
+    )
 
 
 def _scalar(tape: Tape, x: Tensor) -> Tensor:
