@@ -45,6 +45,7 @@ class Plan:
     log_bytes: int = 0  # printed at each step
     logs: dict[str, dict[str, Any]] = field(default_factory=dict)  # by step: values of its line of metrics
     freeze_at: int = 0  # after this step nothing moves any more (first attempt) until there is a file `go`
+    loader: bool = False  # takes its rows from torch's DataLoader, with a process of its own
     runs: dict[str, Any] = field(default_factory=dict)  # what it says of itself when training begins
 
 
@@ -95,7 +96,10 @@ class Worker:
             self._restore(point[1].path)
         print(f"training from step {self.step}", flush=True)
         rundir.append_event(self.run, "training", by="worker", runs=plan.runs)
+        rows = _rows() if plan.loader else None
         while self.step < plan.steps:
+            if rows is not None:
+                next(rows)
             self.beats.beat("train", self.step, plan.steps)
             _sleep(plan.step_s)
             self.step += 1
@@ -198,6 +202,12 @@ def write_zip(path: Path, content: str = "state") -> None:
 def cut(path: Path) -> None:
     """Take the last bytes away."""
     os.truncate(path, path.stat().st_size - 100)
+
+
+def _rows() -> Any:
+    from torch.utils.data import DataLoader
+
+    return iter(DataLoader(range(1_000_000), num_workers=1, prefetch_factor=2))  # type: ignore[arg-type]
 
 
 def _sleep(seconds: float) -> None:
