@@ -202,3 +202,13 @@ def test_an_end_mark_outside_the_marks_is_trained_all_the_same(tokenizer: Tokeni
     )
     rendered = render(chat("q", "a"), tokenizer, ChatTemplate(source))
     assert trained(tokenizer, rendered) == f"a{END}"
+
+
+def test_of_plain_text_what_follows_the_last_marker_is_trained(tokenizer: Tokenizer) -> None:
+    text = "### Instruction: say ### Response: as I do ### Response: Yes."
+    rendered = render(Example(id=0, text=text), tokenizer, None, response_marker="### Response:")
+    assert trained(tokenizer, rendered) == " Yes.<|im_end|>"
+    assert tokenizer.decode(rendered.ids).startswith("### Instruction: say ### Response: as I do")
+    assert all(render(Example(id=0, text=text), tokenizer, None).mask[1:]), "without a marker all of it"
+    with pytest.raises(InputFault, match="holds no “### Response:”"):
+        render(Example(id=0, text="no answer here"), tokenizer, None, response_marker="### Response:")

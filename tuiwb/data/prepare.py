@@ -58,7 +58,7 @@ class PrepareSettings:
     Attributes:
         shape: `text` (one sequence for each row), `pair` (chosen and rejected), `judged` (an answer with a label; a
             pair makes two of them), `prompt` (up to the generation prompt, nothing trained).
-        train_roles, train_on_eos, max_length, truncation: as `render` has them.
+        train_roles, train_on_eos, max_length, truncation, response_marker: as `render` has them.
         whole: leave out what is longer than `max_length` instead of cutting it.
         seed: draws the rows of a mixture.
     """
@@ -70,6 +70,7 @@ class PrepareSettings:
     truncation: Truncation = "keep_start"
     whole: bool = False
     seed: int = 42
+    response_marker: str | None = None
 
     @classmethod
     def of(cls, recipe: "Recipe") -> "PrepareSettings":
@@ -83,6 +84,7 @@ class PrepareSettings:
             train_roles=None if stage == "pretrain" else tuple(recipe.train_roles or ("assistant",)),
             train_on_eos=recipe.train_on_eos or "turn",
             max_length=recipe.max_length,
+            response_marker=None if stage == "pretrain" else recipe.response_marker,
             seed=recipe.seed if recipe.seed is not None else 42,
         )
 
@@ -164,6 +166,7 @@ def prepare(
         train_on_eos=settings.train_on_eos,
         max_length=settings.max_length,
         truncation=settings.truncation,
+        response_marker=settings.response_marker,
     )
     tally = _Tally()
     with Writer(path, _SIDES[settings.shape]) as writer:

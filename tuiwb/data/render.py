@@ -32,6 +32,7 @@ def render(
     train_on_eos: TrainOnEos = "turn",
     max_length: int | None = None,
     truncation: Truncation = "keep_start",
+    response_marker: str | None = None,
 ) -> Rendered:
     """Render one example.
 
@@ -41,6 +42,7 @@ def render(
         train_on_eos: whether what closes a turn is trained: of trained turns (`turn`), of the last trained turn
             (`last`), of every turn (`all`), of none.
         max_length: the most tokens; `truncation` says which end is kept.
+        response_marker: of plain text, only what follows the last of these is trained.
 
     Raises:
         InputFault: the template refuses the conversation, or the example is of a kind that is not trained this way.
@@ -52,6 +54,7 @@ def render(
         train_on_eos=train_on_eos,
         max_length=max_length,
         truncation=truncation,
+        response_marker=response_marker,
     )
     return renderer(example)
 
@@ -68,6 +71,7 @@ class Renderer:
         train_on_eos: TrainOnEos = "turn",
         max_length: int | None = None,
         truncation: Truncation = "keep_start",
+        response_marker: str | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.template = template
@@ -75,6 +79,7 @@ class Renderer:
         self.train_on_eos = train_on_eos
         self.max_length = max_length
         self.truncation = truncation
+        self.response_marker = response_marker
         self._finders: dict[str, TurnFinder] = {}
         self._special = frozenset(tokenizer.token(number) for number in tokenizer.special_ids)
         self._bos = _own_bos(tokenizer)
@@ -99,7 +104,7 @@ class Renderer:
         if example.completion is not None:
             return self.answer(example.prompt or "", example.completion, example.tools)
         if example.text is not None:
-            return self._text("", example.text)
+            return self._text(*self._split(example.text))
         raise InputFault(f"rows of the kind {example.kind} have no single text to train on", key="datasets")
 
     def answer(self, prompt: Turns, completion: Turns, tools: list[dict[str, Any]] | None = None) -> Layout:
@@ -214,6 +219,15 @@ class Renderer:
         last = turns[-1]
         longer = Turn(last.role, last.start, last.content, last.end, len(text) + len(eos))
         return text + eos, [*turns[:-1], longer]
+
+    def _split(self, text: str) -> tuple[str, str]:
+        """Plain text as what asks and what answers; without a marker all of it is the answer."""
+        if self.response_marker is None:
+            return "", text
+        before, marker, answer = text.rpartition(self.response_marker)
+        if not marker:
+            raise InputFault(f"holds no “{self.response_marker}” that its answer could follow", key="datasets")
+        return before + marker, answer
 
     def _text(self, prompt: str, answer: str) -> Layout:
         eos = self.tokenizer.eos_token or ""

@@ -151,6 +151,8 @@ class Recipe(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     """Whose turns are learned; the others are read but carry no loss."""
     train_on_eos: Literal["turn", "last", "all", "none"] | None = None
     """Which end marks are learned: of each trained turn, of the last one, of all turns, or none."""
+    response_marker: str | None = None
+    """Rows of plain text: only what follows the last of these is learned, such as ### Response:."""
 
     # Batch
     per_device_train_batch_size: Count | None = None

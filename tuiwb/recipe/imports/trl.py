@@ -212,12 +212,15 @@ RULES: dict[str, Rule] = {
     "max_new_tokens": keep("max_completion_length"),
     "response_length": keep("max_completion_length"),
     "learning_rate": keep("learning_rate"),
-    "init_kl_coef": keep("kl_coef"),
-    "adap_kl_ctrl": drop("adaptive wherever target_kl is stated"),
-    "target": keep("target_kl"),
+    "init_kl_coef": keep("beta"),
+    "kl_coef": keep("beta"),
+    "adap_kl_ctrl": drop("adaptive wherever kl_target is stated"),
+    "target": keep("kl_target"),
+    "horizon": keep("kl_horizon"),
+    "response_template": keep("response_marker"),
+    "num_sample_generations": drop("sample_prompts says what is answered at each evaluation"),
     "ppo_epochs": keep("num_ppo_epochs"),
     "rloo_k": keep("num_generations"),
-    "num_sample_generations": drop("sample_prompts says what is answered at each evaluation"),
     "sft_model_path": lambda value, draft: (
         Fate(why="the model is the reference here too") if value == draft.values.get("model_name_or_path")
         else Fate({"ref_model_name_or_path": value})

@@ -42,11 +42,12 @@ def load(what: Wanted, task: Task) -> Lens:
         model = models.open_model(what.name, config_only=True, task=task) if what.name else what.model
         if model is None:
             return Lens(problem=what.problem or _NONE)
-        tokenizer = models.load_tokenizer(model)
+        resolved = _resolved(what.recipe, model) if what.recipe else None
+        tokenizer = models.load_tokenizer(model).with_tokens((resolved and resolved.added_tokens) or ())
         given = getattr(what.recipe, "chat_template", None)
         has_template = given or tokenizer.chat_template
         template = tokenizer.template(given) if has_template else None
-        settings = PrepareSettings.of(_resolved(what.recipe, model)) if what.recipe else PrepareSettings()
+        settings = PrepareSettings.of(resolved) if resolved else PrepareSettings()
     except TuiwbError as error:
         if task.cancelled:
             raise
@@ -58,6 +59,7 @@ def load(what: Wanted, task: Task) -> Lens:
         train_on_eos=settings.train_on_eos,
         max_length=settings.max_length,
         truncation=settings.truncation,
+        response_marker=settings.response_marker,
     )
     return Lens(renderer, model.name)
 
