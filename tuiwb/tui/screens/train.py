@@ -347,7 +347,15 @@ class TrainScreen(RoomScreen):
             return train(_assess(recipe, task))
 
         def launched(run: "RunDir") -> None:
-            self.app.notify(f"{run.run_id} is on its way; it goes on without this terminal")
+            from tuiwb.hardware.logout import logout_problem
+
+            problem = logout_problem()
+            self.app.notify(
+                f"{run.run_id} is on its way; "
+                + (f"but {problem[0]}: {problem[1]}" if problem else "it goes on without this terminal"),
+                severity="warning" if problem else "information",
+                timeout=20 if problem else None,
+            )
             self.bench.keeper.select_run(run.run_id)
             if "runs" in [room.name for room in self.bench.rooms]:
                 self.bench.go("runs")
