@@ -320,3 +320,21 @@ async def test_copy_takes_the_line_or_the_yaml(recipe_file: Path) -> None:
         assert pilot.room.copyable() == "lora_r: 16"
         await pilot.press("v", "v")
         assert "max_length: 128\n" in pilot.room.copyable()
+
+
+async def test_a_recipe_of_another_tool_is_imported_with_its_account(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs.yaml"
+    theirs.write_text("stage: sft\nfinetuning_type: lora\nmodel_name_or_path: m\nlora_rank: 4\nmask_history: true\n")
+    async with bench(screen="train", size=(120, 40)) as pilot:
+        await pilot.press("p")
+        await pilot.until_text("type to filter")
+        await pilot.enter("import")
+        await pilot.press("enter")
+        await pilot.until_text("another tool's YAML")
+        await pilot.enter(str(theirs))
+        await pilot.press("enter")
+        await pilot.until_text("✗ mask_history")
+        assert "lora_r: 4" in pilot.text()
+        await pilot.press("escape")
+        assert recipe_of(pilot).lora_r == 4
+        assert pilot.app.workspace.changed, "it is in no file yet"

@@ -82,6 +82,14 @@ class Keeper:
 
         self.app.start("open recipe", load, opened)
 
+    def take(self, recipe: Any, name: str) -> None:
+        """Open a recipe that is in no file yet.
+
+        Args:
+            name: what the header calls it.
+        """
+        self._set(replace(self.now, recipe=recipe, source=name, path=None, changed=True))
+
     def change(self, recipe: Any) -> None:
         """Put an edited recipe in the place of the open one."""
         if recipe != self.now.recipe:
