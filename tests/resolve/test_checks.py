@@ -137,9 +137,12 @@ def test_few_rows_and_an_empty_share_are_said(good: Recipe, rows: Path) -> None:
     ("keys", "key"),
     [
         ({"stage": "dpo"}, "datasets[0]"),
-        ({"packing": True}, "packing"),
+        ({"packing": True, "packing_strategy": "wrapped"}, "packing"),
+        ({"packing": True, "method": "prompt"}, "packing"),
+        ({"padding_free": True, "attn_implementation": "somebody/kernel"}, "padding_free"),
         ({"method": "freeze", "freeze_layers": 2}, "freeze_layers"),
-        ({"launch": {"processes": 2}}, "launch.processes"),
+        ({"launch": {"nodes": 2}}, "launch.nodes"),
+        ({"stage": "ppo", "launch": {"processes": 2}}, "launch.processes"),
         ({"launch": {"sharding": "zero3"}}, "launch.sharding"),
         ({"loss_type": "dpo"}, "loss_type"),
         ({"eval_strategy": "steps"}, "eval_strategy"),
@@ -189,8 +192,22 @@ def test_an_old_gpu_is_not_asked_for_what_it_lacks(good: Recipe) -> None:
     old = [a_gpu(name="T4", capability=(7, 5), gib=15)]
     assert found(good, gpus=old).ok
     assert check_on(found(msgspec.structs.replace(good, bf16=True), gpus=old), "bf16").level == "error"
-    two = msgspec.structs.replace(good, launch=Launch(gpus=(0, 1)))
-    assert check_on(found(two, gpus=[a_gpu(0), a_gpu(1)]), "launch.gpus").level == "error"
+
+
+def test_each_gpu_that_is_named_gets_a_process(good: Recipe) -> None:
+    pair = [a_gpu(0), a_gpu(1)]
+    two = found(msgspec.structs.replace(good, launch=Launch(gpus=(0, 1))), gpus=pair)
+    assert two.ok
+    launch = two.resolved.recipe.launch
+    assert launch is not None
+    assert (launch.processes, launch.sharding, launch.gpus) == (2, "ddp", (0, 1))
+    chosen = found(msgspec.structs.replace(good, launch=Launch(processes=2)), gpus=pair).resolved.recipe.launch
+    assert chosen is not None
+    assert (chosen.gpus, chosen.sharding) == ((0, 1), "ddp")
+    one = msgspec.structs.replace(good, launch=Launch(gpus=(0, 1), processes=1))
+    assert check_on(found(one, gpus=pair), "launch.processes").level == "error"
+    alone = msgspec.structs.replace(good, launch=Launch(processes=2))
+    assert check_on(found(alone, gpus=[a_gpu(0)]), "launch.processes").level == "error"
 
 
 def test_memory_that_is_short_is_said_with_a_remedy(good: Recipe) -> None:

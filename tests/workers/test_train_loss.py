@@ -226,3 +226,41 @@ def test_stop_ids_are_found_in_the_answers(tmp_path: Path, tiny_model: Path) -> 
     )
     prepared = prepare([file], tokenizer, tokenizer.template(), PrepareSettings())
     assert stop_ids(prepared, tokenizer) == [0, 2]  # the tokenizer's own, and the template's <|im_end|>
+
+
+def test_rows_without_padding_keep_their_examples_apart(tmp_path: Path, tiny_model: Path) -> None:
+    from tuiwb import models
+    from tuiwb.data.prepare import PrepareSettings, prepare
+    from tuiwb.workers.batches import Collator, FlatCollator
+    from tuiwb.workers.loss import LabelledLoss
+
+    file = tmp_path / "rows.jsonl"
+    rows = [{"prompt": "Q" * number, "completion": f"A{number}" * (3 + number)} for number in range(1, 6)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prepared = prepare([file], models.load_tokenizer(tiny_model), None, PrepareSettings())
+    model = load(tiny_model)
+    labelled = LabelledLoss(model)
+    padded = Collator(prepared, 2)([{"row": row} for row in range(5)])
+    packed = FlatCollator(prepared)([{"rows": [3, 0]}, {"row": 4}, {"rows": [1, 2]}])
+    assert int(packed.pop("tokens")) == int(padded.pop("tokens")) == packed["input_ids"].shape[1]
+    assert (packed["position_ids"] == 0).sum() == 5
+    found = []
+    for inputs in (padded, packed):
+        model.zero_grad()
+        total, count = labelled(model, inputs)
+        total.backward()
+        found.append((float(total.detach()), int(count), gradients(model)))
+    assert found[1][:2] == (pytest.approx(found[0][0], rel=1e-5), found[0][1])
+    for name, gradient in found[0][2].items():
+        assert np.allclose(gradient, found[1][2][name], atol=1e-4), name
+
+
+def test_examples_are_packed_into_few_rows(tmp_path: Path) -> None:
+    from tuiwb.workers.batches import pack
+
+    lengths = [7, 2, 5, 3, 9, 1, 4, 6, 10, 3]
+    packs = pack(lengths, 10)
+    assert sorted(place for places in packs for place in places) == list(range(10))
+    sums = [sum(lengths[place] for place in places) for places in packs]
+    assert max(sums) <= 10
+    assert len(packs) == 5, "50 tokens fill five rows of ten"

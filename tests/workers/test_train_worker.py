@@ -236,11 +236,29 @@ def worker_path() -> str:
 
 
 def test_what_is_not_trained_is_refused(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
-    run = make_run(tmp_path / "packed", recipe_of(tiny_model, rows, packing=True))
+    run = make_run(tmp_path / "packed", recipe_of(tiny_model, rows, packing=True, packing_strategy="wrapped"))
     assert train(run) == 5
     result = rundir.read_result(run.part(1, "sft"))
     assert result is not None
-    assert result["message"].startswith("packing: packing can be planned but not trained yet")
+    assert result["message"].startswith("packing: packing_strategy wrapped cuts examples apart")
+
+
+def test_packed_rows_with_noise_and_one_checkpoint(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+    keys = {"packing": True, "per_device_train_batch_size": 2, "train_sampling_strategy": "random", "lora_dropout": 0.0}
+    more = {"save_total_limit": 1, "save_steps": 1.0, "num_train_epochs": 1.0}
+    plain = make_run(tmp_path / "plain", recipe_of(tiny_model, rows, **keys, **more))
+    noisy = make_run(tmp_path / "noisy", recipe_of(tiny_model, rows, **keys, **more, neftune_noise_alpha=5.0))
+    assert train(plain, noisy) == 0, plain.output_file.read_text()
+    part = plain.part(1, "sft")
+    steps = sorted(losses(plain))
+    # All examples fit into so many rows of 256 tokens; each of them was trained on once.
+    assert 1 < len(steps) < 6
+    last = [record for record in rundir.read_all(part.metrics_file) if "loss" in record][-1]
+    event = next(event for event in rundir.read_events(plain) if event["event"] == "prepared")
+    assert last["total_tokens"] == event["tokens"]
+    assert [path.name for path in rundir.checkpoints(part)] == [f"checkpoint-{steps[-1]}"], "the newest alone is kept"
+    # NEFTune's noise on the embeddings changes what the same first batch costs.
+    assert losses(noisy)[1] != pytest.approx(losses(plain)[1], abs=1e-4)
 
 
 def _inputs(run: RunDir) -> tuple[Path, Path]:

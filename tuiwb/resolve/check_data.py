@@ -85,6 +85,7 @@ def _amount(recipe: Recipe, rows: int) -> Iterator[Check]:
         message = f"{recipe.eval_fraction:.0%} of {count(rows)} rows is not one row to measure on"
         yield error("eval_fraction", message, "a larger share, or 0")
     batch = (recipe.per_device_train_batch_size or 1) * (recipe.gradient_accumulation_steps or 1)
+    batch *= (recipe.launch and recipe.launch.processes) or 1
     batch *= recipe.num_mini_batches or 1
     steps = (rows - held) * (recipe.num_train_epochs or 1) / batch
     if (recipe.max_steps or -1) > 0 or recipe.packing:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tuiwb.recipe import Recipe
-from tuiwb.resolve.check import Check, error, note
+from tuiwb.resolve.check import Check, error, note, warning
 from tuiwb.resolve.ppo import PPO_KEYS
 from tuiwb.resolve.trainable import refusals
 
@@ -39,6 +39,9 @@ def check_keys(recipe: Recipe, stated: Recipe) -> Iterator[Check]:
         yield error("eval_strategy", "there is nothing to measure on", "eval_fraction: 0.05, or eval_strategy: no")
     if recipe.stage == "sft" and recipe.train_roles == ():
         yield error("train_roles", "nobody's turns are learned, so nothing is", "train_roles: [assistant]")
+    if (recipe.packing or recipe.padding_free) and "flash" not in (recipe.attn_implementation or "sdpa"):
+        message = "without a flash kernel, a row of several examples costs a mask of its length squared"
+        yield warning("attn_implementation", message, "flash_attention_2, or packing: false and padding_free: false")
     yield from _without_effect(recipe, stated)
 
 

@@ -47,8 +47,10 @@ def check_device(recipe: Recipe, host: "Host", gpus: Sequence["Gpu"]) -> Iterato
     for missing in [number for number in wanted if number not in numbers]:
         there = f"there are {', '.join(map(str, numbers))}" if numbers else "this machine has none that can be used"
         yield error("launch.gpus", f"there is no GPU {missing}; {there}", "launch.gpus: auto")
-    if len(wanted) > 1:
-        yield error("launch.gpus", "training on several GPUs can be planned but not done yet", "name one GPU")
+    processes = (recipe.launch.processes if recipe.launch else None) or 1
+    if wanted and len(wanted) != processes:
+        message = f"{processes} processes do not go with {len(wanted)} GPUs: each takes one"
+        yield error("launch.processes", message, f"launch.processes: {len(wanted)}")
     chosen = [gpu for gpu in gpus if gpu.index in wanted]
     if not chosen:
         yield from _cpu(recipe, host)

@@ -54,7 +54,7 @@ def resolve(recipe: Recipe, *, model: "ModelInfo | None", host: "Host", gpus: Se
     choices = Choices(recipe)
     _task(choices)
     device = device_for(recipe, host, gpus)
-    _devices(choices, device)
+    _devices(choices, device, gpus)
     _precision(choices, device)
     _data(choices, model)
     _schedule(choices)
@@ -82,14 +82,26 @@ def _task(choices: Choices) -> None:
     choices.fill("trust_remote_code", False, "code of strangers runs only where you say so")
 
 
-def _devices(choices: Choices, device: Device) -> None:
+def _devices(choices: Choices, device: Device, gpus: Sequence["Gpu"]) -> None:
     choices.fill("use_cpu", device.gpu is None, device.reason)
-    numbers = () if device.gpu is None else (device.gpu.index,)
+    stated = choices.stated.launch
+    several = stated is not None and isinstance(stated.gpus, tuple) and len(stated.gpus) > 1
+    count = len(stated.gpus) if several else 1  # type: ignore[union-attr,arg-type]
+    reason = "one process for each of the GPUs" if several else "one process is enough for one device"
+    choices.fill_launch("processes", count, reason)
+    choices.fill_launch("nodes", 1, "this machine alone")
+    processes = (choices.now.launch and choices.now.launch.processes) or 1
+    freest = sorted(gpus, key=lambda gpu: (-gpu.memory_free, gpu.index))
+    numbers: tuple[int, ...] = () if device.gpu is None else (device.gpu.index,)
+    if numbers and processes > 1:
+        numbers = tuple(sorted(gpu.index for gpu in freest[:processes]))
     choices.fill_launch("gpus", numbers, device.reason, instead_of=(None, "auto"))
-    for key in ("nodes", "processes"):
-        choices.fill_launch(key, 1, "one process is enough for one device")
-    for key in ("sharding", "offload"):
-        choices.fill_launch(key, "none", "one device holds the whole model")
+    choices.fill_launch(
+        "sharding",
+        "ddp" if processes > 1 else "none",
+        "each device holds the whole model" if processes > 1 else "one device holds the whole model",
+    )
+    choices.fill_launch("offload", "none", "one device holds the whole model")
     choices.fill("dataloader_num_workers", 0, "examples are token ids in a mapped file: there is nothing to compute")
     choices.fill(
         "dataloader_pin_memory",

@@ -26,7 +26,7 @@ _UNFIT = {
     ("grpo", "prefix"): "sampling and training must give a token the same probability, which a prefix does not",
     ("rloo", "prefix"): "sampling and training must give a token the same probability, which a prefix does not",
 }
-_ONE = ("nodes", "processes", "tensor_parallel", "pipeline_parallel", "context_parallel", "expert_parallel")
+_ONE = ("nodes", "tensor_parallel", "pipeline_parallel", "context_parallel", "expert_parallel")
 
 
 def refusals(recipe: Recipe) -> list[tuple[str, str, str]]:
@@ -42,10 +42,7 @@ def refusals(recipe: Recipe) -> list[tuple[str, str, str]]:
     if why := _UNFIT.get((recipe.stage or "sft", recipe.method or "lora")):
         found.append(("method", f"stage {recipe.stage} does not go with method {recipe.method}: {why}", "method: lora"))
     found += _losses(recipe)
-    for key in ("packing", "padding_free"):
-        if getattr(recipe, key):
-            fix = f"{key}: false, train_sampling_strategy: group_by_length"
-            found.append((key, f"{key} can be planned but not trained yet", fix))
+    found += [(key, why, f"{key}: false") for key in ("packing", "padding_free") if (why := _joined(recipe, key))]
     launch = recipe.launch
     if launch is None:
         return found
@@ -54,13 +51,31 @@ def refusals(recipe: Recipe) -> list[tuple[str, str, str]]:
             found.append(
                 (f"launch.{key}", "training on several GPUs can be planned but not done yet", f"launch.{key}: 1")
             )
-    if launch.sharding not in (None, "none"):
+    if (launch.processes or 1) > 1 and recipe.stage == "ppo":
+        found.append(("launch.processes", "stage ppo is trained by one process", "launch.processes: 1"))
+    if launch.sharding not in (None, "none", "ddp"):
         found.append(
-            ("launch.sharding", f"sharding {launch.sharding} can be planned but not trained yet", "sharding: none")
+            ("launch.sharding", f"sharding {launch.sharding} can be planned but not trained yet", "sharding: ddp")
         )
     if launch.offload not in (None, "none"):
         found.append(("launch.offload", f"offload {launch.offload} cannot be trained yet", "offload: none"))
     return found
+
+
+def _joined(recipe: Recipe, key: str) -> str:
+    """Why examples cannot stand in one row without padding; empty where they can, or are not to."""
+    if not getattr(recipe, key):
+        return ""
+    kernel = recipe.attn_implementation or "sdpa"
+    if recipe.stage not in (None, "sft", "pretrain"):
+        return f"stage {recipe.stage} compares or samples answers one by one"
+    if recipe.method in ("prefix", "prompt"):
+        return f"method {recipe.method} puts what it learned before a row, not before each example in it"
+    if key == "packing" and recipe.packing_strategy not in (None, "bfd"):
+        return f"packing_strategy {recipe.packing_strategy} cuts examples apart; bfd does not"
+    if not ("flash" in kernel or kernel in ("sdpa", "eager", "flex_attention")):
+        return f"{kernel} is not known to keep the examples of a row apart"
+    return ""
 
 
 def _losses(recipe: Recipe) -> list[tuple[str, str, str]]:

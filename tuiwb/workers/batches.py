@@ -1,5 +1,6 @@
 """Prepared examples as batches of tensors."""
 
+import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,31 @@ class Collator:
         if self.masked:
             batch["attention_mask"] = (torch.arange(shape[1]) < torch.tensor(lengths)[:, None]).long()
         return batch
+
+
+@dataclass(frozen=True, slots=True)
+class FlatCollator:
+    """Makes one row of all examples of a batch, without padding. Positions begin anew at each, which is how attention
+    kernels that know of documents keep them apart; no mask is given, since one would join them again."""
+
+    prepared: Prepared
+
+    def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """
+        Args:
+            items: `{"row": number of the prepared row}` or `{"rows": several of them}` each.
+
+        Returns:
+            input_ids, labels and position_ids (1, tokens), int64; `tokens`, their number.
+        """
+        numbers = [row for item in items for row in (item["rows"] if "rows" in item else [item["row"]])]
+        rows = [self.prepared.sequence(row) for row in numbers]
+        ids = torch.from_numpy(np.concatenate([ids for ids, _ in rows]).astype("int64"))[None]
+        mask = torch.from_numpy(np.concatenate([mask for _, mask in rows]))[None]
+        positions = torch.cat([torch.arange(len(ids)) for ids, _ in rows])[None]
+        # Nothing before it predicts an example's first token.
+        labels = torch.where(mask & (positions > 0), ids, IGNORED)
+        return {"input_ids": ids, "labels": labels, "position_ids": positions, "tokens": torch.tensor(ids.shape[1])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +170,48 @@ def row_dataset(prepared: Prepared, rows: "np.ndarray[Any, Any]") -> "Dataset":
     from datasets import Dataset
 
     return Dataset.from_dict({"row": rows, "length": prepared.lengths()[rows]})
+
+
+def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Put examples into as few rows as can be found quickly: best fit, the longest first.
+
+    Args:
+        lengths: tokens of each example, none above `capacity`.
+
+    Returns:
+        the places of the examples of each row.
+    """
+    packs: list[list[int]] = []
+    rooms: list[int] = []  # that some row has left, ascending
+    waiting: dict[int, list[int]] = {}  # the rows with this room
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        found = bisect.bisect_left(rooms, lengths[place])
+        if found == len(rooms):
+            packs.append([])
+            number, room = len(packs) - 1, capacity
+        else:
+            room = rooms[found]
+            number = waiting[room].pop()
+            if not waiting[room]:
+                rooms.pop(found)
+        packs[number].append(place)
+        left = room - lengths[place]
+        here = waiting.setdefault(left, [])
+        if not here:
+            bisect.insort(rooms, left)
+        here.append(number)
+    return packs
+
+
+def pack_dataset(prepared: Prepared, rows: "Array", capacity: int) -> "Dataset":
+    """As `row_dataset`, several examples to a row."""
+    from datasets import Dataset
+
+    lengths = prepared.lengths()[rows]
+    packs = pack(lengths.tolist(), capacity)
+    return Dataset.from_dict(
+        {"rows": [rows[places].tolist() for places in packs], "length": [int(lengths[p].sum()) for p in packs]}
+    )
 
 
 class GroupedSampler(LengthGroupedSampler):

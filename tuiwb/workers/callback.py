@@ -63,6 +63,10 @@ class RunCallback(TrainerCallback):
         self._tokens = self._trained = 0
         self._window: list[tuple[float, int]] = []
 
+    def expect_rows(self, examples: int, mean_tokens: float) -> None:
+        """That an epoch has so many rows, each with so many tokens, where several examples make a row."""
+        self._examples, self._mean_tokens = examples, mean_tokens
+
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:

@@ -1,7 +1,8 @@
 """Stages dpo, kto and orpo: TRL's losses on exactly the prepared pairs and labels."""
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from tuiwb.workers import checkpoint
 from tuiwb.workers.arguments import training_arguments
 from tuiwb.workers.batches import JudgedCollator, PairCollator, evaluation_batches, row_dataset
 from tuiwb.workers.callback import RunCallback
+from tuiwb.workers.cpu import speed_up
 from tuiwb.workers.data import Data
-from tuiwb.workers.lora import fuse_lora
 from tuiwb.workers.model import adapters_to_float32, load_base, make_trainable
 from tuiwb.workers.orpo import OddsRatioTrainer
 from tuiwb.workers.reference import reference_model, settle_reference
@@ -98,7 +99,7 @@ class PreferenceTrainer(RunTrainer):
         for items in batches:
             self._metrics["eval"].clear()
             batch = self._prepare_inputs(collate(items))
-            with torch.no_grad(), self.compute_loss_context_manager():
+            with torch.no_grad(), self.compute_loss_context_manager(), _alone(self.accelerator):
                 loss = self.compute_loss(model, batch)
             found = {"loss": float(loss)}
             found |= {key: values[-1] for key, values in self._metrics["eval"].items() if key != "num_tokens"}
@@ -106,7 +107,7 @@ class PreferenceTrainer(RunTrainer):
                 sums[key] += torch.tensor([value * len(items), len(items)], dtype=torch.float64)
             self.callback_handler.on_prediction_step(self.args, self.state, self.control)
         self._metrics["eval"].clear()
-        return sums
+        return _summed(sums, self.args.world_size)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """TRL's, without its own count of tokens."""
@@ -161,7 +162,7 @@ def build_orpo(recipe: Recipe, data: Data, callback: RunCallback, output: Path, 
     trainer = OrpoTrainer(recipe, data, callback, _pairs(data), model=model, args=args, beta=beta)
     if device.type == "cpu":
         adapters_to_float32(model)
-        fuse_lora(model)
+        speed_up(model)
     return trainer
 
 
@@ -173,8 +174,9 @@ def _built(
     if device.type == "cpu":
         adapters_to_float32(trainer.model)
     settle_reference(trainer.model, recipe, device)
-    if device.type == "cpu":
-        fuse_lora(trainer.model)
+    if device.type == "cpu" and trainer.ref_model is None:
+        # A second model would not be changed in the same layers, and differ by rounding where it is the same.
+        speed_up(trainer.model)
     return trainer
 
 
@@ -196,6 +198,32 @@ def _refuse_one_label(data: Data) -> None:
 
 def _one(loss: str | tuple[str, ...]) -> str:
     return loss if isinstance(loss, str) else loss[0]
+
+
+@contextlib.contextmanager
+def _alone(accelerator: Any) -> Iterator[None]:
+    """Let each process note what it measured itself: they do not have equally many batches."""
+    gathering = ("gather", "gather_for_metrics")
+    try:
+        for name in gathering:
+            setattr(accelerator, name, lambda value: value)
+        yield
+    finally:
+        for name in gathering:
+            delattr(accelerator, name)  # its own methods are there again
+
+
+def _summed(sums: dict[str, Tensor], processes: int) -> dict[str, Tensor]:
+    """Over all processes."""
+    if processes == 1:
+        return sums
+    found: list[Any] = [None] * processes
+    torch.distributed.all_gather_object(found, dict(sums))
+    whole: dict[str, Tensor] = defaultdict(lambda: torch.zeros(2, dtype=torch.float64))
+    for one in found:
+        for key, pair in one.items():
+            whole[key] += pair
+    return whole
 
 
 def _means(sums: Mapping[str, Tensor]) -> dict[str, float]:

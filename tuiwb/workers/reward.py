@@ -15,8 +15,8 @@ from tuiwb.workers import checkpoint
 from tuiwb.workers.arguments import training_arguments
 from tuiwb.workers.batches import PairCollator
 from tuiwb.workers.callback import RunCallback
+from tuiwb.workers.cpu import speed_up
 from tuiwb.workers.data import Data
-from tuiwb.workers.lora import fuse_lora
 from tuiwb.workers.model import adapters_to_float32, load_base, make_trainable
 from tuiwb.workers.preference import PreferenceTrainer
 from tuiwb.workers.running import RunTrainer
@@ -52,7 +52,7 @@ def build(recipe: Recipe, data: Data, callback: RunCallback, output: Path, devic
     trainer = Trainer(recipe, data, callback, collate, model=model, args=args)
     if device.type == "cpu":
         adapters_to_float32(trainer.model)
-        fuse_lora(trainer.model)
+        speed_up(trainer.model)
     return trainer
 
 

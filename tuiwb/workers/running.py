@@ -61,7 +61,8 @@ class RunTrainer(transformers.Trainer):
             self._answers.write(self.accelerator.unwrap_model(self.model), self.state)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        if self._recipe.train_sampling_strategy != "group_by_length" or self.args.world_size > 1:
+        grouped = self._recipe.train_sampling_strategy == "group_by_length" and not self._recipe.packing
+        if not grouped or self.args.world_size > 1:
             return transformers.Trainer._get_train_sampler(self, train_dataset)
         self._drawn = GroupedSampler(
             self.args.train_batch_size * self.args.gradient_accumulation_steps,

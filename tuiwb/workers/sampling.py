@@ -14,8 +14,8 @@ from tuiwb.data.prepared import Prepared
 from tuiwb.recipe import DatasetEntry, Recipe
 from tuiwb.workers.arguments import training_arguments
 from tuiwb.workers.callback import RunCallback
+from tuiwb.workers.cpu import speed_up
 from tuiwb.workers.data import Data
-from tuiwb.workers.lora import fuse_lora
 from tuiwb.workers.model import adapters_to_float32, load_base, make_trainable
 from tuiwb.workers.reference import reference_model, settle_reference
 from tuiwb.workers.rewards import Asked, Reward, model_reward, rewards_of
@@ -164,8 +164,8 @@ def _built(
     if recipe.ref_model_name_or_path and trainer.beta and not hasattr(trainer.model, "peft_config"):
         trainer.ref_model = trainer.accelerator.prepare_model(reference_model(recipe, device), evaluation_mode=True)
         add_fused_lm_head(trainer.ref_model, temperature=trainer.temperature)
-    if device.type == "cpu":
-        fuse_lora(trainer.model)
+    if device.type == "cpu" and trainer.ref_model is None:
+        speed_up(trainer.model)
     return trainer
 
 

@@ -11,7 +11,7 @@ from tuiwb.data.prepared import Prepared
 from tuiwb.recipe import Recipe
 from tuiwb.workers import checkpoint
 from tuiwb.workers.arguments import training_arguments
-from tuiwb.workers.batches import Collator, evaluation_batches, row_dataset
+from tuiwb.workers.batches import Collator, FlatCollator, evaluation_batches, pack_dataset, row_dataset
 from tuiwb.workers.callback import RunCallback
 from tuiwb.workers.cpu import speed_up
 from tuiwb.workers.data import Data
@@ -51,16 +51,21 @@ class Trainer(RunTrainer, SFTTrainer):
             dataset_kwargs={"skip_prepare_dataset": True},
         )
         on_cpu = args.device.type == "cpu"
+        collate: Any = Collator(data.prepared, checkpoint.pad_id(data.tokenizer), masked=not on_cpu or prompts)
+        rows = row_dataset(data.prepared, data.rows)
+        if recipe.packing:
+            rows = pack_dataset(data.prepared, data.rows, recipe.max_length or int(data.lengths().max()))
+            callback.expect_rows(len(rows), data.mean_tokens * len(data.rows) / len(rows))
         super().__init__(
             recipe,
             data,
             callback,
             model=model,
             args=args,
-            train_dataset=row_dataset(data.prepared, data.rows),
+            train_dataset=rows,
             # That there is something to measure on; `evaluate` takes it from the data itself.
             eval_dataset=next((row_dataset(*held) for held in data.held_out.values()), None),
-            data_collator=Collator(data.prepared, checkpoint.pad_id(data.tokenizer), masked=not on_cpu or prompts),
+            data_collator=FlatCollator(data.prepared) if recipe.packing or recipe.padding_free else collate,
         )
         if on_cpu:
             self._labelled = LabelledLoss(self.model)
