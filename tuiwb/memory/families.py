@@ -5,8 +5,10 @@ them there on the meta device and compares the parameter counts. Defaults are th
 """
 
 import difflib
+import json
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from functools import lru_cache
+from typing import Any
 
 from tuiwb.base.errors import InputFault
 from tuiwb.memory.architecture import Architecture, Attention, Experts, FeedForward, Layer, Linear, Norm
@@ -21,6 +23,20 @@ def architecture(config: Mapping[str, Any], source: str = "config.json") -> Arch
     Raises:
         InputFault: a key is missing or absurd, or the architecture is not known.
     """
+    try:
+        text = json.dumps(config, sort_keys=True)
+    except TypeError:  # a value that no config.json can hold
+        return _build(config, source)
+    return _built(text, source)
+
+
+@lru_cache(maxsize=64)
+def _built(text: str, source: str) -> Architecture:
+    """The same configuration is planned again and again while somebody types."""
+    return _build(json.loads(text), source)
+
+
+def _build(config: Mapping[str, Any], source: str) -> Architecture:
     from tuiwb.models.info import text_config
 
     inner = text_config(config)
@@ -270,53 +286,6 @@ def _smollm3(config: Config) -> Architecture:
     return llama_like(config, tied=True)
 
 
-def _glm(config: Config) -> Architecture:
-    """GLM and GLM-4: one matrix for gate and up."""
-    base = llama_like(config, output_bias=False, mlp_bias=False, norms=_glm_norms(config))
-    layers = tuple(_with_fused_mlp(layer, base.hidden) for layer in base.layers)
-    return _replace(base, layers=layers)
-
-
-def _glm_norms(config: Config) -> tuple[str, ...]:
-    pair = ("input_layernorm", "post_attention_layernorm")
-    return (*pair, "post_self_attn_layernorm", "post_mlp_layernorm") if config.get("model_type") == "glm4" else pair
-
-
-def _with_fused_mlp(layer: Layer, hidden: int) -> Layer:
-    from dataclasses import replace
-
-    block = cast(FeedForward, layer.feed_forward)
-    fused = Linear("gate_up_proj", hidden, 2 * block.width)
-    return replace(layer, feed_forward=replace(block, gate=None, up=fused, fused=True))
-
-
-def _replace(base: Architecture, **changes: Any) -> Architecture:
-    from dataclasses import replace
-
-    return replace(base, **changes)
-
-
-def _phi3(config: Config) -> Architecture:
-    """One matrix for queries, keys and values, one for gate and up."""
-    from dataclasses import replace
-
-    count = config.integer("num_hidden_layers")
-    base = llama_like(
-        config,
-        qkv_bias=False,
-        output_bias=False,
-        mlp_bias=False,
-        windows=[bool(config.get("sliding_window"))] * count if not config.get("layer_types") else None,
-    )
-
-    def fused(layer: Layer) -> Layer:
-        mixer = cast(Attention, layer.mixer)
-        qkv = Linear("qkv_proj", base.hidden, mixer.query_width + 2 * mixer.kv_width)
-        return replace(layer, mixer=replace(mixer, projections=(qkv, mixer.projections[-1]), fused=True))
-
-    return _replace(base, layers=tuple(_with_fused_mlp(fused(layer), base.hidden) for layer in base.layers))
-
-
 def _nemotron(config: Config) -> Architecture:
     return llama_like(
         config, layer_norm=True, norm_bias=True, gated=False, activation="relu2", mlp_names=("", "up_proj", "down_proj")
@@ -362,7 +331,6 @@ def _families() -> dict[str, Builder]:
     }
 
 
-_SANDWICH = ("pre_feedforward_layernorm", "post_feedforward_layernorm")
 _DENSE: dict[str, Builder] = {
     "llama": llama_like,
     "mistral": _mistral,
@@ -382,9 +350,6 @@ _DENSE: dict[str, Builder] = {
     "stablelm": _stablelm,
     "starcoder2": _starcoder2,
     "smollm3": _smollm3,
-    "glm": _glm,
-    "glm4": _glm,
-    "phi3": _phi3,
     "nemotron": _nemotron,
     "arcee": _arcee,
     "exaone4": _exaone4,

@@ -1,10 +1,12 @@
-"""Architectures outside the Llama line: GPT-2 and its children, with learned positions, fused matrices, layer norms."""
+"""Architectures outside the Llama line: GPT-2 and its children with learned positions and layer norms, and those with
+fused matrices."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 from tuiwb.memory.architecture import Architecture, Attention, FeedForward, Layer, Linear, Norm
 from tuiwb.memory.config import Config
-from tuiwb.memory.families import Builder
+from tuiwb.memory.families import Builder, llama_like
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +266,43 @@ def _mpt(config: Config) -> Architecture:
     )
 
 
+def _glm(config: Config) -> Architecture:
+    """GLM and GLM-4: one matrix for gate and up."""
+    base = llama_like(config, output_bias=False, mlp_bias=False, norms=_glm_norms(config))
+    layers = tuple(_with_fused_mlp(layer, base.hidden) for layer in base.layers)
+    return replace(base, layers=layers)
+
+
+def _glm_norms(config: Config) -> tuple[str, ...]:
+    pair = ("input_layernorm", "post_attention_layernorm")
+    return (*pair, "post_self_attn_layernorm", "post_mlp_layernorm") if config.get("model_type") == "glm4" else pair
+
+
+def _with_fused_mlp(layer: Layer, hidden: int) -> Layer:
+    block = cast(FeedForward, layer.feed_forward)
+    fused = Linear("gate_up_proj", hidden, 2 * block.width)
+    return replace(layer, feed_forward=replace(block, gate=None, up=fused, fused=True))
+
+
+def _phi3(config: Config) -> Architecture:
+    """One matrix for queries, keys and values, one for gate and up."""
+    count = config.integer("num_hidden_layers")
+    base = llama_like(
+        config,
+        qkv_bias=False,
+        output_bias=False,
+        mlp_bias=False,
+        windows=[bool(config.get("sliding_window"))] * count if not config.get("layer_types") else None,
+    )
+
+    def fused(layer: Layer) -> Layer:
+        mixer = cast(Attention, layer.mixer)
+        qkv = Linear("qkv_proj", base.hidden, mixer.query_width + 2 * mixer.kv_width)
+        return replace(layer, mixer=replace(mixer, projections=(qkv, mixer.projections[-1]), fused=True))
+
+    return replace(base, layers=tuple(_with_fused_mlp(fused(layer), base.hidden) for layer in base.layers))
+
+
 def _qwen(config: Config) -> Architecture:
     """Qwen 1, whose modelling code comes with its weights: one matrix for queries, keys and values."""
     hidden = config.integer("hidden_size")
@@ -313,6 +352,9 @@ FAMILIES: dict[str, Builder] = {
     "bloom": _bloom,
     "falcon": _falcon,
     "mpt": _mpt,
+    "glm": _glm,
+    "glm4": _glm,
+    "phi3": _phi3,
     "qwen": _qwen,
     "baichuan": _baichuan,
 }
