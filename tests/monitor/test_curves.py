@@ -1,11 +1,13 @@
 """Smoothing and thinning: what they must never do to a curve."""
 
 import math
+from array import array
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tuiwb.monitor import Ema, ema, thin
+from tuiwb.monitor.thin import Thinned
 
 numbers = st.floats(-1e6, 1e6)
 series = st.lists(st.tuples(st.floats(0, 1e4), numbers), min_size=1, max_size=200).map(
@@ -73,3 +75,21 @@ def test_thinning_takes_the_points_in_range_and_no_others(
     if inside:
         assert min(bucket.low for bucket in buckets) == min(inside)
         assert max(bucket.high for bucket in buckets) == max(inside)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=50)
+@given(
+    st.lists(st.lists(st.floats(0, 10), max_size=8), min_size=1, max_size=6),
+    st.integers(1, 9),
+    st.floats(0, 5),
+    st.floats(0.5, 40),
+)
+def test_thinning_as_it_grows_is_thinning_at_once(
+    pieces: list[list[float]], count: int, start: float, width: float
+) -> None:
+    grown, xs, ys = Thinned(), array("d"), array("d")
+    for piece in pieces:
+        for gap in piece:
+            xs.append((xs[-1] if xs else 0.0) + gap)
+            ys.append(gap * 7 % 3)
+        assert grown.buckets(0, xs, ys, count, start, start + width) == thin(xs, ys, count, start, start + width)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tuiwb.monitor.smooth import Ema
-from tuiwb.monitor.thin import Bucket, thin
+from tuiwb.monitor.thin import Bucket, Thinned
 from tuiwb.rundir import BOOKKEEPING, JsonlTail, PartDir, RunDir, decode, offset_of_last, revived
 
 Axis = Literal["step", "tokens", "time"]
@@ -43,6 +43,9 @@ class Series:
     values: "array[float]" = field(default_factory=lambda: array("d"))
     odd: list[tuple[float, float]] = field(default_factory=list)
     version: int = 0
+    _thinned: dict[Axis, Thinned] = field(default_factory=lambda: {axis: Thinned() for axis in AXES}, repr=False)
+    _smoothed: dict[Axis, Thinned] = field(default_factory=lambda: {axis: Thinned() for axis in AXES}, repr=False)
+    _generation: int = 0
     _ema: Ema | None = None
     _averages: "array[float]" = field(default_factory=lambda: array("d"))
 
@@ -53,6 +56,15 @@ class Series:
         for at in range(len(self._averages), len(self.values)):
             self._averages.append(self._ema.add(self.xs["step"][at], self.values[at]))
         return self._averages
+
+    def buckets(self, axis: Axis, columns: int, start: float, end: float) -> list[Bucket]:
+        """The points between `start` and `end`, thinned."""
+        return self._thinned[axis].buckets(self._generation, self.xs[axis], self.values, columns, start, end)
+
+    def average_buckets(self, half_life: float, axis: Axis, columns: int, start: float, end: float) -> list[Bucket]:
+        """As `buckets`, of the moving average."""
+        how = (self._generation, half_life)
+        return self._smoothed[axis].buckets(how, self.xs[axis], self.average(half_life), columns, start, end)
 
     def add(self, where: Mapping[Axis, float], value: float) -> None:
         """Append a point. One at the step of the last point replaces it."""
@@ -80,6 +92,7 @@ class Series:
         at = bisect_left(self.xs["step"], step)
         if at < len(self.values):
             self.version += 1
+            self._generation += 1
             self._ema = None
             for column in (*self.xs.values(), self.values):
                 del column[at:]
@@ -349,11 +362,10 @@ def curve(
     """
     xs, ys = series.xs[axis], series.values
     start, end = window or (_least(xs), xs[-1] if xs else 1.0)
-    buckets = thin(xs, ys, columns, start, end)
+    buckets = series.buckets(axis, columns, start, end)
     smooth: list[tuple[float, float]] = []
     if half_life > 0 and ys:
-        averaged = series.average(half_life)
-        smooth = [(each.x, each.last) for each in thin(xs, averaged, columns, start, end)]
+        smooth = [(each.x, each.last) for each in series.average_buckets(half_life, axis, columns, start, end)]
     return Curve(
         name=series.name,
         axis=axis,
