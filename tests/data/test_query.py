@@ -68,7 +68,22 @@ def test_every_row_is_looked_at_once(view: data.View) -> None:
             assert sorted(seen) == list(range(1500))
 
 
-@pytest.mark.parametrize("text", ["gamma", "GAMMA", "Alpha beta", "beta: 50", "text:needle", "é"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "gamma",
+        "GAMMA",
+        "Alpha beta",
+        "beta: 50",
+        "text:needle",
+        "é",
+        "/gamm?a/",
+        "/Alpha b/",
+        "/gamma*|x/",
+        "/al/",
+        "a",
+    ],
+)
 def test_looking_through_bytes_finds_what_reading_rows_finds(view: data.View, text: str) -> None:
     query = parse(text, view.columns)
     slow = type(query)(query.text, query.test)

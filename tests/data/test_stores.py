@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tuiwb.base.errors import EnvironmentFault, InputFault
 from tuiwb.base.tasks import Cancelled, Task
@@ -313,3 +315,27 @@ def test_an_index_error_names_the_row(tmp_path: Path) -> None:
         store.row(2)
     assert isinstance(store, FileStore)
     assert store.rows(2, 10) == []
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b'{"a": 1}', b'{"a": "x\\ny"}', b'{"a": 1}, {"b": 2}', b'{"a": [1', b"2]}", b"{}", b"[1]", b"3", b"",
+                b"  ", b'{"a": 1}\r', b'{"a": 1},', b'{"broken', b'{"a": NaN}', b'{"a": "\xff"}', b"[", b"]", b",",
+            ]
+        ),
+        max_size=12,
+    ),
+    st.booleans(),
+)  # fmt: skip
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rows_read_together_are_those_read_one_by_one(tmp_path: Path, lines: list[bytes], end: bool) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"first": 0}\n' + b"\n".join(lines) + (b"\n" if end else b""))
+    store = open_store(path)
+    store.index()
+    one_by_one = [store.row(number) for number in range(store.known)]
+    assert store.rows(0, store.known) == one_by_one
+    assert list(store.scan()) == one_by_one
+    store.close()

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import secrets
 from collections.abc import Callable
 
 import orjson
@@ -27,6 +28,27 @@ def json_row(raw: bytes) -> Value | RowFault:
     except orjson.JSONDecodeError:
         return _json_again(raw)
     return value if type(value) is dict else _no_object(value)
+
+
+_BETWEEN = secrets.randbelow(1 << 52) + (1 << 52)
+"""Stands between rows that are parsed together; nobody who writes a file can know it."""
+
+
+def json_lines(page: bytes, count: int) -> list[Value] | None:
+    """The rows of a stretch of JSON lines, parsed together, which takes half the time; None where one of them is not
+    as usual, and each has to be looked at."""
+    body = page.removesuffix(b"\n")
+    if body.count(b"\n") != count - 1:
+        return None
+    try:
+        parts = orjson.loads(b"[%b]" % body.replace(b"\n", b",%d," % _BETWEEN))
+    except orjson.JSONDecodeError:
+        return None
+    values: list[Value] = parts[::2]
+    # A line that is no whole object, or more than one, puts the number elsewhere than between two objects.
+    if len(parts) != 2 * count - 1 or parts[1::2].count(_BETWEEN) != count - 1 or {*map(type, values)} != {dict}:
+        return None
+    return values
 
 
 def array_row(raw: bytes) -> Value | RowFault:

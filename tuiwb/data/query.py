@@ -25,7 +25,13 @@ _SIGNS: dict[str, Callable[[float, float], bool]] = {
 }
 _PLAIN = re.compile(r"[A-Za-z0-9 .,;:!?()_-]+")
 """What no writer of JSON or CSV escapes."""
+_PLAIN_BEGIN = re.compile(r"[A-Za-z0-9 ,;:!_-]*")
+
+Inside = Callable[[str], object]
+"""Whether a text is it: true or false, or a match."""
+
 _PAGE = 20_000
+_DENSE_PAGES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +74,7 @@ def _condition(wanted: str, columns: tuple[str, ...], mark: Marks | None) -> Que
     if colon and column in columns and rest:
         inside = _matcher(rest)
         return Query(wanted, lambda row: _any_text(row.value.get(column), inside), _needle(rest))
-    inside = _matcher(wanted)
-    return Query(wanted, lambda row: _any_text(row.value, inside), _needle(wanted))
+    return Query(wanted, _anywhere(wanted), _needle(wanted))
 
 
 def _by_hand(wanted: str, columns: tuple[str, ...], mark: Marks) -> Callable[[Row], bool] | None:
@@ -122,24 +127,54 @@ def matching(view: View, query: Query, task: Task | None = None) -> npt.NDArray[
     total = len(view)
     task = task or Task()
     found: list[int] = []
+    dense = 0
     for first, count in _pages(0, total, backwards=False):
         task.step("searching", first, total, "rows")
-        found += _matching(view, query, first, first + count)
+        if query.needle and not dense:
+            likely = list(view.store.may_hold(query.needle, first, first + count))
+            found += _among(view, query, likely, first, first + count)
+            # Where most rows hold the bytes, looking for them first saves nothing on the next pages.
+            dense = _DENSE_PAGES if len(likely) * 2 > count else 0
+        else:
+            found += _read(view, query, first, first + count)
+            dense = max(dense - 1, 0)
     return np.array(found, np.int64)
 
 
 def _matching(view: View, query: Query, start: int, stop: int) -> Iterator[int]:
     """Rows from `start` up to `stop` that are looked for, in order."""
-    if query.needle:
-        likely = list(view.store.may_hold(query.needle, start, stop))
-        if len(likely) * 10 < stop - start:
-            return (number for number in likely if query.test(view.store.row(number)))
-    return (row.id for row in view.store.scan(start=start, stop=stop) if query.test(row))
+    if not query.needle:
+        return _read(view, query, start, stop)
+    return _among(view, query, list(view.store.may_hold(query.needle, start, stop)), start, stop)
+
+
+def _among(view: View, query: Query, likely: list[int], start: int, stop: int) -> Iterator[int]:
+    """As `_matching`, where only these rows may be it."""
+    if len(likely) * 10 < stop - start:
+        return (number for number in likely if query.test(view.store.row(number)))
+    wanted = set(likely)
+    return (row.id for row in view.store.scan(start=start, stop=stop) if row.id in wanted and query.test(row))
+
+
+def _read(view: View, query: Query, start: int, stop: int) -> Iterator[int]:
+    test = query.test
+    return (row.id for row in view.store.scan(start=start, stop=stop) if test(row))
 
 
 def _needle(wanted: str) -> bytes:
-    """The bytes that any row with these words holds, whatever its file escapes; none where that is not sure."""
+    """The bytes that any row with these words, or with a match of this expression, holds, whatever its file escapes;
+    none where that is not sure."""
+    if _is_regex(wanted):
+        # An expression that begins with plain characters; the last of them may be optional.
+        begin = "" if "|" in wanted else _PLAIN_BEGIN.match(wanted[1:-1])[0]  # type: ignore[index]
+        after = wanted[1 + len(begin)]
+        begin = begin[:-1] if after in "*?{" else begin
+        return begin.lower().encode() if len(begin) > 2 else b""
     return wanted.lower().encode() if _PLAIN.fullmatch(wanted) else b""
+
+
+def _is_regex(wanted: str) -> bool:
+    return len(wanted) > 2 and wanted[0] == wanted[-1] == "/"
 
 
 def _pages(start: int, total: int, backwards: bool) -> Iterator[tuple[int, int]]:
@@ -156,16 +191,33 @@ def _pages(start: int, total: int, backwards: bool) -> Iterator[tuple[int, int]]
             yield first, min(_PAGE, start - first)
 
 
-def _matcher(wanted: str) -> Callable[[str], bool]:
-    if len(wanted) > 2 and wanted[0] == wanted[-1] == "/":
+def _matcher(wanted: str) -> Inside:
+    if _is_regex(wanted):
         try:
-            pattern = re.compile(wanted[1:-1])
+            return re.compile(wanted[1:-1]).search
         except re.error as error:
             raise UsageFault(f"{wanted} is no regular expression: {error}") from error
-        return lambda text: pattern.search(text) is not None
     if wanted != wanted.lower():
         return lambda text: wanted in text
     return lambda text: wanted in text.lower()
+
+
+def _anywhere(wanted: str) -> Callable[[Row], bool]:
+    """The test whether any text of a row is it."""
+    inside = _matcher(wanted)
+    if _is_regex(wanted) or "\0" in wanted:
+        return lambda row: _any_text(row.value, inside)
+
+    def test(row: Row) -> bool:
+        # Texts are looked at as one, which no words span, and other values one by one.
+        texts = [part for part in row.value.values() if type(part) is str]
+        if inside("\0".join(texts)):
+            return True
+        if len(texts) == len(row.value):
+            return False
+        return any(_any_text(part, inside) for part in row.value.values() if type(part) is not str)
+
+    return test
 
 
 def _comparing(column: str, compare: Callable[[float, float], bool], number: float) -> Callable[[Row], bool]:
@@ -181,13 +233,13 @@ def _comparing(column: str, compare: Callable[[float, float], bool], number: flo
     return test
 
 
-def _any_text(value: Any, inside: Callable[[str], bool]) -> bool:
+def _any_text(value: Any, inside: Inside) -> bool:
     """Whether any text in a value, however deep, is it; numbers count as they are written."""
     if isinstance(value, str):
-        return inside(value)
+        return bool(inside(value))
     if isinstance(value, (dict, list, tuple)):
         for part in value.values() if isinstance(value, dict) else value:
             if inside(part) if type(part) is str else _any_text(part, inside):
                 return True
         return False
-    return value is not None and inside(str(value).lower() if isinstance(value, bool) else str(value))
+    return value is not None and bool(inside(str(value).lower() if isinstance(value, bool) else str(value)))
