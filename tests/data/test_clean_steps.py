@@ -147,6 +147,12 @@ def test_a_list_is_written_and_read_again(tmp_path: Path) -> None:
         lists.load(path)
 
 
+def test_a_step_is_typed_and_shown_on_a_line() -> None:
+    for step in lists.parse(["strict", "lima-like"]):
+        assert lists.typed(lists.text_of(step)) == (step,)
+    assert len(lists.typed("guides")) == 4
+
+
 def test_every_preset_is_right() -> None:
     for name in lists.PRESETS:
         steps = lists.parse([name])

@@ -89,7 +89,7 @@ def test_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["clean", "{rows}"], 2, "name some steps"),
         (["clean", "{rows}", "--step", "wrods: {min: 1}"], 3, "did you mean words"),
-        (["clean", "{rows}", "--step", "[1]"], 2, "is no step"),
+        (["clean", "{rows}", "--step", "[1]"], 3, "is no step"),
         (["dedup", "{rows}", "--threshold", "1.5"], 3, "threshold"),
         (["contamination", "{rows}", "--against", "none.jsonl"], 3, "no such file"),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuiwb.base import units
-from tuiwb.base.errors import InputFault, UsageFault
+from tuiwb.base.errors import UsageFault
 from tuiwb.base.tasks import Task
 from tuiwb.base.text import gate_line
 from tuiwb.cli import output
@@ -78,12 +78,11 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def _clean(args: argparse.Namespace) -> int:
     from tuiwb.base import atomic
-    from tuiwb.data.clean.lists import dumps, parse
+    from tuiwb.data.clean.lists import dumps, parse, typed
 
-    items: list[Any] = [*args.steps, *map(_written, args.step)]
-    if not items:
+    if not args.steps and not args.step:
         raise UsageFault("name some steps: --steps guides, or see `tuiwb data steps`", key="--steps")
-    steps = parse(items)
+    steps = (*parse(args.steps), *(step for text in args.step for step in typed(text)))
     if args.save_steps:
         place = Path(args.save_steps).expanduser()
         if place.exists() and not args.force:
@@ -214,19 +213,6 @@ def _default(field: Any) -> Any:
     import msgspec
 
     return "needed" if field.required else msgspec.to_builtins(field.default)
-
-
-def _written(text: str) -> Any:
-    """A step as it is typed."""
-    from tuiwb.recipe.reading import parse
-
-    try:
-        value = parse(text, "--step").values
-    except InputFault as error:
-        raise UsageFault(error.message, key="--step") from None
-    if not isinstance(value, (str, dict)):
-        raise UsageFault(f"{text!r} is no step, such as refusals or 'words: {{min: 10}}'", key="--step")
-    return value
 
 
 def _threshold(text: str) -> str | float:

@@ -270,14 +270,17 @@ class View:
 
         return fingerprint(self, self.steps)
 
-    @functools.cached_property
+    @property
     def source_fingerprint(self) -> str:
-        """As `fingerprint`, whatever the steps."""
-        content = [self._digest(file) for file in self.store.files()]
+        """As `fingerprint`, whatever the steps; follows the journal."""
         edits = None if self.journal is None or not self.journal.marks else self.journal.digest()
         columns = sorted(self.format.columns.items())
-        how = [_TRANSLATION, content, self.format.name, columns, self._limit, edits]
+        how = [_TRANSLATION, self._content, self.format.name, columns, self._limit, edits]
         return hashlib.blake2b(json.dumps(how).encode(), digest_size=16).hexdigest()
+
+    @functools.cached_property
+    def _content(self) -> list[str]:
+        return [self._digest(file) for file in self.store.files()]
 
     def _digest(self, path: Path) -> str:
         try:

@@ -93,6 +93,29 @@ def load(path: Path) -> tuple[Step, ...]:
     return tuple(_load(path.expanduser(), ()))
 
 
+def typed(text: str) -> tuple[Step, ...]:
+    """The steps that a line names, as it is typed: `refusals`, `words: {min: 10}`, a preset or a file.
+
+    Raises:
+        InputFault: as `parse`, and where the line is no YAML.
+    """
+    from tuiwb.recipe.reading import parse as parse_yaml
+
+    value = parse_yaml(text, "step").values
+    if not isinstance(value, (str, dict)):
+        raise InputFault(f"{text!r} is no step, such as refusals or words: {{min: 10}}", key="steps")
+    return parse([value])
+
+
+def text_of(step: Step) -> str:
+    """The line that `typed` reads as this step."""
+    (item,) = plain([step])
+    if isinstance(item, str):
+        return item
+    ((name, settings),) = item.items()
+    return f"{name}: {json.dumps(settings, ensure_ascii=False)}"
+
+
 def plain(steps: Iterable[Step]) -> list[Item]:
     """Steps as a recipe holds them; settings at their defaults are left out."""
     found: list[Item] = []

@@ -22,6 +22,8 @@ KEYS = (
         footer=False),
     Key("data.charts", "b", "Charts", "Show charts of all rows, again the next one; enter on a bar shows its rows.",
         "Check"),
+    Key("data.clean", "C", "Clean", "Try cleaning steps, see what each would leave out, put them into the recipe.",
+        "Check", footer=False),
     Key("data.edit", "e", "Edit", "Correct the row; the file stays as it is, a journal beside it keeps the change.",
         "By hand"),
     Key("data.accept", "a", "Accept", "Accept the row and go on; again takes it back.", "By hand", footer=False),

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, cast
 
 from tuiwb.base.units import count
 from tuiwb.tui.screen import RoomScreen
-from tuiwb.tui.screens import data_charts, data_edit, data_find, data_format, data_lens, data_open
+from tuiwb.tui.screens import data_charts, data_clean, data_edit, data_find, data_format, data_lens, data_open
 from tuiwb.tui.screens.data_detail import VIEWS
 from tuiwb.tui.screens.data_problems import ProblemsPane
 from tuiwb.tui.widgets.pieces import PieceView
@@ -83,6 +83,9 @@ class DataActions(RoomScreen):
 
     def action_charts(self) -> None:
         data_charts.show(self._me)
+
+    def action_clean(self) -> None:
+        data_clean.show(self._me)
 
     def action_goto(self) -> None:
         me = self._me

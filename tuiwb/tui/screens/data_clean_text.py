@@ -1,0 +1,106 @@
+"""What the cleaning panel says of a step, and how its steps get into the recipe."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuiwb.base.text import gate, gate_line
+from tuiwb.tui.widgets.pieces import Piece
+
+if TYPE_CHECKING:
+    from tuiwb.data import View
+    from tuiwb.data.clean.run import Cleaned, Removal
+    from tuiwb.data.clean.steps import Step
+
+START = {
+    "words": "words: {of: example, min: 10, max: 2000}",
+    "characters": "characters: {min: 2, max: 20000}",
+    "tokens": "tokens: {model: , max: 2048}",
+    "language": "language: {keep: [en]}",
+    "terms": "terms: {file: , max: 0}",
+    "regex": "regex: {pattern: '', of: answer}",
+    "problems": "problems: {codes: [truncated_answer]}",
+    "near_duplicates": "near_duplicates: {threshold: strict}",
+    "contamination": "contamination: {against: []}",
+    "pii": "pii: {action: mask, kinds: [email, ip, key]}",
+}
+"""What stands in the line when a step is added that is of little use without settings."""
+
+_LONGEST = 600
+"""Characters of a row that are shown."""
+
+
+def outcome(view: "View", cleaned: "Cleaned", at: int) -> list[Piece]:
+    """What a step leaves out and what it nearly does, with where a row differs from the one that stays."""
+    one = cleaned.outcomes[at]
+    pieces: list[Piece] = []
+    if not one.removed:
+        changed = f"It changes {one.changed:,} rows" if one.changed else "It leaves no row out"
+        pieces.append((f"{changed}.\n", "dim"))
+    for title, some, tone in (("Left out", one.samples, "bad"), ("Stays, though near the limit", one.near, "good")):
+        if some:
+            pieces.append((f"{title}\n", "head"))
+        for removal in some:
+            pieces += [(f"row {removal.row:,}", "key"), (f"  {gate_line(removal.why)}\n", tone)]
+            pieces += [*_text(view, removal), ("\n\n", "text")]
+    return pieces
+
+
+def _text(view: "View", removal: "Removal") -> Iterator[Piece]:
+    from tuiwb.data.clean.clusters import difference
+
+    mine = _of(view, removal.row)
+    if removal.twin is None or removal.file or removal.likeness < 0.3:
+        yield gate(mine, width=_LONGEST), "text"
+        return
+    tones = {"same": "dim", "out": "bad", "in": "good"}
+    marks = {"same": "{}", "out": "[-{}-]", "in": "{{+{}+}}"}
+    room = _LONGEST
+    for what, part in difference(_of(view, removal.twin), mine):
+        if room <= 0:
+            break
+        yield gate(marks[what].format(_shortened(part) if what == "same" else part), width=room), tones[what]
+        room -= len(part)
+
+
+def _shortened(text: str) -> str:
+    """A stretch without a difference: its ends."""
+    return text if len(text) <= 80 else f"{text[:30]} … {text[-30:]}"
+
+
+def _of(view: "View", row: int) -> str:
+    from tuiwb.data.clean.texts import texts
+    from tuiwb.data.turns import BadRow
+
+    try:
+        return texts(view.as_it_stands(view.row(row))).of("example")
+    except BadRow:
+        return view.raw(row, _LONGEST).decode("utf-8", "replace")
+
+
+def entry_of(recipe: Any, path: str) -> Any:
+    """The recipe's dataset of this path; None where it has none."""
+    for name in ("datasets", "eval_datasets"):
+        for entry in getattr(recipe, name, None) or ():
+            if _same(entry.path, path):
+                return entry
+    return None
+
+
+def with_steps(recipe: Any, path: str, steps: "tuple[Step, ...]") -> Any:
+    """The recipe with these steps in every entry of this path."""
+    import msgspec
+
+    from tuiwb.data.clean.lists import plain
+
+    items = tuple(plain(steps)) or None
+    changes = {
+        name: tuple(msgspec.structs.replace(one, steps=items) if _same(one.path, path) else one for one in entries)
+        for name in ("datasets", "eval_datasets")
+        if (entries := getattr(recipe, name))
+    }
+    return msgspec.structs.replace(recipe, **changes)
+
+
+def _same(one: str, other: str) -> bool:
+    return Path(one).expanduser().absolute() == Path(other).expanduser().absolute()
