@@ -20,6 +20,9 @@ _KEPT = 3
 _PIECE = 1000
 """Rows that are decoded at a time within a large row group."""
 
+_GROUP = 16 << 20
+"""Bytes; a row group that has no more when it is unpacked is decoded whole, and kept so."""
+
 
 class TableStore:
     """See `rows.RowStore`. A table is read in pieces, each some rows long."""
@@ -31,7 +34,7 @@ class TableStore:
         self.nbytes = path.stat().st_size
         self._names = names
         self._ends = list(itertools.accumulate(lengths))
-        self._pieces: OrderedDict[int, list[dict[str, Any]]] = OrderedDict()
+        self._pieces: OrderedDict[int, Any] = OrderedDict()
         self._reading = threading.Lock()
 
     @property
@@ -57,7 +60,7 @@ class TableStore:
         while start < stop:
             piece = bisect.bisect_right(self._ends, start)
             first = self._ends[piece - 1] if piece else 0
-            values = self._piece(piece)[start - first : stop - first]
+            values = self._piece(piece).slice(start - first, stop - start).to_pylist()
             rows += [Row(start + n, None, value) for n, value in enumerate(values)]
             start += len(values)
         return rows
@@ -91,29 +94,31 @@ class TableStore:
     def close(self) -> None:
         self._pieces.clear()
 
-    def _piece(self, number: int) -> list[dict[str, Any]]:
-        """Rows of a piece, decoded or from the few that are kept."""
+    def _piece(self, number: int) -> Any:
+        """The arrow table or batch of a piece, read or from the few that are kept. Only the rows that are asked for
+        become Python values, which is what takes time."""
         with self._reading:
             if number in self._pieces:
                 self._pieces.move_to_end(number)
                 return self._pieces[number]
             try:
-                values = self._decode(number)
+                found = self._decode(number)
             except OSError as error:
                 raise EnvironmentFault(f"cannot be read ({reason_of(error)})", file=self.path) from error
             except ValueError as error:  # what pyarrow raises for pages that do not decode
                 raise InputFault(f"a part of the file cannot be decoded ({error})", file=self.path) from error
-            self._pieces[number] = values
+            self._pieces[number] = found
             if len(self._pieces) > _KEPT:
                 self._pieces.popitem(last=False)
-            return values
+            return found
 
-    def _decode(self, number: int) -> list[dict[str, Any]]:
+    def _decode(self, number: int) -> Any:
         raise NotImplementedError
 
 
 class ParquetStore(TableStore):
-    """A row group is decoded in pieces of some rows, front to back; going back in a group starts it again."""
+    """A small row group is decoded whole. A large one is decoded in pieces of some rows, front to back; going back in
+    it starts it again."""
 
     def __init__(self, path: Path) -> None:
         """
@@ -128,12 +133,16 @@ class ParquetStore(TableStore):
             raise InputFault(f"this parquet file cannot be read ({_first_line(error)})", file=path) from error
         metadata = self._file.metadata
         lengths: list[int] = []
-        self._place: list[tuple[int, int]] = []  # piece -> (row group, piece within it)
+        self._place: list[tuple[int, int | None]] = []  # piece -> row group, and piece within it if that is not all
         for group in range(metadata.num_row_groups):
             rows = metadata.row_group(group).num_rows
-            parts = [min(_PIECE, rows - at) for at in range(0, rows, _PIECE)]
+            if metadata.row_group(group).total_byte_size <= _GROUP:
+                parts = [rows] if rows else []
+                self._place += [(group, None)] * len(parts)
+            else:
+                parts = [min(_PIECE, rows - at) for at in range(0, rows, _PIECE)]
+                self._place += [(group, part) for part in range(len(parts))]
             lengths += parts
-            self._place += [(group, part) for part in range(len(parts))]
         self._batches: tuple[int, int, Iterator[Any]] | None = None
         super().__init__(path, "parquet", lengths, list(self._file.schema_arrow.names))
 
@@ -141,8 +150,10 @@ class ParquetStore(TableStore):
         super().close()
         self._file.close()
 
-    def _decode(self, number: int) -> list[dict[str, Any]]:
+    def _decode(self, number: int) -> Any:
         group, part = self._place[number]
+        if part is None:
+            return self._file.read_row_group(group, use_threads=False)
         if self._batches is None or self._batches[0] != group or self._batches[1] > part:
             batches = self._file.iter_batches(batch_size=_PIECE, row_groups=[group], use_threads=False)
             self._batches = (group, 0, batches)
@@ -151,8 +162,7 @@ class ParquetStore(TableStore):
             next(batches)
         batch = next(batches)
         self._batches = (group, part + 1, batches)
-        rows: list[dict[str, Any]] = batch.to_pylist()
-        return rows
+        return batch
 
 
 class ArrowStore(TableStore):
@@ -176,9 +186,8 @@ class ArrowStore(TableStore):
         lengths = [min(_PIECE, rows - at) for at in range(0, rows, _PIECE)]
         super().__init__(path, "arrow", lengths, list(self._table.schema.names))
 
-    def _decode(self, number: int) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self._table.slice(number * _PIECE, _PIECE).to_pylist()
-        return rows
+    def _decode(self, number: int) -> Any:
+        return self._table.slice(number * _PIECE, _PIECE)
 
 
 def _first_line(error: Exception) -> str:

@@ -63,6 +63,7 @@ class DataScreen(DataActions):
         self._chosen_model = ""
         self._wish: Wish | None = None
         self._offered, self._wanted_row = "", 0
+        self._said, self._title = Content(), ""
 
     @property
     def view(self) -> "View | None":
@@ -244,14 +245,20 @@ class DataScreen(DataActions):
         if source is None:
             return
         view, pages = source.view, source.pages
-        self.query_one("#format", Static).update(data_format.verdict(view, source.changed))
+        said = data_format.verdict(view, source.changed)
+        if said != self._said:  # writing it again would lay out the whole screen
+            self._said = said
+            self.query_one("#format", Static).update(said)
         rows = self.query_one("#rows", Pane)
         among = f"  {self.sources.index(source) + 1} of {len(self.sources)}" if len(self.sources) > 1 else ""
-        rows.border_title = Content(gate_line(view.path.name, 40) + among)
+        title = gate_line(view.path.name, 40) + among
+        if title != self._title:
+            self._title = title
+            rows.border_title = Content(title)
         found = f"{count(len(pages))} {gate_line(pages.what, 30)} of " if pages.what else ""
         words = f"{found}{count(view.known)} rows, {view.store.kind}, {size(view.store.nbytes)}"
         tasks = [task for job in _WORK if (task := self.task_of(job))]
-        rows.border_subtitle = Content(words + data_format.progress(tasks))
+        rows.note(words + data_format.progress(tasks))
 
     @property
     def row(self) -> int | None:

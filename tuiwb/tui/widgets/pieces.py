@@ -17,6 +17,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from tuiwb.tui.widgets.lines import set_lines
+
 Piece = tuple[str, str]
 """Text and its tone."""
 Line = tuple[Piece, ...]
@@ -106,10 +108,11 @@ class PieceView(ScrollView, can_focus=True):
     def show(self, lines: Sequence[Line], *, top: bool = True) -> None:
         """Show other lines, from the first one on unless `top` is false."""
         self._lines = lines
-        self.virtual_size = Size(self.size.width, len(lines))
+        set_lines(self, len(lines))
         if top:
             self.scroll_to(y=0, animate=False, force=True)
-        self.refresh()
+        elif self.scroll_offset.y > self.max_scroll_y:
+            self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
 
     @property
     def plain(self) -> str:

@@ -18,7 +18,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.actions import SkipAction
-from textual.geometry import Region, Size
+from textual.geometry import Region
 from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
@@ -26,6 +26,7 @@ from textual.strip import Strip
 
 from tuiwb.base.text import gate_line
 from tuiwb.tui import keys
+from tuiwb.tui.widgets.lines import set_lines
 
 if TYPE_CHECKING:
     from tuiwb.tui.app import Workbench
@@ -213,7 +214,7 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
         return max(self.size.height - self._head, 1)
 
     def _measure(self) -> None:
-        self.virtual_size = Size(self.size.width, self._count + self._head)
+        set_lines(self, self._count + self._head)
 
     def _show_cursor(self) -> None:
         top = self.scroll_offset.y

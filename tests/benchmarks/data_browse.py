@@ -1,0 +1,214 @@
+"""How fast a dataset is browsed: first page, index, row N, filter, sort, resident memory; and how late keys are
+answered on the Data screen while it is indexed.
+
+    python tests/benchmarks/data_browse.py                       # 5 M rows of jsonl (1 GB), parquet, a 400 MB array
+    python tests/benchmarks/data_browse.py --rows 500000 --array-rows 30000 --keys
+
+Every kind is measured in a process of its own; times are wall clock unless they say CPU, memory is that process's.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROW = 215
+"""Bytes of a row, near enough: 5 M make a gigabyte."""
+
+
+def make(folder: Path, kind: str, rows: int) -> Path:
+    """A file of that kind; made once, since that takes longer than measuring."""
+    path = folder / f"{rows}.{kind}"
+    if path.exists():
+        return path
+    words = [f"word{n}" for n in range(2000)]
+    pick = random.Random(1)
+    if kind == "parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with pq.ParquetWriter(path.with_suffix(".part"), pa.schema([("prompt", "string"), ("completion", "string"),
+                                                                    ("n", "int64")])) as writer:  # fmt: skip
+            for start in range(0, rows, 100_000):
+                many = range(start, min(start + 100_000, rows))
+                writer.write_table(pa.Table.from_pylist([row(n, words, pick) for n in many]), row_group_size=20_000)
+        path.with_suffix(".part").rename(path)
+        return path
+    array = kind == "json"
+    with path.with_suffix(".part").open("w") as file:
+        file.write("[\n" if array else "")
+        for n in range(rows):
+            line = json.dumps(row(n, words, pick) if not array else turns(n, words, pick))
+            file.write(f"{line},\n" if array and n + 1 < rows else f"{line}\n")
+        file.write("]\n" if array else "")
+    path.with_suffix(".part").rename(path)
+    return path
+
+
+def row(n: int, words: list[str], pick: random.Random) -> dict[str, Any]:
+    said = " ".join(pick.choices(words, k=19))
+    return {"prompt": f"question {n}", "completion": said, "n": n}
+
+
+def turns(n: int, words: list[str], pick: random.Random) -> dict[str, Any]:
+    said = [" ".join(pick.choices(words, k=60)) for _ in range(2)]
+    return {"messages": [{"role": "user", "content": said[0]}, {"role": "assistant", "content": said[1]}], "n": n}
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
+    """Seconds on the clock, of CPU with children, and the result."""
+    cpu, start = _cpu(), time.perf_counter()
+    found = work()
+    return time.perf_counter() - start, _cpu() - cpu, found
+
+
+def _cpu() -> float:
+    mine, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return mine.ru_utime + mine.ru_stime + children.ru_utime + children.ru_stime
+
+
+def resident() -> float:
+    """MB that are this process's own or in use of the file now."""
+    text = Path("/proc/self/status").read_text()
+    return int(text.partition("VmRSS:")[2].split()[0]) / 1000
+
+
+def measure(path: Path) -> dict[str, Any]:
+    """All figures of one file; the index is built, not read from the cache."""
+    from tuiwb import data
+    from tuiwb.data.order import ordered
+    from tuiwb.data.query import matching, parse
+
+    def first_page() -> Any:
+        view = data.open(path)
+        return view, view.rows(0, 50)
+
+    first, first_cpu, (view, _) = timed(first_page)
+    index, index_cpu, _ = timed(view.index)
+    total = len(view)
+    pick = random.Random(2)
+    single = [timed(lambda: view.row(pick.randrange(total)))[:2] for _ in range(300)]
+    pages = [timed(lambda: view.rows(pick.randrange(total), 50))[0] * 1000 for _ in range(100)]
+    browsing = resident()
+    plain, plain_cpu, found = timed(lambda: matching(view, parse("question 77 & n>5", view.columns)))
+    parsed, parsed_cpu, half = timed(lambda: matching(view, parse(f"n>{total // 2}", view.columns)))
+    assert len(half) == total - total // 2 - 1, (len(half), total)
+    filtered = resident()
+    sort, sort_cpu, _ = timed(lambda: ordered(view, "n", descending=True))
+    return {
+        "rows": total,
+        "bytes": path.stat().st_size,
+        "first_page_ms": [round(first * 1000, 1), round(first_cpu * 1000, 1)],
+        "index_s": round(index, 2),
+        "index_cpu_s": round(index_cpu, 2),
+        "row_ms": _spread([wall * 1000 for wall, _ in single]),
+        "row_cpu_ms": _spread([cpu * 1000 for _, cpu in single]),
+        "page_of_50_ms": _spread(pages),
+        "filter_words_cpu_s": round(plain_cpu, 2),
+        "filter_number_cpu_s": round(parsed_cpu, 2),
+        "filter_s": [round(plain, 2), round(parsed, 2)],
+        "sort_s": [round(sort, 2), round(sort_cpu, 2)],
+        "found": len(found),
+        "resident_mb": [round(browsing), round(filtered)],
+    }
+
+
+def _spread(values: list[float]) -> list[float]:
+    """The median, the 95th percentile, the largest."""
+    several = (statistics.median(values), sorted(values)[int(len(values) * 0.95)], max(values))
+    return [round(value, 3) for value in several]
+
+
+async def keys(path: Path) -> dict[str, Any]:
+    """How late the event loop is, and how long a key takes to move the cursor, while the file is indexed."""
+    from textual.pilot import Pilot
+
+    from tuiwb.tui.app import Workbench
+    from tuiwb.tui.widgets.table import Table
+
+    app = Workbench("data", None, None)
+    late: list[float] = []
+    answered: list[float] = []
+    async with app.run_test(size=(120, 40)) as pilot:
+        assert isinstance(pilot, Pilot)
+        while not (app.ready and app.current_room == "data"):
+            await pilot.pause(0.05)
+        room: Any = app.room
+        ended = asyncio.Event()
+
+        async def watch() -> None:
+            while not ended.is_set():
+                start = time.perf_counter()
+                await asyncio.sleep(0.005)
+                late.append((time.perf_counter() - start - 0.005) * 1000)
+
+        room.open(str(path))
+        while room.view is None:
+            await asyncio.sleep(0.01)
+        watching = asyncio.create_task(watch())
+        table = room.query_one("#table", Table)
+        while not room.view.complete:
+            was, start = table.cursor, time.perf_counter()
+            app.simulate_key("down" if was < 1000 else "up")
+            while table.cursor == was and time.perf_counter() - start < 5:
+                await asyncio.sleep(0.001)
+            answered.append((time.perf_counter() - start) * 1000)
+            await asyncio.sleep(0.05)
+        ended.set()
+        await watching
+        app.exit()
+    if not answered:
+        return {"keys": 0}
+    return {
+        "keys": len(answered),
+        "answered_ms": _spread(answered),
+        "loop_late_ms": _spread(late),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=5_000_000, help="of jsonl and parquet (5,000,000: 1 GB)")
+    parser.add_argument("--array-rows", type=int, default=400_000, help="of the json array (400,000: 400 MB)")
+    parser.add_argument("--kinds", default="jsonl,parquet,json", help="of jsonl, parquet, json")
+    parser.add_argument("--keys", action="store_true", help="measure the screen too, while it indexes the jsonl file")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "tuiwb-browse", help="for files")
+    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(asyncio.run(keys(args.one)) if args.keys else measure(args.one)))
+        return
+    args.folder.mkdir(exist_ok=True)
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    print(f"{platform.machine()}, {os.cpu_count()} CPUs, load {load}, Python {platform.python_version()}")
+    for kind in args.kinds.split(","):
+        path = make(args.folder, kind, args.array_rows if kind == "json" else args.rows)
+        subprocess.run(["cat", path], stdout=subprocess.DEVNULL, check=True)  # into the page cache
+        for screen in (False, True) if args.keys and kind == "jsonl" else (False,):
+            with tempfile.TemporaryDirectory() as home:
+                found = subprocess.run(
+                    [sys.executable, __file__, "--one", str(path), *(["--keys"] if screen else [])],
+                    env={**os.environ, "TUIWB_HOME": home},
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+            if found.returncode:
+                print(found.stderr)
+                raise SystemExit(1)
+            print(f"{kind}{' screen' if screen else ''}: {found.stdout.strip()}")
+
+
+if __name__ == "__main__":
+    main()
