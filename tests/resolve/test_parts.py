@@ -8,9 +8,10 @@ import pytest
 from machines import a_host
 from tiny import make_tiny_model
 
-from tuiwb import recipe
+from tuiwb import memory, models, recipe
 from tuiwb.recipe import DatasetEntry, Recipe
 from tuiwb.resolve import Assessment, assess
+from tuiwb.resolve.elsewhere import planning_target
 from tuiwb.runs.training import job_of
 
 
@@ -58,6 +59,16 @@ def test_the_parts_of_a_chain_are_resolved_checked_and_launched_as_one(files: di
     assert job.parts == ("sft", "reward", "ppo")
     assert recipe.loads(json.dumps(job.input)) == found.resolved.recipe
     assert all(files[name] in job.fingerprints for name in job.parts)
+
+
+def test_a_plan_is_that_of_the_part_that_needs_the_most(files: dict[str, str]) -> None:
+    one = chain(files, per_device_train_batch_size=64)
+    model = models.open_model(files["model"])
+    resolved, _ = planning_target(one, model, None)
+    assert resolved.recipe.stage == "ppo"
+    peak = assessed(one).plan
+    assert peak is not None
+    assert memory.plan(resolved.recipe, model).peak_bytes == pytest.approx(peak.peak_bytes, rel=0.2)
 
 
 def test_a_fault_of_a_part_names_the_part(files: dict[str, str]) -> None:

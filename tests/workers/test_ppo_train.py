@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from ppo_tools import ppo_recipe, write_adapter, write_prompts
 from training import ANSWERS, make_run, train, write_rows
@@ -142,7 +143,8 @@ def test_resuming_goes_on_exactly_and_a_chain_in_its_middle(done: dict[str, RunD
         shutil.rmtree(part.path / f"checkpoint-{last}")
         shutil.rmtree(part.path / "tensorboard")
     sft = chain.part(1, "sft").metrics_file.read_bytes()
-    stopped = make_run(tmp_path / "stopped", recipe_in(done["alone"]), "ppo")
+    half = msgspec.structs.replace(recipe_in(done["alone"]), bf16=True, dtype="bfloat16")
+    stopped = make_run(tmp_path / "stopped", half, "ppo")
     rundir.request(stopped, "stop")
     assert train(alone, chain, stopped, TUIWB_HOME=str(tmp_path / "home")) == 0, alone.output_file.read_text()
 
@@ -160,11 +162,10 @@ def test_resuming_goes_on_exactly_and_a_chain_in_its_middle(done: dict[str, RunD
     result = rundir.read_result(stopped.part(1, "ppo"))
     assert result is not None
     assert (result["outcome"], result["step"]) == ("stopped", 1)
+    assert metrics(stopped)[1]["objective/kl"] == 0, "in bfloat16 as well"
     answer = json.loads((stopped.control / "000001.ack.json").read_bytes())
     assert rundir.verify_checkpoint(stopped.path / answer["checkpoint"]).resumable
 
 
 def recipe_in(run: RunDir) -> Recipe:
-    import msgspec
-
     return msgspec.convert(rundir.read_job(run)["input"], Recipe)

@@ -55,11 +55,11 @@ def joined(recipe: Recipe, parts: Sequence[Resolved]) -> Resolved:
 
 
 def _placed(number: int, check: Check) -> Check:
-    return replace(check, key=_key(number, check.key)) if check.key else check
+    return replace(check, key=_key(number, check.key))
 
 
 def _key(number: int, key: str) -> str:
-    return f"stages[{number}].{key}"
+    return f"stages[{number}]" + (f".{key}" if key else "")
 
 
 def _settled(check: Check, feed: Feed) -> bool:

@@ -14,8 +14,9 @@ _TRL = "TRL's value, from the first PPO for language models"
 
 
 def fill_order(choices: Choices) -> None:
-    """The order of the prompts."""
+    """The order of the prompts, and the learning rate's beginning."""
     choices.fill("train_sampling_strategy", "random", "answers of one batch are compared with each other")
+    choices.fill("warmup_steps", 0.0, "a step is a whole batch of answers, too dear to be spent on a rate of zero")
 
 
 def fill_ppo(choices: Choices) -> None:

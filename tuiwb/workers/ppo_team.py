@@ -88,7 +88,7 @@ class Team(nn.Module):
         """What the state before each token of an answer (and after the last) is worth, (rows, width) float32."""
         hidden = _hidden(self.critic.take(), sequences.ids)
         places = sequences.states[..., None].expand(-1, -1, hidden.shape[-1])
-        return self.value_head(hidden.gather(1, places).float())[..., 0]
+        return _number(self.value_head, hidden.gather(1, places))
 
     def scores(self, sequences: Sequences) -> Tensor:
         """What the reward model thinks of each answer, at its last token, (rows,) float32."""
@@ -96,7 +96,7 @@ class Team(nn.Module):
         assert self.score_head is not None
         hidden = _hidden(self.reward.take(), sequences.ids)
         last = hidden[torch.arange(len(sequences), device=hidden.device), sequences.lengths - 1]
-        return self.score_head(last.float())[:, 0]
+        return _number(self.score_head, last)
 
     def save(self, folder: Path) -> None:
         """Write what is trained: the policy as any adapter or model is written, the value beside it."""
@@ -258,6 +258,12 @@ def without_dropout(model: nn.Module) -> None:
 def _hidden(model: Any, ids: Tensor) -> Tensor:
     """Last hidden states, (rows, length, width)."""
     return trunk(model)(input_ids=ids, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+
+
+def _number(head: nn.Linear, states: Tensor) -> Tensor:
+    """What a head makes of states, in float32 whatever the layers compute in: three digits are too few for a score."""
+    with torch.autocast(states.device.type, enabled=False):
+        return head(states.float())[..., 0]
 
 
 def _critic_file(folder: Path, name: str) -> str:
