@@ -33,7 +33,7 @@ def main() -> None:
     target = target_of(args.model)
     events: queue.Queue[Event] = queue.Queue()
     name = target.best.name
-    with Engine((target.best,), on_event=events.put) as engine:
+    with Engine((target.best,), on_event=events.put, kept=1) as engine:
         process = psutil.Process(engine.pid)
         while not isinstance(event := events.get(), Ready):
             assert not isinstance(event, Failed | Died), event

@@ -170,3 +170,33 @@ async def test_the_prompt_is_shown_as_tokens(tiny_model: Path) -> None:
         await pilot.press("p")
         await pilot.until_text("tokens, template of the model")
         assert "<|im_start|>user" in pilot.text()
+
+
+BOMBS = {
+    "one line": "x" * 100_000,
+    "stars": "*a" * 50_000,
+    "rules": "---\n" * 5_000,
+    "invisible": "\u200b\u202e" * 20_000,
+}
+
+
+async def test_answers_that_are_bombs_are_shown_and_do_not_hold_the_screen(tiny_model: Path) -> None:
+    remember(whom=str(tiny_model))
+    async with bench(screen="chat", size=(80, 24)) as pilot:
+        chat = await ready(pilot)
+        (lane,) = chat.lanes.values()
+        for name, bomb in BOMBS.items():
+            chat.clear()
+            lane.conversation = lane.conversation.asked(name)
+            for length in (10, len(bomb) // 2, len(bomb)):  # it grows
+                lane.partial = bomb[:length]
+                pilot.room._draw()
+                await pilot.pilot.pause()
+            lane.conversation, lane.partial = lane.conversation.answered(bomb, None), None
+            pilot.room._draw()
+            await pilot.until(lambda: not pilot.room._drawing)
+            assert len(pilot.room.query("MarkdownBlock")) < 500
+        lane.conversation = lane.conversation.asked("still there?").answered("Yes, here.", None)
+        pilot.room._draw()
+        await pilot.until_text("Yes, here.")
+        assert "\u202e" not in pilot.text()

@@ -18,6 +18,12 @@ from tuiwb.tui.widgets.frame import Pane
 KEPT_TURNS = 60
 """Turns that stay on screen: more make scrolling slow, and the conversation itself keeps all."""
 
+LONGEST_MARKDOWN, LONGEST_LINE, MOST_BLOCKS = 40_000, 8_000, 400
+"""Characters of an answer and of its longest line, and its headings, rules, items and quotes: beyond, it is plain."""
+
+LONGEST_PLAIN = 10_000
+BLOCK_MARKS = frozenset("#-*+>|=_`~0123456789")
+
 REASONS = {"stop": "", "length": "cut at max_new_tokens", "cancel": "stopped"}
 
 
@@ -32,9 +38,39 @@ class Answer(Markdown):
         super().__init__(readable(text), open_links=False)
 
 
+class Plain(Static):
+    """What the model said where Markdown would keep the screen busy: its text as it is, and as much as can be read."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(plain(text), markup=False)
+
+    def say(self, text: str) -> None:
+        self.update(plain(text))
+
+
+def plain(text: str) -> str:
+    """The beginning of a text that is too long to lay out at every look."""
+    more = len(text) - LONGEST_PLAIN
+    return gate(text) if more <= 0 else f"{gate(text[:LONGEST_PLAIN])}\n… and {count(more)} characters more (y: copy)"
+
+
+def is_heavy(text: str) -> bool:
+    """Whether a text is no answer to lay out as Markdown: parsing takes the square of a line's marks, and each heading,
+    rule and item is a widget."""
+    lines = text.split("\n")
+    if len(text) > LONGEST_MARKDOWN or max(map(len, lines)) > LONGEST_LINE:
+        return True
+    return sum(line.lstrip()[:1] in BLOCK_MARKS for line in lines if line.strip()) > MOST_BLOCKS
+
+
 def readable(text: str) -> str:
     """A model's text as Markdown that keeps its line breaks, which plain Markdown would join to one paragraph."""
     return gate(text).replace("\n", "  \n")
+
+
+def said(text: str) -> Answer | Plain:
+    """The widget for an answer."""
+    return Plain(text) if is_heavy(text) else Answer(text)
 
 
 class LaneView(Pane):
@@ -45,6 +81,7 @@ class LaneView(Pane):
         width: 1fr; padding: 0;
         & VerticalScroll { scrollbar-size-vertical: 1; padding: 0 1; }
         & Question { color: $text-accent; margin: 1 0 0 0; }
+        & Plain { margin: 0; height: auto; }
         & Answer { margin: 0; padding: 0; background: transparent; height: auto; }
         & Answer MarkdownParagraph { margin: 0 0 1 0; }
         & Answer > *:last-child { margin-bottom: 0; }
@@ -59,7 +96,7 @@ class LaneView(Pane):
         self.lane, self.title_text = name, title
         self._turns: tuple[Turn, ...] = ()
         self._partial: str | None = None
-        self._growing: Answer | None = None
+        self._growing: Answer | Plain | None = None
 
     def compose(self) -> ComposeResult:
         yield VerticalScroll(can_focus=False)
@@ -96,26 +133,38 @@ class LaneView(Pane):
             self.scroller.scroll_end(animate=False)
 
     async def _add(self, turn: Turn) -> None:
-        widget: Widget = Question(gate(turn.content), markup=False) if turn.role == "user" else Answer(turn.content)
+        widget: Widget = Question(plain(turn.content), markup=False) if turn.role == "user" else said(turn.content)
         await self.scroller.mount(widget)
         children = list(self.scroller.children)
         if len(children) > KEPT_TURNS:
             await self.scroller.remove_children(children[: len(children) - KEPT_TURNS])
 
     async def _grow(self, partial: str) -> None:
-        if self._growing is None:
-            self._growing, self._partial = Answer(), ""
-            await self.scroller.mount(self._growing)
-        assert self._partial is not None
-        if len(partial) > len(self._partial):
-            await self._growing.append(readable(partial[len(self._partial) :]))
+        if self._growing is None or (isinstance(self._growing, Answer) and is_heavy(partial)):
+            await self._begin(partial)
+            return
+        shown = self._partial or ""
+        if len(partial) > len(shown):
+            if isinstance(self._growing, Answer):
+                await self._growing.append(readable(partial[len(shown) :]))
+            elif len(shown) <= LONGEST_PLAIN:
+                self._growing.say(partial)
             self._partial = partial
+
+    async def _begin(self, text: str) -> None:
+        """Show a growing answer as what it has become."""
+        if self._growing is not None:
+            await self._growing.remove()
+        self._growing, self._partial = said(text), text
+        await self.scroller.mount(self._growing)
 
     async def _finish(self, text: str | None) -> None:
         """The answer has ended with `text`; None: it was given up and what there is goes."""
         assert self._growing is not None
         if text is None:
             await self._growing.remove()
+        elif isinstance(self._growing, Plain) or is_heavy(text):
+            await self._begin(text)
         else:
             # The whole may parse otherwise than its pieces did.
             await self._growing.update(readable(text))

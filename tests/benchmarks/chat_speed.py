@@ -1,0 +1,137 @@
+"""Decoding against `model.generate`, four answers together against one after the other, and the switch of adapters.
+
+    python tests/benchmarks/chat_speed.py MODEL --adapter FOLDER [--pairs 5]
+
+The engine is the real process behind its socket; `model.generate` runs here, on the same weights with the same number
+of tokens. CPU-seconds of the process that computes, in the order A B B A. Wanted: decoding at least 0.97 of generate,
+four answers together at least twice as fast as one after the other, a switch of at most 100 ms.
+"""
+
+import argparse
+import os
+import queue
+import statistics
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from ratios import in_turn
+
+from tuiwb.base.worker import worker_environment
+from tuiwb.chat.engine import Engine
+from tuiwb.chat.protocol import Died, Done, Event, Failed, Lane, Ready, Sampling
+from tuiwb.chat.target import target_of
+
+TOKENS = 64
+SAMPLING = Sampling(temperature=0.0, max_new_tokens=TOKENS)
+ASKED: list[dict[str, object]] = [{"role": "user", "content": "Tell a long story about a lighthouse and its keeper."}]
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("model", help="as `tuiwb chat` takes it")
+    arguments.add_argument("--adapter", required=True, help="folder of a PEFT adapter for it")
+    arguments.add_argument("--pairs", type=int, default=5)
+    args = arguments.parse_args()
+    os.environ |= worker_environment()  # threads that wait sleep here as they do in the engine
+    base = cast(Lane, target_of(args.model).best)
+    # No token ends an answer, so that all have the same length; the context leaves room for it.
+    base = msgspec.structs.replace(base, name="base", stop_ids=(base.stop_ids[0],))
+    tuned = [msgspec.structs.replace(base, name=f"tuned{number}", adapter=args.adapter) for number in range(3)]
+    lanes = (base, *tuned)
+    events: queue.Queue[Event] = queue.Queue()
+    with Engine(lanes, on_event=events.put) as engine:
+        while not isinstance(event := events.get(), Ready):
+            assert not isinstance(event, Failed | Died), event
+        print(f"{args.model}, {event.dtype} on {event.device}, {TOKENS} tokens, {os.cpu_count()} CPUs, "
+              f"load {os.getloadavg()[0]:.1f}")  # fmt: skip
+        process = psutil.Process(engine.pid)
+
+        def ask(*names: str) -> tuple[float, int]:
+            """CPU-seconds of the engine, and tokens."""
+            before = _cpu(process)
+            engine.ask(dict.fromkeys(names, ASKED), SAMPLING)
+            tokens, left = 0, len(names)
+            while left:
+                event = events.get()
+                assert not isinstance(event, Failed | Died), event
+                if isinstance(event, Done):
+                    tokens, left = tokens + (event.completion_tokens or 0), left - 1
+            return _cpu(process) - before, tokens
+
+        def together() -> float:
+            spent, tokens = ask(*(lane.name for lane in lanes))
+            return tokens / spent
+
+        def one_by_one() -> float:
+            parts = [ask(lane.name) for lane in lanes]
+            return sum(tokens for _, tokens in parts) / sum(spent for spent, _ in parts)
+
+        print(f"four together over one after the other, tokens a CPU-second: "
+              f"{in_turn(together, one_by_one, args.pairs)}   (wanted: at least 2)")  # fmt: skip
+        generate = _generate(base)
+
+        def ours() -> float:
+            spent, tokens = ask("base")
+            return tokens / spent
+
+        print(f"decoding over model.generate, tokens a CPU-second: {in_turn(ours, generate, args.pairs)}   "
+              "(wanted: at least 0.97)")  # fmt: skip
+    print(f"switch of adapters: {_switch(base, args.adapter) * 1000:.1f} ms   (wanted: at most 100)")
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _generate(lane: Lane) -> Any:
+    """A function that lets transformers alone answer, and returns tokens a CPU-second of this process."""
+    import torch
+
+    from tuiwb import models
+    from tuiwb.workers.chat_model import load_model
+
+    model, tokenizer = load_model(lane.model, "auto"), models.load_tokenizer(Path(lane.model))
+    ids = tokenizer.encode(tokenizer.template(lane.template).render(ASKED, add_generation_prompt=True))
+    inputs = torch.tensor([ids], device=model.device)
+    here = psutil.Process()
+
+    def run() -> float:
+        before = _cpu(here)
+        with torch.inference_mode():
+            made = model.generate(
+                inputs, do_sample=False, max_new_tokens=TOKENS, eos_token_id=list(lane.stop_ids), pad_token_id=0
+            )
+        return (made.shape[1] - len(ids)) / (_cpu(here) - before)
+
+    return run
+
+
+def _switch(lane: Lane, adapter: str) -> float:
+    """Seconds from one adapter to another, the median of 20."""
+    from tuiwb import models
+    from tuiwb.workers.chat_answers import adapter_on
+    from tuiwb.workers.chat_model import Base, load_model, put_adapter
+
+    base = Base(model=load_model(lane.model, "auto"), tokenizer=models.load_tokenizer(Path(lane.model)))
+    names = ("one", "other")
+    for name in names:
+        put_adapter(base, adapter, name)
+    spent = []
+    for number in range(20):
+        start = time.process_time()
+        with adapter_on(cast(Any, SimpleNamespace(base=base, adapter=names[number % 2]))):
+            spent.append(time.process_time() - start)
+    return statistics.median(spent)
+
+
+if __name__ == "__main__":
+    main()
