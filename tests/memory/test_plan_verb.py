@@ -32,7 +32,33 @@ def test_without_a_gpu_nothing_is_said_to_fit(tiny_model: Path, capsys: pytest.C
     assert json.loads(capsys.readouterr().out)["fits"] is None
 
 
-@pytest.mark.parametrize("form", [[], ["--markdown"], ["--explain"]])
+def test_the_rules_are_held_against_this_plan(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(asked(tiny_model, "--why", "--json")) == 0
+    document = json.loads(capsys.readouterr().out)
+    rules = {rule["rule"]: rule for rule in document["rules"]}
+    load = rules["2P to load"]
+    assert load["says_bytes"] == 2 * document["parameters"]["total"]
+    assert load["distance"] == pytest.approx(load["says_bytes"] / load["planned"] - 1, abs=1e-4)
+    for quoted in ("10P", "12P", "16P", "18P"):
+        assert rules[f"{quoted} for full training"]["assumes"]
+    assert {"ZeRO-1 on 8 GPUs", "ZeRO-2 on 8 GPUs", "ZeRO-3 on 8 GPUs"} <= set(rules)
+
+
+def test_answering_needs_weights_and_a_cache(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ["--set", "max_length=100", "--set", "max_completion_length=28", "--inference", "--json"]
+    assert main(asked(tiny_model, *more)) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [phase["name"] for phase in document["phases"]] == ["reading the prompt", "writing the answer"]
+    assert all("optimizer" not in phase["components"] for phase in document["phases"])
+    assert document["parameters"]["trainable"] == 0
+
+
+def test_without_past_runs_the_history_is_empty(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(asked(tiny_model, "--history", "--json")) == 0
+    assert json.loads(capsys.readouterr().out) == {"runs": []}
+
+
+@pytest.mark.parametrize("form", [[], ["--markdown"], ["--explain"], ["--why"]])
 def test_people_get_tables(tiny_model: Path, form: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(asked(tiny_model, "--gpu-memory", "8", *form)) == 0
     text = capsys.readouterr().out

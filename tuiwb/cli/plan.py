@@ -5,15 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 from tuiwb.base.errors import UsageFault
 from tuiwb.base.text import gate
-from tuiwb.base.units import GIB, gib, parameters
+from tuiwb.base.units import GIB, duration, gib, parameters
 from tuiwb.cli import output
 from tuiwb.cli.recipe import add_recipe, read_recipe
 
 if TYPE_CHECKING:
     from tuiwb.hardware.catalogue import GpuSpec
     from tuiwb.memory import Plan
+    from tuiwb.memory.history import Past
 
 _SHOWN_REMEDIES = 6
+_SHOWN_RUNS = 50
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--why", action="store_true", help="print the rules that people quote, and how far each is from this plan"
     )
+    parser.add_argument("--history", action="store_true", help="what past runs here measured, beside their plans")
     parser.add_argument(
         "--measure",
         action="store_true",
@@ -45,6 +48,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.history:
+        return _history(args)
     if args.measure:
         return _measure(args)
     plan = make_plan(args)
@@ -111,7 +116,45 @@ def make_plan(args: argparse.Namespace) -> "Plan":
     spec = _spec(args)
     model = models.open_model(recipe.model_name_or_path, config_only=True)
     resolved, gpu = planning_target(recipe, model, spec)
-    return memory.plan(resolved.recipe, model, gpu=gpu, assume=assume, answers=args.inference)
+    reached = None if spec is not None else _reached("cpu" if gpu is None else "cuda")
+    return memory.plan(resolved.recipe, model, gpu=gpu, assume=assume, answers=args.inference, reached=reached)
+
+
+def _past() -> "tuple[Past, ...]":
+    """The newest trainings on this machine."""
+    from tuiwb import rundir, runs
+    from tuiwb.base import settings
+    from tuiwb.memory.history import past
+
+    here = rundir.machine_id()
+    folders = runs.run_dirs(settings.runs_root(settings.load()))
+    newest = sorted(folders, key=lambda run: run.run_id, reverse=True)[:_SHOWN_RUNS]
+    states = ((run, rundir.read_state(run) or {}) for run in newest)
+    return past(run for run, state in states if (state.get("machine") or {}).get("machine_id") == here)
+
+
+def _reached(device: str) -> tuple[float, float] | None:
+    from tuiwb.memory.history import speed
+
+    return speed(_past(), device)
+
+
+def _history(args: argparse.Namespace) -> int:
+    found = _past()
+    if args.json:
+        output.print_json({"runs": [one.to_json() for one in found]})
+        return 0
+    if not found:
+        output.say("no training that was planned has come to its end on this machine yet")
+        return 0
+    rows = [
+        [one.run_id, one.method, one.device, gib(one.planned_bytes), gib(one.measured_bytes), f"{one.off:+.1%}"]
+        for one in found
+    ]
+    output.print_table(["run", "method", "device", "planned", "measured", "off"], rows, right=[3, 4, 5])
+    if any(one.device == "cpu" for one in found):
+        output.say("on a CPU what is measured is the whole process, libraries and the C library's allocator included")
+    return 0
 
 
 def _spec(args: argparse.Namespace) -> "GpuSpec | None":
@@ -159,6 +202,9 @@ def _tables(plan: "Plan", *, explain: bool) -> list[_Table]:
         ["peak", gib(plan.peak_bytes), f"allocated at most; {plan.why}"],
         ["on the device", f"{gib(low)} to {gib(high)}", "what nvidia-smi shows, with context and cache"],
     ]
+    if plan.time_s is not None and plan.inputs.stage != "inference":
+        whole = (plan.recipe.max_steps or 0) > 0
+        figures.append(["time", " to ".join(duration(one) for one in plan.time_s), "the run" if whole else "a step"])
     headers = ["GiB", *(phase.name for phase in plan.phases)]
     columns = list(range(1, len(headers)))
     phases = [

@@ -47,15 +47,22 @@ def active_parameters(inputs: Inputs) -> int:
     return total
 
 
-def time_band(recipe: Recipe, inputs: Inputs, gpu: HasMemory | None) -> tuple[float, float] | None:
+def time_band(
+    recipe: Recipe, inputs: Inputs, gpu: HasMemory | None, reached: tuple[float, float] | None = None
+) -> tuple[float, float] | None:
     """Seconds of the whole run, where the recipe states its number of steps, else of one optimizer step.
 
-    None where the GPU's speed is not known.
+    None where the speed is not known.
+
+    Args:
+        reached: operations in a second that past trainings reached here, from and to; left out, a share of the peak
+            that the GPU's data sheet states.
     """
     speed = getattr(gpu, "tflops", None)
-    if not speed:
+    if reached is None and speed:
+        reached = (UTILISATION[0] * speed * 1e12, UTILISATION[1] * speed * 1e12)
+    if reached is None:
         return None
     steps = recipe.max_steps if recipe.max_steps and recipe.max_steps > 0 else 1
     work = step_flops(inputs) * steps
-    low, high = UTILISATION
-    return work / (speed * 1e12 * high), work / (speed * 1e12 * low)
+    return work / reached[1], work / reached[0]

@@ -56,6 +56,7 @@ class Plan:
     gpu: device.HasMemory | None
     assumptions: tuple[Assumption, ...]
     stated: Mapping[str, str]
+    reached: tuple[float, float] | None = None
 
     @cached_property
     def stages(self) -> tuple[Step, ...]:
@@ -155,7 +156,7 @@ class Plan:
     def changed(self, recipe: Recipe) -> "Plan":
         """The plan of another recipe for the same model, GPU and assumptions."""
         answers = self.inputs.stage == "inference"
-        return plan(recipe, self.model, gpu=self.gpu, assume=self.stated, answers=answers)
+        return plan(recipe, self.model, gpu=self.gpu, assume=self.stated, answers=answers, reached=self.reached)
 
     @property
     def disk_bytes(self) -> int:
@@ -163,7 +164,7 @@ class Plan:
 
     @cached_property
     def time_s(self) -> tuple[float, float] | None:
-        return costs.time_band(self.recipe, self.inputs, self.gpu)
+        return costs.time_band(self.recipe, self.inputs, self.gpu, self.reached)
 
     def _ranks(self) -> list[dict[str, int]]:
         """Each GPU's figures: they differ from stage to stage of a pipeline."""
@@ -202,6 +203,7 @@ def plan(
     gpu: device.HasMemory | None = None,
     assume: Mapping[str, str] | None = None,
     answers: bool = False,
+    reached: tuple[float, float] | None = None,
 ) -> Plan:
     """What `recipe` needs on one GPU.
 
@@ -210,6 +212,7 @@ def plan(
         model: its configuration is enough.
         gpu: to say whether it fits; a live one counts with what is free.
         assume: answers to the questions of `assumptions`.
+        reached: operations in a second that past trainings reached on this GPU, from and to (`history.speed`).
         answers: plan what the model needs to answer so many prompts at once, instead of its training.
 
     Raises:
@@ -222,7 +225,11 @@ def plan(
     states.optimizer_cost(inputs)
     if inputs.accumulation > 1:
         assumed.note("gradients", "kept", "they are summed over several batches")
-    return Plan(recipe, model, inputs, gpu, assumed.all, dict(assume or {}))
+    if reached is not None:
+        assumed.note(
+            "speed", f"{reached[0] / 1e12:.2g} to {reached[1] / 1e12:.2g} TFLOPS", "what past runs reached here"
+        )
+    return Plan(recipe, model, inputs, gpu, assumed.all, dict(assume or {}), reached)
 
 
 def usable(gpu: device.HasMemory) -> int:
