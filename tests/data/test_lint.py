@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tuiwb import data
+from tuiwb.cli.main import main
 from tuiwb.data import verify
 from tuiwb.data.example import Example
 from tuiwb.data.lint import digest, lint
@@ -82,6 +83,32 @@ def test_few_examples(tmp_path: Path) -> None:
         )  # fmt: skip
     with data.open(write(tmp_path / "b.jsonl", [{"text": f"text {n}"} for n in range(300)])) as view:
         assert "a base model takes some 2,000" in view.verify().problems[0].message
+
+
+def test_what_only_rendering_shows(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    template = tmp_path / "picky.jinja"
+    template.write_text(
+        "{% for turn in messages %}{% for call in turn.tool_calls or [] %}{{ call.function.arguments.items() | list }}"
+        "{% endfor %}{% if turn.role == 'system' %}{{ raise_exception('no system turn, please') }}{% endif %}"
+        "[{{ turn.role }}]{{ turn.content }}{% endfor %}"
+    )
+    user, answer = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello there, my friend"}
+    call = {"function": {"name": "f", "arguments": "[1, 2]"}}
+    rows = [
+        {"messages": [user, answer]},
+        {"messages": [{"role": "system", "content": "Be kind"}, user, answer]},
+        {"messages": [user, {"role": "assistant", "content": "", "tool_calls": [call]}]},
+        {"messages": [user, {"role": "assistant", "content": "long " * 300}]},
+    ]
+    path = write(tmp_path / "rows.jsonl", rows)
+    words = ["data", "inspect", str(path), "--model", str(tiny_model), "--chat-template", str(template)]
+    assert main([*words, "--max-length", "200", "--json"]) == 0
+    found = {one["code"]: one for one in json.loads(capsys.readouterr().out)["problems"]}
+    assert [case["row"] for case in found["unrenderable"]["examples"]] == [1, 2]
+    assert "no system turn, please" in found["unrenderable"]["message"]
+    assert (found["cut_off"]["count"], found["cut_off"]["row"], found["cut_off"]["line"]) == (1, 3, 4)
+    assert main(words) == 0
+    assert "the chat template refuses the row" in capsys.readouterr().out
 
 
 def test_what_lint_finds_keeps_no_row_from_training(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from tuiwb.cli.data_source import FORMATS, add_model, add_source, open_source, r
 from tuiwb.cli.progress import followed
 
 if TYPE_CHECKING:
-    from tuiwb.data import View
+    from collections.abc import Sequence
+
+    from tuiwb.data import Problem
     from tuiwb.data.layout import Rendered
     from tuiwb.models import Tokenizer
 
@@ -23,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     inspect = actions.add_parser("inspect", help="read the whole file: format, columns, problems, lengths")
     add_source(inspect)
+    add_model(inspect, required=False)
     inspect.set_defaults(run=_inspect)
 
     render = actions.add_parser("render", help="show a row as the model sees it, trained and masked tokens apart")
@@ -49,18 +52,24 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _inspect(args: argparse.Namespace) -> int:
+    from tuiwb.data.fitting import misfits
     from tuiwb.data.report import report
 
+    renderer = renderer_of(args)
     with open_source(args) as view:
         found = followed(lambda task: report(view, task))
+        problems = view.problems
+        if renderer is not None:
+            problems = (*followed(lambda task: misfits(view, renderer, task)), *problems)
+            found["problems"] = [problem.to_json() for problem in problems]
         if args.json:
             output.print_json(found)
         else:
-            _print_report(found, view)
+            _print_report(found, problems)
     return 0
 
 
-def _print_report(found: dict[str, Any], view: "View") -> None:
+def _print_report(found: dict[str, Any], problems: "Sequence[Problem]") -> None:
     usable = "" if found["usable"] == found["rows"] else f", {units.count(found['usable'])} of them usable"
     sure = f"{found['confidence']:.0%} of the sampled rows" if found["format"] else "not clear"
     rows = [
@@ -76,7 +85,6 @@ def _print_report(found: dict[str, Any], view: "View") -> None:
             rows.append((f"{what} length", f"{words} (characters)"))
     for name, value in rows:
         output.write(f"{name:<16}{gate_line(value)}")
-    problems = view.problems
     if not problems:
         output.say("No problems.")
         return

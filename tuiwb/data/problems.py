@@ -126,6 +126,7 @@ RULES: dict[str, Rule] = {
     "mojibake": Rule("warning", 'text was read in a wrong encoding ("{detail}")', "write the file again as UTF-8"),
     "over_long": Rule("note", "the example has {detail} characters", "split it, or see what max_length cuts off"),
     "unrenderable": Rule("error", "the chat template refuses the row: {detail}", "correct it, or use another template"),
+    "cut_off": Rule("warning", "{detail} tokens are cut off at max_length", "raise max_length, or split the row"),
     # The whole
     "duplicate": Rule("warning", "{detail}", "tuiwb data dedup leaves one of each"),
     "few_examples": Rule("note", "{detail}", "bring more, or train few epochs with a small learning rate"),
