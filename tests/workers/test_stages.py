@@ -155,9 +155,8 @@ def test_training_ends_when_nothing_gets_better(tiny_model: Path, tmp_path: Path
     best = {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss", "greater_is_better": False}
     recipe = stage_recipe("dpo", tiny_model, tmp_path, **keys, **best, early_stopping_patience=2, learning_rate=1e-12)
     stopped = make_run(tmp_path / "stopped", recipe, "dpo")
-    one_label = write_judged(tmp_path / "kto.jsonl", label=True)
+    write_judged(tmp_path / "kto.jsonl", label=True)
     same = stage_run("same", "kto", tiny_model, tmp_path)
-    assert one_label.exists()
     failing = (f"{tmp_path / 'rewards.py'}:broken",)
     raises = stage_run("raises", "grpo", tiny_model, tmp_path, reward_funcs=failing)
     few = stage_run("few", "grpo", tiny_model, tmp_path, gradient_accumulation_steps=16)
@@ -175,3 +174,49 @@ def test_training_ends_when_nothing_gets_better(tiny_model: Path, tmp_path: Path
         failed = result(run)
         assert failed["outcome"] == "failed"
         assert message in failed["message"]
+
+
+def test_the_odds_ratio_is_trl_s(tiny_model: Path) -> None:
+    from types import SimpleNamespace
+
+    import torch
+    from torch.nn import functional
+    from trl.experimental.orpo import ORPOTrainer
+
+    from tuiwb.workers.orpo import log_odds_ratio
+
+    torch.manual_seed(3)
+    chosen, rejected = -torch.rand(64) * 6, -torch.rand(64) * 6
+    holder = SimpleNamespace(beta=0.3, accelerator=SimpleNamespace(device="cpu"))
+    theirs, *_ = ORPOTrainer.odds_ratio_loss(holder, chosen, rejected)
+    torch.testing.assert_close(0.3 * functional.logsigmoid(log_odds_ratio(chosen, rejected)), theirs)
+    near = torch.tensor([-1e-7, -40.0], requires_grad=True)
+    log_odds_ratio(near, torch.tensor([-1.0, -1.0])).sum().backward()
+    assert torch.isfinite(near.grad).all()
+
+
+def test_answers_of_a_batch_are_paired_with_other_prompts(tiny_model: Path, tmp_path: Path) -> None:
+    from tuiwb import models
+    from tuiwb.data.prepare import PrepareSettings, prepare
+    from tuiwb.workers.batches import JudgedCollator
+
+    tokenizer = models.load_tokenizer(tiny_model)
+    file = write_judged(tmp_path / "kto.jsonl", 3)
+    prepared = prepare([file], tokenizer, tokenizer.template(), PrepareSettings(shape="judged"))
+    batch = JudgedCollator(prepared, 2)([{"row": row} for row in range(3)])
+    assert batch["label"].tolist() == [False, True, False]
+
+    def answer(name: str, row: int) -> str:
+        wanted = batch[f"{name}completion_mask"][row].bool()
+        return tokenizer.decode(batch[f"{name}input_ids"][row][wanted].tolist())
+
+    own = [answer("", row) for row in range(3)]
+    assert [answer("KL_", row) for row in range(3)] == [own[2], own[0], own[1]]
+    text = tokenizer.decode(batch["KL_input_ids"][1].tolist())
+    assert "What is 1?" in text
+    assert own[0] in text
+    pairs = prepare(
+        [write_pairs(tmp_path / "pairs.jsonl", 4)], tokenizer, tokenizer.template(), PrepareSettings(shape="judged")
+    )
+    assert pairs.labels is not None
+    assert pairs.labels.tolist() == [1, 0] * 4, "a pair is a good answer and a bad one"
