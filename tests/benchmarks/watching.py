@@ -1,6 +1,6 @@
 """How late a metric is on the screen, and how many bytes a second the Runs screen sends while it watches a run.
 
-    python tests/benchmarks/watching.py [--steps 40]
+    python tests/benchmarks/watching.py [--steps 40] [--long 1000000]
 
 A light worker (tests/runs/light_worker.py, no torch) logs one step every half second under the real wrapper; `tuiwb`
 runs in a pseudo-terminal. Late is the time from the line in metrics.jsonl (its own `time`) to the arrival of the bytes
@@ -21,8 +21,10 @@ import termios
 import time
 from fcntl import ioctl
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "runs"))
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS / "runs"), str(TESTS / "hardware"), str(TESTS / "benchmarks")]
 
 
 def watch(width: int, height: int, steps: int) -> dict[str, object]:
@@ -69,13 +71,100 @@ def watch(width: int, height: int, steps: int) -> dict[str, object]:
     }
 
 
+def long_runs(home: Path, lines: int) -> list[Any]:
+    """Three runs that count as running: this process holds their locks."""
+    from long_runs import write_metrics
+
+    from tuiwb import rundir
+    from tuiwb.rundir import RunDir
+    from tuiwb.runs import lock
+
+    machine = {"host": rundir.host_name(), "machine_id": rundir.machine_id(), "boot_id": rundir.boot_id()}
+    found = []
+    for number in range(3):
+        run = RunDir(home / "data" / "runs" / f"2026010{number}-000000-long-{number:06x}")
+        write_metrics(run.part(1, "sft").metrics_file, lines)
+        rundir.write_job(run, {"kind": "train", "name": f"long {number}", "created": 1.7e9, "input": {}})
+        lock.take(run)
+        rundir.write_state(run, "running", machine=machine)
+        found.append(run)
+    return found
+
+
+def watch_long(home: Path, lines: int, seconds: float) -> list[dict[str, object]]:
+    """The cost of the curves of three long runs, and of eight GPUs."""
+    import psutil
+    from synthetic import compile_library
+
+    from tuiwb.rundir import MetricsWriter
+
+    library = home / "nvml"
+    library.mkdir()
+    os.environ |= {"LD_LIBRARY_PATH": str(compile_library(library)), "SYNTHETIC_NVML": "gpus=8"}
+    runs = long_runs(home, lines)
+    writers = [MetricsWriter(run.part(1, "sft").metrics_file) for run in runs]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        os.execv(
+            sys.executable, [sys.executable, "-c", "from tuiwb.cli.workbench import run; run(None, screen='runs')"]
+        )
+    process = psutil.Process(pid)
+    step, reports = lines, []
+
+    def spent() -> float:
+        family = [process, *process.children(recursive=True)]
+        return float(sum(sum(each.cpu_times()[:2]) for each in family))
+
+    def run_for(seconds: float, keys: bytes = b"") -> tuple[float, int]:
+        """CPU seconds and bytes while the runs grow."""
+        nonlocal step
+        os.write(terminal, keys)
+        before, sent, end, due = spent(), 0, time.monotonic() + seconds, 0.0
+        while (now := time.monotonic()) < end:
+            if now >= due:
+                due, step = now + 1.0, step + 1
+                for writer in writers:
+                    line = {"time": 1.7e9 + step * 0.5, "current_steps": step, "total_steps": 2 * lines}
+                    writer.write({**line, "loss": 2.1, "grad_norm": 1.0, "lr": 1e-4, "total_tokens": step * 2048})
+            if select.select([terminal], [], [], 0.05)[0]:
+                sent += len(os.read(terminal, 1 << 20))
+        return spent() - before, sent
+
+    try:
+        run_for(20.0)  # opens, and reads the first run
+        run_for(40.0, b"j jj kk")  # marks the two others, and goes back to the first
+        for what, keys in (("curves of 3 runs", b""), ("8 GPUs", b"]")):
+            run_for(10.0, keys)
+            cpu, sent = run_for(seconds)
+            reports.append(
+                {
+                    "watched": what,
+                    "lines": lines,
+                    "percent": round(100 * cpu / seconds, 2),
+                    "bytes_per_s": round(sent / seconds),
+                }
+            )
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+    return reports
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=40)
-    steps = parser.parse_args().steps
+    parser.add_argument("--long", type=int, default=0, metavar="LINES")
+    args = parser.parse_args()
+    steps = args.steps
     with tempfile.TemporaryDirectory() as home:
         os.environ |= {"TUIWB_HOME": home, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
         print(json.dumps({"python": sys.version.split()[0], "cpus": os.cpu_count(), "load": os.getloadavg()[0]}))
+        if args.long:
+            found = watch_long(Path(home), args.long, 30.0)
+            for report in found:
+                print(json.dumps(report))
+            return 0 if all(each["percent"] <= 3 and each["bytes_per_s"] <= 5000 for each in found) else 1  # type: ignore[operator]
         reports = [watch(80, 24, steps), watch(160, 50, steps)]
     for report in reports:
         print(json.dumps(report))

@@ -27,7 +27,7 @@ def hardware(
     width: int,
     height: int = 40,
     past: Mapping[str, Sequence[float]] | None = None,
-) -> Content:
+) -> list[Content]:
     """The machine: every GPU with its memory and power, or that there is none; processors, memory, this run's share.
     Where the lines do not suffice each GPU gets one.
 
@@ -79,7 +79,7 @@ def hardware(
         if isinstance(free := now.get("disk_free"), int | float):
             run.append(f"{size(free)} free on its disk")
         lines.append(Content.assemble(("This run  ", "bold $text-accent"), ", ".join(run)))
-    return Content("\n").join(lines)
+    return lines
 
 
 def history(values: Sequence[float], width: int) -> str:

@@ -16,6 +16,7 @@ from tuiwb.tui.watch import CurvesSeen, DetailSeen, HardwareSeen, LogSeen, RunsS
 from tuiwb.tui.widgets.charts import Charts
 from tuiwb.tui.widgets.frame import Empty, Pane
 from tuiwb.tui.widgets.log_view import LogView
+from tuiwb.tui.widgets.rows import Rows
 from tuiwb.tui.widgets.table import Cell, Column, Table
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class RunsScreen(RunCurves):
                 yield Static(id="summary")
                 yield Empty("", id="bare")
                 yield Charts(id="curves", classes="page")
-                yield Static(id="hardware", classes="page")
+                yield Rows(id="hardware", classes="page")
                 yield LogView(id="log", classes="page")
                 yield Table(
                     Column("when", 9, right=True), Column("event", 14), Column("by", 8), Column("", 20, flex=1),
@@ -146,9 +147,9 @@ class RunsScreen(RunCurves):
         for gpu in message.gpus.gpus:
             past = self._past.setdefault(gpu.uuid, deque(maxlen=hardware_texts.HISTORY))
             past.append(float(gpu.utilisation or 0))
-        panel = self.query_one("#hardware", Static)
+        panel = self.query_one("#hardware", Rows)
         width, room = panel.content_size.width, panel.content_size.height
-        panel.update(hardware_texts.hardware(message.gpus, message.host, message.samples, width, room, self._past))
+        panel.show(hardware_texts.hardware(message.gpus, message.host, message.samples, width, room, self._past))
 
     # Drawing
 

@@ -1,0 +1,51 @@
+"""Lines of text of which only the parts that changed are drawn again: a panel that changes each second would otherwise
+send all of itself each second."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from textual.content import Content
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.visual import Visual
+from textual.widget import Widget
+
+
+class Rows(Widget):
+    """`show` gives it its lines; what is wider than the widget is cut."""
+
+    DEFAULT_CSS = "Rows { height: 1fr; width: 1fr; }"
+
+    def __init__(self, **widget: Any) -> None:
+        super().__init__(**widget)
+        self._lines: list[Content] = []
+
+    def show(self, lines: Sequence[Content]) -> None:
+        before, self._lines = self._lines, list(lines)
+        blank, regions = Content(""), []
+        for y in range(min(max(len(before), len(self._lines)), self.size.height)):
+            old, new = (known[y] if y < len(known) else blank for known in (before, self._lines))
+            if old.plain == new.plain and old.spans == new.spans:
+                continue
+            first, end = _differ(old, new)
+            regions.append(Region(first, y, max(end - first, 1), 1))
+        if regions:
+            self.refresh(*regions)
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        if y >= len(self._lines):
+            return Strip.blank(width, self.rich_style)
+        strips = Visual.to_strips(self, self._lines[y], width, 1, self.visual_style, pad=True)
+        return (strips[0] if strips else Strip.blank(width)).adjust_cell_length(width, self.rich_style)
+
+
+def _differ(old: Content, new: Content) -> tuple[int, int]:
+    """The cells from the first to behind the last that look different; the whole line where its styles moved, or where
+    a character may be wider than a cell."""
+    a, b = old.plain, new.plain
+    longest = max(len(a), len(b))
+    if old.spans != new.spans or not all(ord(each) < 0x1100 or 0x2500 <= ord(each) < 0x2900 for each in a + b):
+        return 0, longest * 2
+    places = [at for at in range(longest) if a[at : at + 1] != b[at : at + 1]] or [0]
+    return places[0], places[-1] + 1
