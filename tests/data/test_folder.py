@@ -179,3 +179,17 @@ def test_what_is_no_data_is_said(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jsonl")
     with pytest.raises(InputFault, match="no regular file"):
         data.open(tmp_path / "pipe.jsonl")
+
+
+def test_a_file_of_a_folder_that_grows_or_vanishes_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    lines(folder / "a.jsonl", 0, 3)
+    lines(folder / "b.jsonl", 3, 3)
+    view = data.open(folder)
+    assert view.changed() is None
+    with (folder / "b.jsonl").open("a") as file:
+        file.write("{}\n")
+    assert view.changed() == "grew"
+    (folder / "a.jsonl").unlink()
+    assert view.changed() == "vanished"
+    assert view.row(0).value["prompt"] == "p0"

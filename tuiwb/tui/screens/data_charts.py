@@ -94,6 +94,7 @@ def leave(screen: "DataScreen") -> None:
     screen.set_class(False, "-charts")
     screen.cancel("measure")
     screen.query_one("#table").focus()
+    screen.show_format()
     screen.show_row()
 
 
@@ -123,6 +124,7 @@ def refresh(screen: "DataScreen") -> None:
             return
         pane.measures = found
         pane.draw()
+        screen.show_format()
         if not found.whole:
             screen.start("measure", every, measured)
 

@@ -12,6 +12,7 @@ from tuiwb.tui.widgets.pieces import Line, Piece, wrap
 
 if TYPE_CHECKING:
     from tuiwb.data import Example, Row, View
+    from tuiwb.data.formats import FormatName
     from tuiwb.data.layout import Rendered
     from tuiwb.data.render import Renderer
     from tuiwb.models import Tokenizer
@@ -54,6 +55,26 @@ def detail(view: "View", number: int, look: str, lens: Lens, width: int) -> Deta
     pieces, counts = _pieces(view, row, look, lens)
     place = f"row {count(row.id)}" + (f", line {count(row.line)}" if row.line else "")
     return Detail(row.id, f"{place[0].upper()}{place[1:]} {TITLES[look]}", counts, wrap(_short(pieces), width))
+
+
+def detail_of(
+    view: "View", number: int, name: "FormatName", columns: Mapping[str, str], lens: Lens, width: int
+) -> Sequence[Line]:
+    """What a row would become with this format and these columns, wrapped; or why it is no such row."""
+    from tuiwb.data import BadRow, to_example
+
+    row = view.row(number)
+    pieces: list[Piece] = [(f"row {count(number)} becomes\n\n", "dim")]
+    try:
+        if row.fault:
+            raise BadRow(row.fault.code, row.fault.message)
+        example = to_example(row, name, columns)
+        pieces += [*_findings(example), *_turns(example, lens.renderer.tokenizer if lens.renderer else None)]
+    except TuiwbError as fault:
+        pieces += [(gate(f"✗ {fault.message}\n\n"), "bad"), *_json(row.value)]
+    except KeyError as part:
+        pieces += [(gate(f"{part.args[0]} has no column yet\n\n"), "warn"), *_json(row.value)]
+    return wrap(_short(pieces), width)
 
 
 def _pieces(view: "View", row: "Row", look: str, lens: Lens) -> tuple[list[Piece], str]:

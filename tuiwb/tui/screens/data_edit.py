@@ -216,7 +216,6 @@ class RowEditor(ModalScreen[dict[str, Any] | None]):
     DEFAULT_CSS = """
     RowEditor {
         align: center middle;
-        & > .dialog { width: 90%; max-width: 140; height: 90%; }
         & TextArea { height: 1fr; border: none; padding: 0; }
     }
     """
@@ -288,7 +287,6 @@ class Compare(ModalScreen[int | None]):
     DEFAULT_CSS = """
     Compare {
         align: center middle;
-        & > .dialog { width: 96%; max-width: 160; height: 90%; }
         & .prompt { height: auto; max-height: 30%; }
         & Horizontal { height: 1fr; }
         & .answer { width: 1fr; border: round $foreground 40%; padding: 0 1; }

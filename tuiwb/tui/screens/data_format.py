@@ -7,6 +7,7 @@ from textual.content import Content
 
 from tuiwb.base.tasks import Task
 from tuiwb.base.text import gate_line
+from tuiwb.tui.screens.data_mapping import MappingForm
 from tuiwb.tui.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -61,39 +62,31 @@ def ask_format(screen: "DataScreen", view: "View") -> None:
         if position == 0:
             screen.open(str(view.path))
         else:
-            _ask_columns(screen, view, names[position - 1], {})
+            _ask_columns(screen, view, names[position - 1])
 
     current = names.index(view.format.name) + 1 if view.format.name else 0
     screen.choose("What the rows are", options, chosen, current=current)
 
 
-def _ask_columns(screen: "DataScreen", view: "View", name: "FormatName", given: dict[str, str]) -> None:
-    """Open the file with this format once every part that it needs has a column."""
-    from tuiwb.data.formats import FORMATS
+def _ask_columns(screen: "DataScreen", view: "View", name: "FormatName") -> None:
+    """Open the file with this format; where a part has no usual column, in a form that shows what the rows become."""
+    from tuiwb.data.formats import FORMATS, columns_of
 
-    form = FORMATS[name]
-    taken = dict(given)
-    missing = []
-    for part, usual in form.needed.items():
-        if part not in taken:
-            column = next((one for one in view.columns if one.lower() in usual and one not in taken.values()), None)
-            if column is None:
-                missing.append(part)
-            else:
-                taken[part] = column
-    if not missing:
-        screen.open(str(view.path), name=name, columns=given or None)
+    form, row = FORMATS[name], dict.fromkeys(view.columns)
+    if columns_of(form, row) is not None and view.format.name != name:
+        screen.open(str(view.path), name=name)
         return
-    part, left = missing[0], [column for column in view.columns if column not in taken.values()]
+    known = dict(view.format.columns) if view.format.name == name else {}
+    for part, usual in (*form.needed.items(), *form.optional.items()):
+        column = next((one for one in view.columns if one.lower() in usual and one not in known.values()), None)
+        if part not in known and column is not None:
+            known[part] = column
 
-    def chosen(position: int) -> None:
-        _ask_columns(screen, view, name, {**given, part: left[position]})
+    def mapped(columns: dict[str, str] | None) -> None:
+        if columns is not None:
+            screen.open(str(view.path), name=name, columns=columns)
 
-    if left:
-        options = [(gate_line(column, 40), "") for column in left]
-        screen.choose(f"{name}: which column is the {part}?", options, chosen)
-    else:
-        screen.problem(f"{name} needs {' and '.join(form.needed)}, and no column is left for {part}")
+    screen.app.push_screen(MappingForm(view, name, known), mapped)
 
 
 def use(screen: "DataScreen", view: "View") -> None:
