@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -47,6 +48,11 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
+def answers(term: Terminal) -> int:
+    """How many lanes tell what their answer cost."""
+    return len(re.findall(r"\d tokens · [\d.]+/s", term.text()))
+
+
 def test_from_the_empty_screen_to_a_chat_answer(home: Path, tmp_path: Path) -> None:
     env = environment(tmp_path)
     with Terminal([sys.executable, "-m", "tuiwb"], env=env, cwd=home) as term:
@@ -67,7 +73,7 @@ def test_from_the_empty_screen_to_a_chat_answer(home: Path, tmp_path: Path) -> N
         term.press("6")
         term.until("You to", 60)
         term.press("What is 3 and 3?", "enter")
-        term.until(lambda: term.text().count("tokens ·") == 2, 240)  # base and tuned side by side
+        term.until(lambda: answers(term) == 2, 240)  # base and tuned side by side
         term.press("ctrl+q")
         assert term.wait() == 0
     assert "Traceback" not in term.raw.decode(errors="replace")
@@ -115,7 +121,7 @@ def test_the_demo_on_the_real_model(home: Path, tmp_path: Path) -> None:
         term.until("on cpu" if not Path("/dev/nvidia0").exists() else "on cuda", 300)
         term.until("What is a compiler?", 60)  # the first held-out question stands in the text field
         term.press("enter")
-        term.until(lambda: term.text().count("tokens ·") == 2, 300)
+        term.until(lambda: answers(term) == 2, 300)
         assert "NAME: " in term.text()  # the tuned model's page, beside the base's prose
         term.press("ctrl+q")
         assert term.wait() == 0
