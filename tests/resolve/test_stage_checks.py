@@ -157,6 +157,7 @@ def test_rewards_are_looked_at_and_not_run(tiny_model: Path, data: dict[str, Dat
         ("exact:solution", "has no column solution; there are prompt, answer"),
         ("regex:(", "cannot be read"),
         ("best", "is no reward"),
+        ("judge:nobody", "there is no endpoint `nobody`"),
     ):
         assert sentence in with_rewards(name)["reward_funcs"], name
     assert "reward_weights" in with_rewards("length:8", reward_weights=(1.0, 2.0))

@@ -113,6 +113,26 @@ def test_built_in_rewards() -> None:
     assert final_answer("The answer\n is  Four.") == "the answer is four"
 
 
+def test_a_judge_is_asked_for_each_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from tuiwb import endpoints
+    from tuiwb.workers import rewards
+
+    def complete(endpoint: endpoints.Endpoint, messages: list[dict[str, str]], parameters: object) -> SimpleNamespace:
+        assert (endpoint.url, endpoint.model) == ("http://127.0.0.1:9/v1", "judge")
+        assert "What is 2 + 2?" in messages[1]["content"]
+        good = "<answer>\nfour\n</answer>" in messages[1]["content"]
+        return SimpleNamespace(text="It is right. Grade: 2\n**Grade: 9**" if good else "I cannot say.")
+
+    monkeypatch.setattr(rewards, "endpoints", SimpleNamespace(complete=complete, find=endpoints.find))
+    asked = [Asked([1], Example(id=0, prompt=[{"role": "user", "content": "What is 2 + 2?"}]))]
+    (judge,) = rewards_of(Recipe(reward_funcs=("judge:http://127.0.0.1:9/v1#judge",)), asked)
+    assert judge.__name__ == "judge"
+    assert judge(prompts=["0", "0"], completions=["four", "five"]) == [0.9, None]
+    assert rewards.grade_in("Grade: 12") == 1.0
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [("length:", "names no length"), ("regex:(", "cannot be read"), ("mine.py", "is no reward"), ("best", "is no rew")],

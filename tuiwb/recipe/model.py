@@ -124,7 +124,7 @@ class Recipe(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     reward_model_name_or_path: str | None = None
     """Reward model or adapter that scores answers in ppo, grpo and rloo."""
     reward_funcs: tuple[str, ...] | None = None
-    """What scores answers in ppo, grpo and rloo: length:200, regex:PATTERN, exact:COLUMN, or rewards.py:function."""
+    """What scores sampled answers: length:200, regex:PATTERN, exact:COLUMN, judge:ENDPOINT, or my.py:function."""
     chat_template: str | None = None
     """A name (chatml, llama-3, alpaca, vicuna …) or a Jinja file; left out, the model's own. Base models need one."""
     eos_token: str | None = None

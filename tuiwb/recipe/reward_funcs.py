@@ -1,4 +1,4 @@
-"""How `reward_funcs` are written: `length:200`, `regex:PATTERN`, `exact:COLUMN`, `rewards.py:function`."""
+"""How `reward_funcs` are written: `length:200`, `regex:PATTERN`, `exact:COLUMN`, `judge:ENDPOINT`, `my.py:function`."""
 
 import re
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ class RewardFunc:
 
     Attributes:
         kind: `length` (argument: tokens), `regex` (a pattern), `exact` (a column, or empty for the row's own answer),
-            `python` (a file, and the name of its function).
+            `judge` (an endpoint), `python` (a file, and the name of its function).
     """
 
-    kind: Literal["length", "regex", "exact", "python"]
+    kind: Literal["length", "regex", "exact", "judge", "python"]
     argument: str
     function: str = ""
 
@@ -48,9 +48,12 @@ def parse_reward(text: str) -> RewardFunc:
             return RewardFunc("regex", argument)
         case "exact":
             return RewardFunc("exact", argument)
+        case "judge" if argument:
+            return RewardFunc("judge", argument)
     file, _, function = text.rpartition(":")
     if file.endswith(".py") and function.isidentifier():
         return RewardFunc("python", file, function)
     raise InputFault(
-        f"{text} is no reward; write length:TOKENS, regex:PATTERN, exact:COLUMN or FILE.py:FUNCTION", key=_KEY
+        f"{text} is no reward; write length:TOKENS, regex:PATTERN, exact:COLUMN, judge:ENDPOINT or FILE.py:FUNCTION",
+        key=_KEY,
     )

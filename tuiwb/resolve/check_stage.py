@@ -150,6 +150,8 @@ def _rewards(recipe: Recipe, task: Task) -> Iterator[Check]:
             yield from _function(one)
         elif one.kind == "exact":
             yield from _column(recipe, one, task)
+        elif one.kind == "judge":
+            yield from _endpoint(one)
 
 
 def _function(one: RewardFunc) -> Iterator[Check]:
@@ -166,6 +168,15 @@ def _function(one: RewardFunc) -> Iterator[Check]:
     if one.function not in functions and not _brings_more(tree):
         has = f"; it has {', '.join(functions)}" if functions else ""
         yield error("reward_funcs", f"{Path(one.argument).name} has no function {one.function}{has}")
+
+
+def _endpoint(one: RewardFunc) -> Iterator[Check]:
+    from tuiwb import endpoints
+
+    try:
+        endpoints.find(one.argument)
+    except TuiwbError as fault:
+        yield error("reward_funcs", fault.message)
 
 
 def _brings_more(tree: ast.Module) -> bool:

@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tuiwb import endpoints
 from tuiwb.base.errors import RunFault
 from tuiwb.data.example import Example
 from tuiwb.recipe import Recipe
@@ -24,6 +26,13 @@ Reward = Callable[..., list[float | None]]
 PATIENCE_S = 120.0
 """How long a user's function may take for a batch: long enough to ask a server, short enough to notice a hang."""
 
+# A batch asks a server so many times at once.
+_ASKED_AT_ONCE = 8
+_GRADER = (
+    "You grade an answer to a question from 0 (useless) to 10 (could not be better). Being right and to the point "
+    "counts, being long does not. Say why in one sentence, and end with a line `Grade: N`."
+)
+_GRADE = re.compile(r"grade:\s*\**\s*(\d+(?:\.\d+)?)", re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 
 
@@ -150,6 +159,8 @@ def _built(one: RewardFunc, asked: Sequence[Asked]) -> Reward:
             return _regex(one.argument)
         case "exact":
             return _exact(one.argument, asked)
+        case "judge":
+            return _judge(endpoints.find(one.argument), asked)
         case "python":
             return _users(UserFunction(one.argument, one.function), asked)
 
@@ -193,6 +204,34 @@ def reference(example: Example, column: str) -> str | None:
         return None
     last = turns[-1]
     return str(last["content"]) if last["role"] == "assistant" else None
+
+
+def _judge(endpoint: endpoints.Endpoint, asked: Sequence[Asked]) -> Reward:
+    def grade(place: str, answer: str) -> float | None:
+        shown = f"<question>\n{question(asked[int(place)].example)}\n</question>\n<answer>\n{answer}\n</answer>"
+        messages = [{"role": "system", "content": _GRADER}, {"role": "user", "content": shown}]
+        said = endpoints.complete(endpoint, messages, {"temperature": 0.0, "max_tokens": 512}).text
+        return grade_in(said)
+
+    def reward(prompts: Sequence[str], completions: Sequence[str], **_: Any) -> list[float | None]:
+        with ThreadPoolExecutor(max_workers=_ASKED_AT_ONCE) as pool:
+            return list(pool.map(grade, prompts, completions))
+
+    return reward
+
+
+def grade_in(text: str) -> float | None:
+    """The last grade that a judge wrote, as a share of the best; None where there is none."""
+    found = _GRADE.findall(text)
+    return min(float(found[-1]), 10.0) / 10 if found else None
+
+
+def question(example: Example) -> str:
+    """What is asked, for a judge: what the user said, or the whole prompt."""
+    prompt = example.messages if example.prompt is None else example.prompt
+    if isinstance(prompt, str):
+        return prompt
+    return "\n\n".join(str(turn["content"]) for turn in prompt or () if turn["role"] == "user")
 
 
 def _users(function: UserFunction, asked: Sequence[Asked]) -> Reward:
