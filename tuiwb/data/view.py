@@ -73,8 +73,7 @@ class View:
         self._cleaned: Cleaned | None = None
         self._cleaning = threading.Lock()
         self._change = _changes(self.steps)
-        self._status = path.stat()
-        self._statuses = {file: file.stat() for file in self.store.files() if file != path}
+        self._statuses = {file: file.stat() for file in self.store.files()}
         self._verdict: Verdict | None = None
         self.format: Detection = self._detect()
         """What the rows are; judged by the first rows until the index is complete, then by rows from anywhere."""
@@ -316,10 +315,7 @@ class View:
 
     def changed(self) -> str | None:
         """What happened to the file since it was opened, such as `grew` or `vanished`; None if nothing did."""
-        for file, status in self._statuses.items():
-            if what := changed(file, status):
-                return what
-        return changed(self.path, self._status) if self.path.is_file() else None
+        return next((what for file, status in self._statuses.items() if (what := changed(file, status))), None)
 
     def close(self) -> None:
         self.store.close()
