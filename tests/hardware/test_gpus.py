@@ -84,6 +84,28 @@ def test_what_is_wrong_with_a_gpu_is_read(driver: Choose) -> None:
 
 
 @pytest.mark.usefixtures("no_driver")
+def test_gpus_of_amd_are_read_through_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).with_name("synthetic_amd")))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    first, second = hardware.gpus()
+    assert first == hardware.Gpu(
+        index=0,
+        uuid="synthetic-0",
+        name="Synthetic AMD GPU",
+        memory_total=64 * GIB,
+        memory_free=63 * GIB,
+        utilisation=93,
+        power_w=310,
+        power_limit_w=750.0,
+        temperature_c=55,
+        clock_mhz=2100,
+        processes=(hardware.GpuProcess(77, GIB),),
+    )
+    assert second.processes == ()
+    assert hardware.gpu_status().driver == "0.0-synthetic"
+
+
+@pytest.mark.usefixtures("no_driver")
 def test_no_driver_is_an_empty_list_with_a_reason() -> None:
     assert hardware.gpus() == []
     assert "no NVIDIA driver is installed" in hardware.gpu_status().problem

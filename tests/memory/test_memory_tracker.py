@@ -16,7 +16,7 @@ pytestmark = pytest.mark.torch
 def measured(method: str, checkpointing: bool, length: int, dtype: str, dropout: float) -> tuple[int, dict[str, Any]]:
     """Peak of the second training step of a small Llama, and its configuration. The first runs before the tracker does:
     it makes the optimizer's states."""
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
     from torch.distributed._tools.mem_tracker import MemTracker
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -32,10 +32,8 @@ def measured(method: str, checkpointing: bool, length: int, dtype: str, dropout:
     )
     model = LlamaForCausalLM(config).to(getattr(torch, dtype))
     model.train()
-    if method == "lora":
-        model = get_peft_model(
-            model, LoraConfig(r=8, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM")
-        )
+    if method != "full":
+        model = get_peft_model(model, adapter(method, dropout))
     if checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
@@ -61,17 +59,46 @@ def measured(method: str, checkpointing: bool, length: int, dtype: str, dropout:
     return sizes["Total"], json.loads(config.to_json_string())
 
 
+def adapter(method: str, dropout: float) -> Any:
+    from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig
+
+    common = {"task_type": "CAUSAL_LM"}
+    if method == "ia3":
+        return IA3Config(**common)
+    if method == "prompt":
+        return PromptTuningConfig(num_virtual_tokens=TOKENS, **common)
+    if method == "prefix":
+        return PrefixTuningConfig(num_virtual_tokens=TOKENS, **common)
+    return LoraConfig(r=8, lora_dropout=dropout, target_modules="all-linear", use_dora=method == "dora", **common)
+
+
+TOKENS = 16  # learned positions of a prefix or a prompt
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("method", "checkpointing", "dropout"),
-    [("full", False, 0.0), ("full", True, 0.0), ("lora", False, 0.0), ("lora", False, 0.1), ("lora", True, 0.0)],
+    [
+        ("full", False, 0.0),
+        ("full", True, 0.0),
+        ("lora", False, 0.0),
+        ("lora", False, 0.1),
+        ("lora", True, 0.0),
+        ("dora", False, 0.0),
+        ("dora", False, 0.1),
+        ("dora", True, 0.0),
+        ("ia3", False, 0.0),
+        ("ia3", True, 0.0),
+        ("prompt", False, 0.0),
+        ("prefix", False, 0.0),
+    ],
 )
 @pytest.mark.parametrize("length", [64, 256])
 def test_the_peak_is_within_three_per_cent(
     method: str, checkpointing: bool, dropout: float, length: int, dtype: str
 ) -> None:
     seen, config = measured(method, checkpointing, length, dtype, dropout)
-    lora = method == "lora"
+    lora = method in ("lora", "dora")
     recipe = Recipe(
         stage="sft",
         method=method,  # type: ignore[arg-type]
@@ -85,6 +112,8 @@ def test_the_peak_is_within_three_per_cent(
         lora_r=8 if lora else None,
         lora_dropout=dropout if lora else None,
         lora_target_modules="all-linear" if lora else None,
+        use_dora=True if method == "dora" else None,
+        num_virtual_tokens=TOKENS if method in ("prefix", "prompt") else None,
         use_cpu=True,
     )
     model = ModelInfo(ref="small", name="small", kind="hub", path=None, config=config, architecture="LlamaForCausalLM")

@@ -2,15 +2,18 @@
 
 NVML calls block for ever when a GPU has fallen off the bus, so they are never made in a process that matters. This one
 prints one JSON document a line: once, or every SECONDS until its standard input closes. Standard library and pynvml
-only. What a GPU does not report is null.
+only, and amdsmi where there is no NVIDIA driver. What a GPU does not report is null.
 """
 
 import contextlib
+import importlib.util
+import itertools
 import json
 import select
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 # The sentences that are shown where a GPU would be, by NVML's code.
@@ -29,6 +32,7 @@ _REASONS = (("thermal", 0x20 | 0x40), ("power_brake", 0x80), ("hardware", 0x08),
 LINKS_S = 5.0
 """Between two looks at the buses: asking for PCIe alone takes 40 ms a GPU."""
 
+_ABSENT = (9, 12)  # no driver loaded, no library
 _ALL_LINKS = 0xFFFFFFFF
 _UNCORRECTED, _VOLATILE = 1, 0
 _MOST_EVENTS = 32
@@ -211,6 +215,9 @@ def looks() -> Iterator[dict[str, Any]]:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
+        if error.value in _ABSENT and (amd := _amd()) is not None:
+            yield from amd
+            return
         yield _nothing(SENTENCES.get(error.value, f"the NVIDIA driver cannot be asked: {error}"))
         return
     past = Past(pynvml)
@@ -221,6 +228,22 @@ def looks() -> Iterator[dict[str, Any]]:
             yield look(pynvml, past)
         except pynvml.NVMLError as error:
             yield _nothing(SENTENCES.get(error.value, f"the NVIDIA driver cannot be asked: {error}"))
+
+
+def _amd() -> Iterator[dict[str, Any]] | None:
+    """The looks at AMD's GPUs, where amdsmi is installed and finds any. This file may run without its package, so the
+    other one is found beside it."""
+    spec = importlib.util.spec_from_file_location("tuiwb_amd", Path(__file__).with_name("amd.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = module.looks()
+    try:
+        first = next(found)
+    except Exception:
+        return None
+    return itertools.chain((first,), found)
 
 
 def _nothing(problem: str) -> dict[str, Any]:
