@@ -45,46 +45,60 @@ def main() -> None:
     # No token ends an answer, so that all have the same length; the context leaves room for it.
     base = msgspec.structs.replace(base, name="base", stop_ids=(base.stop_ids[0],))
     tuned = [msgspec.structs.replace(base, name=f"tuned{number}", adapter=args.adapter) for number in range(3)]
-    lanes = (base, *tuned)
-    events: queue.Queue[Event] = queue.Queue()
-    with Engine(lanes, on_event=events.put) as engine:
-        while not isinstance(event := events.get(), Ready):
-            assert not isinstance(event, Failed | Died), event
-        print(f"{args.model}, {event.dtype} on {event.device}, {TOKENS} tokens, {os.cpu_count()} CPUs, "
-              f"load {os.getloadavg()[0]:.1f}")  # fmt: skip
-        process = psutil.Process(engine.pid)
-
-        def ask(*names: str) -> tuple[float, int]:
-            """CPU-seconds of the engine, and tokens."""
-            before = _cpu(process)
-            engine.ask(dict.fromkeys(names, ASKED), SAMPLING)
-            tokens, left = 0, len(names)
-            while left:
-                event = events.get()
-                assert not isinstance(event, Failed | Died), event
-                if isinstance(event, Done):
-                    tokens, left = tokens + (event.completion_tokens or 0), left - 1
-            return _cpu(process) - before, tokens
+    print(f"{args.model}, {TOKENS} tokens, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
+    with Asked((base, *tuned)) as four:
+        names = tuple(four.names)
 
         def together() -> float:
-            spent, tokens = ask(*(lane.name for lane in lanes))
+            spent, tokens = four.ask(*names)
             return tokens / spent
 
         def one_by_one() -> float:
-            parts = [ask(lane.name) for lane in lanes]
+            parts = [four.ask(name) for name in names]
             return sum(tokens for _, tokens in parts) / sum(spent for spent, _ in parts)
 
-        print(f"four together over one after the other, tokens a CPU-second: "
-              f"{in_turn(together, one_by_one, args.pairs)}   (wanted: at least 2)")  # fmt: skip
-        generate = _generate(base)
+        found = in_turn(together, one_by_one, args.pairs)
+    print(f"four together over one after the other, tokens a CPU-second: {found}   (wanted: at least 2)")
+    with Asked((base,)) as alone:
 
         def ours() -> float:
-            spent, tokens = ask("base")
+            spent, tokens = alone.ask("base")
             return tokens / spent
 
-        print(f"decoding over model.generate, tokens a CPU-second: {in_turn(ours, generate, args.pairs)}   "
-              "(wanted: at least 0.97)")  # fmt: skip
+        found = in_turn(ours, _generate(base), args.pairs)
+    print(f"decoding over model.generate, tokens a CPU-second: {found}   (wanted: at least 0.97)")
     print(f"switch of adapters: {_switch(base, args.adapter) * 1000:.1f} ms   (wanted: at most 100)")
+
+
+class Asked:
+    """An engine that is ready, and what its answers cost."""
+
+    def __init__(self, lanes: tuple[Lane, ...]) -> None:
+        self.names = [lane.name for lane in lanes]
+        self._events: queue.Queue[Event] = queue.Queue()
+        self._engine = Engine(lanes, on_event=self._events.put)
+        self._process = psutil.Process(self._engine.pid)
+
+    def __enter__(self) -> "Asked":
+        while not isinstance(event := self._events.get(), Ready):
+            assert not isinstance(event, Failed | Died), event
+        print(f"{event.dtype} on {event.device}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.close()
+
+    def ask(self, *names: str) -> tuple[float, int]:
+        """CPU-seconds of the engine, and tokens."""
+        before = _cpu(self._process)
+        self._engine.ask(dict.fromkeys(names, ASKED), SAMPLING)
+        tokens, left = 0, len(names)
+        while left:
+            event = self._events.get()
+            assert not isinstance(event, Failed | Died), event
+            if isinstance(event, Done):
+                tokens, left = tokens + (event.completion_tokens or 0), left - 1
+        return _cpu(self._process) - before, tokens
 
 
 def _cpu(process: psutil.Process) -> float:

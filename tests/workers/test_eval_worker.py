@@ -184,6 +184,7 @@ def test_stopping_keeps_what_was_measured(tmp_path: Path, adapter: Path, rows: P
     asked = rundir.request(run, "stop")
     assert work(run) == 0
     assert result_of(run)["outcome"] == "stopped"
+    assert result_of(run)["message"] == "1 of 8 are measured and kept; resume goes on there"
     assert rundir.acknowledgement(run, asked) is not None
     assert len(rundir.read_all(records_file(run))) == 1
     assert evaluate.read_report(run)["records"] == 1

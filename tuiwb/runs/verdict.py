@@ -165,6 +165,8 @@ def _unasked(evidence: Evidence) -> Verdict:
 def _where(evidence: Evidence) -> str:
     """What a stopped run can go on from."""
     named = evidence.named
+    if evidence.result.get("outcome") == "stopped" and evidence.result.get("message"):
+        return str(evidence.result["message"])  # a worker that goes on without checkpoints says so itself
     if named is not None and named.valid:
         return f"saved at step {named.step:,}" if named.step is not None else "saved"
     if named is not None:

@@ -204,7 +204,7 @@ class Evaluation:
         self.beats.beat("load")
         rundir.append_event(self.run, "loading", by="worker", message=doing)
 
-    def _finish(self, outcome: str) -> None:
+    def _finish(self, outcome: str, message: str | None = None) -> None:
         report = build_report(self.spec, self.records)
         if "judge" in self._names():
             report["judge"] = [
@@ -216,14 +216,16 @@ class Evaluation:
         if outcome == "finished":
             atomic.write_json(report_file(self.run), report, indent=1)
         rundir.write_result(
-            self.run, self.part, outcome, step=len(self.records), metrics=headline(report),
+            self.run, self.part, outcome, step=len(self.records), metrics=headline(report), message=message,
             seconds=round(time.monotonic() - self._began, 1),
         )  # fmt: skip
 
     def stopped(self, asked: AskedToEnd) -> None:
         """End as asked; everything measured so far stays."""
         if self.records:
-            self._finish("stopped")
+            self._finish(
+                "stopped", f"{len(self.records):,} of {self.total:,} are measured and kept; resume goes on there"
+            )
         rundir.acknowledge(self.run, asked.request, step=len(self.records))
 
     def failed(self, error: Exception) -> int:
