@@ -220,6 +220,25 @@ def test_a_judge_that_is_gone_leaves_the_answers(
     assert len(rundir.read_all(records_file(run))) == 8
 
 
+def test_an_endpoint_is_measured_by_its_answers(tmp_path: Path, rows: Path) -> None:
+    def script(request: Request) -> None:
+        assert request.body["temperature"] == 0
+        number = QUESTIONS.index(request.body["messages"][-1]["content"])
+        said = f"Paris is the capital {number}." if number else "No."
+        request.stream(event(said), event(finish="stop"), DONE)
+
+    with serving(script) as server:
+        far = (Subject(name=f"{server.url}#m"),)
+        datasets = (Dataset(path=str(rows), name="test"),)
+        run = run_of(tmp_path / "run", Spec(subjects=far, datasets=datasets, metrics=("exact",)))
+        assert work(run) == 0
+        (result,) = evaluate.read_report(run)["results"]
+        assert result["values"][far[0].name]["value"] == 0.75
+        losses = run_of(tmp_path / "losses", Spec(subjects=far, datasets=datasets, metrics=("loss",)))
+        assert work(losses) == 5
+    assert "tells no losses" in result_of(losses)["message"]
+
+
 def test_rows_without_references_are_one_sentence(
     tmp_path: Path, adapter: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
