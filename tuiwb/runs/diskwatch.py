@@ -39,6 +39,10 @@ class DiskWatch:
         self._asked = self._asked or due
         return due
 
+    def ask_again(self) -> None:
+        """It could not be asked."""
+        self._asked = False
+
     def _needed(self) -> int:
         paths = [path for part in self.run.parts() for path in rundir.checkpoints(part)]
         if not paths:

@@ -220,7 +220,10 @@ class Supervisor:
         if self.alarms.sampled(time.monotonic(), value, self.beats.phase):
             self._show_alarms()
         if self.ladder.verb is None and self.beats.phase == "train" and self.alarms.disk.should_pause():
-            rundir.request(self.run, "pause", by="disk")
+            try:
+                rundir.request(self.run, "pause", by="disk")
+            except OSError:
+                self.alarms.disk.ask_again()  # there was no room even for that
 
     def _show_alarms(self) -> None:
         self._set(str(self.state["state"]), alarms=self.alarms.holding)
