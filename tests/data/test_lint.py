@@ -9,6 +9,7 @@ import pytest
 from tuiwb import data
 from tuiwb.cli.main import main
 from tuiwb.data import verify
+from tuiwb.data.clean.texts import texts
 from tuiwb.data.example import Example
 from tuiwb.data.lint import digest, lint
 
@@ -51,8 +52,8 @@ def test_each_problem(example: Example, found: dict[str, str]) -> None:
 
 
 def test_what_says_the_same() -> None:
-    assert digest(talk("Hi  there", "Hello")) == digest(talk("hi there", "HELLO\n"))
-    assert digest(talk("Hi", "Hello")) != digest(talk("Hi", "Hello!"))
+    assert digest(texts(talk("Hi  there", "Hello"))) == digest(texts(talk("hi there", "HELLO\n")))
+    assert digest(texts(talk("Hi", "Hello"))) != digest(texts(talk("Hi", "Hello!")))
 
 
 def write(path: Path, rows: list[Any]) -> Path:

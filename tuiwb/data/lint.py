@@ -17,19 +17,20 @@ OVER_LONG = 100_000
 
 _LEAKED = 30
 """Characters of a prompt that an answer must repeat."""
+_SHORT = 40
 _MISSING = frozenset({"nan", "none", "null", "n/a", "na", "undefined", "<na>", "no output", "<no output>"})
 
 
-def lint(example: Example) -> Iterator[Finding]:
-    """Everything that is suspicious about an example."""
-    if example.kind == "tokenized":
+def lint(example: Example, found: Texts | None = None) -> Iterator[Finding]:
+    """Everything that is suspicious about an example, whose texts may be there already."""
+    if example.input_ids is not None:
         return
-    found = texts(example)
+    found = found or texts(example)
     yield from _answers(found)
     if example.messages is not None:
         yield from _repeated(example.messages)
         yield from _turns(example.messages)
-    elif example.kind != "text":
+    elif example.text is None:
         yield from _leaked(text_of(example.prompt), found.answers)
     everything = found.of("example")
     if piece := artefact(everything):
@@ -43,9 +44,9 @@ def lint(example: Example) -> Iterator[Finding]:
         yield "over_long", f"{len(everything):,}"
 
 
-def digest(example: Example) -> int:
+def digest(found: Texts) -> int:
     """A number that is the same for examples that say the same, apart from case and white space."""
-    text = " ".join(texts(example).of("example").lower().split())
+    text = " ".join(found.of("example").lower().split())
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "little")
 
 
@@ -54,14 +55,14 @@ def _answers(found: Texts) -> Iterator[Finding]:
         if words := refusal(answer):
             yield "refusal", words
             break
-    if found.example.kind == "text":
+    if found.example.text is not None:
         return
     last = found.answers[-1] if found.answers else ""
     if open_fence(last):
         yield "open_fence", ""
     elif end := cut_off(last):
         yield "truncated_answer", excerpt(end)
-    if last.strip().lower() in _MISSING:
+    if len(last) < _SHORT and last.strip().lower() in _MISSING:
         yield "missing_value", last.strip()
 
 

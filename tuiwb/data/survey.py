@@ -9,6 +9,7 @@ from typing import Any
 from tuiwb.base.tasks import Task
 from tuiwb.base.units import count
 from tuiwb.data.checks import findings
+from tuiwb.data.clean.texts import texts
 from tuiwb.data.detection import Detection
 from tuiwb.data.example import Example, Turns
 from tuiwb.data.lint import digest, lint
@@ -80,10 +81,11 @@ class Survey:
             self.tally.add(fault.code, fault.detail, row.id, row.line)
             return
         bad = False
-        for code, detail in dict((*findings(example), *lint(example))).items():
+        found = texts(example)
+        for code, detail in dict((*findings(example), *lint(example, found))).items():
             self.tally.add(code, detail, row.id, row.line)
             bad = bad or Tally.is_error(code)
-        self.digests[-1] = digest(example)
+        self.digests[-1] = digest(found)
         self.usable += not bad
         whole, answer = _size(example)
         self._sizes[0][whole] += 1

@@ -25,6 +25,9 @@ THRESHOLDS = {"strict": 0.8, "normal": 0.7, "loose": 0.5}
 _FLUSH = 4 << 20
 # Signs that make a difference between two sums or two programs stay; other punctuation does not count.
 _NO_SIGN = re.compile(r"[^\w+\-*/=<>^%&|~$€£]+")
+_ASCII_SIGNS = bytes(ord(" ") if _NO_SIGN.match(chr(code)) else ord(chr(code).lower()) for code in range(128)) + bytes(
+    128
+)
 
 
 class Found(NamedTuple):
@@ -137,11 +140,13 @@ class _Others:
 
 def digest(text: str) -> bytes:
     """16 bytes that are the same for texts that differ in case, spaces and punctuation alone. Empty for no text."""
-    folded = unicodedata.normalize("NFKC", text).lower() if not text.isascii() else text.lower()
-    words = _NO_SIGN.sub(" ", folded).strip()
-    if not words:
-        words = text.strip()
-    return hashlib.blake2b(words.encode("utf-8", "replace"), digest_size=16).digest() if words else b""
+    if text.isascii():
+        words = text.encode().translate(_ASCII_SIGNS)
+    else:
+        folded = unicodedata.normalize("NFKC", text).lower()
+        words = _NO_SIGN.sub(" ", folded).encode("utf-8", "replace")
+    said = b" ".join(words.split()) or text.strip().encode("utf-8", "replace")
+    return hashlib.blake2b(said, digest_size=16).digest() if said else b""
 
 
 class _Exact:

@@ -15,6 +15,8 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 
+_REFUSAL_MARKS = ("sorry", " ai", "language model", "i can", "i am ", "i won", "i will", "i do", "my ")
+
 _ARTEFACT = re.compile(
     r"<\|(?:im_start|im_end|im_sep|endoftext|eot_id|end_of_text|begin_of_text|start_header_id|end_header_id|user|"
     r"assistant|system|end|eom_id|end_of_turn|channel|message|start)\|>|\[/?INST\]|<</?SYS>>|</?s>|"
@@ -22,9 +24,6 @@ _ARTEFACT = re.compile(
     r"^(?:Human|Assistant|USER|ASSISTANT): |<｜(?:User|Assistant|end▁of▁sentence|begin▁of▁sentence)｜>",
     re.MULTILINE,
 )
-_ARTEFACT_MARKS = ("<|", "INST]", "SYS>>", "<s>", "</s>", "_of_turn>", "### ", "Human: ", "Assistant: ", "USER: ",
-                   "ASSISTANT: ", "｜>")  # fmt: skip
-
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _HIDDEN = re.compile("[\u200b\u2060\ufeff\U000e0000-\U000e007f]")
@@ -35,17 +34,24 @@ _MOJIBAKE = re.compile(
 
 _NOT_CLOSED = re.compile(r"(?:[,:;(\[{]|\b(?:and|or|the|a|an|of|to|with|because|that|which))$")
 _ENOUGH = 40
+_ENDS = frozenset(".!?\"'`)]}*|")
 
 
 def refusal(answer: str) -> str:
     """The words by which an answer refuses, or nothing."""
-    found = _REFUSAL.search(answer[: _REFUSAL_WITHIN + 60].replace("’", "'"))
+    begin = answer[: _REFUSAL_WITHIN + 60].replace("’", "'")
+    low = begin.lower()
+    if not any([mark in low for mark in _REFUSAL_MARKS]):  # noqa: C419 - a list is twice as fast as a generator here
+        return ""
+    found = _REFUSAL.search(begin)
     return found[0] if found and found.start() < _REFUSAL_WITHIN else ""
 
 
 def artefact(text: str) -> str:
     """A piece of a chat template that stands in the text, or nothing."""
-    if not any(mark in text for mark in _ARTEFACT_MARKS):
+    # Most texts hold none of these, and looking for a few characters is much faster than the expression.
+    if not ("<" in text or "INST]" in text or "### " in text or "n: " in text or "t: " in text or "R: " in text
+            or "T: " in text):  # fmt: skip
         return ""
     found = _ARTEFACT.search(text)
     return found[0].strip() if found else ""
@@ -53,6 +59,8 @@ def artefact(text: str) -> str:
 
 def hidden(text: str) -> tuple[str, str]:
     """The first character that hides or does harm, as (problem code, its number), or two empty texts."""
+    if text.isprintable() or text.replace("\n", "").replace("\t", "").isprintable():
+        return "", ""
     if found := _CONTROL.search(text):
         return "control_characters", f"U+{ord(found[0]):04X}"
     if not text.isascii():
@@ -80,6 +88,6 @@ def cut_off(answer: str) -> str:
     """The last words of an answer that ends in the middle of a sentence, or nothing. A list, code or a bare value
     needs no full stop, so only an end that cannot be one counts."""
     text = answer.rstrip()
-    if len(text) < _ENOUGH:
+    if len(text) < _ENOUGH or text[-1] in _ENDS:
         return ""
     return text[-30:] if _NOT_CLOSED.search(text[-40:]) else ""

@@ -24,6 +24,7 @@ class Texts:
     answers: tuple[str, ...]
     other: str = ""
     """The rejected answer of a pair."""
+    _whole: str | None = None
 
     def of(self, side: Side) -> str:
         if side == "prompt":
@@ -31,7 +32,9 @@ class Texts:
         answer = self.answers[0] if len(self.answers) == 1 else "\n".join(self.answers)
         if side == "answer":
             return answer
-        return "\n".join(part for part in (self.prompt, answer, self.other) if part)
+        if self._whole is None:
+            self._whole = "\n".join([part for part in (self.prompt, answer, self.other) if part])
+        return self._whole
 
     def prose(self, side: Side) -> str:
         """`of` without fenced code, which has other habits than prose."""
