@@ -2,9 +2,9 @@
 
     python tests/benchmarks/ppo_learns.py MODEL [--seeds 3] [--updates 30]
 
-The reward of an answer is the share of its letters that are an e. For each seed, the mean reward of the last 3 updates
-must be at least that of the first 3 plus two standard deviations of the answers' rewards in those, and the distance to
-the reference (KL) must stay under its target. Each seed is a run of the training worker, in a process of its own.
+The reward of an answer is 1 if it begins with an s, else 0. For each seed, the mean reward of the last 3 updates must
+be at least that of the first 3 plus two standard deviations of the answers' rewards in those, and the distance to the
+reference (KL) must stay under its target. Each seed is a run of the training worker, in a process of its own.
 """
 
 import argparse
@@ -24,9 +24,8 @@ from tuiwb.recipe import DatasetEntry, Recipe, to_plain
 from tuiwb.rundir import RunDir
 
 REWARD = """
-def share_of_e(completions, **rest):
-    letters = [[letter for letter in text.lower() if letter.isalpha()] for text in completions]
-    return [each.count("e") / len(each) if each else 0.0 for each in letters]
+def begins_with_s(completions, **rest):
+    return [float(text.lstrip().lower().startswith("s")) for text in completions]
 """
 OPENINGS = (
     "The weather today", "My favourite book", "In the old town", "She said that", "A good friend", "On the table",
@@ -96,13 +95,13 @@ def recipe_of(args: argparse.Namespace, folder: Path, seed: int) -> Recipe:
         method="lora",
         model_name_or_path=str(args.model.absolute()),
         datasets=(DatasetEntry(path=str(prompts)),),
-        reward_funcs=(f"{folder / 'reward.py'}:share_of_e",),
+        reward_funcs=(f"{folder / 'reward.py'}:begins_with_s",),
         max_length=64,
-        max_completion_length=8,
+        max_completion_length=2,
         per_device_train_batch_size=8,
         gradient_accumulation_steps=1,
-        num_mini_batches=1,
-        num_ppo_epochs=2,
+        num_mini_batches=2,
+        num_ppo_epochs=1,
         train_sampling_strategy="random",
         max_steps=args.updates,
         learning_rate=args.learning_rate,
