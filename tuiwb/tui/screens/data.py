@@ -32,6 +32,8 @@ CHECK_BY_ITSELF = 32 << 20
 _RECENT = 12
 _WORK = ("search", "measure", "check", "index")
 """Jobs that say how far they are."""
+_OF_A_SOURCE = (*_WORK, "rows", "detail", "problems", "changed", "edit", "compare")
+"""Jobs that end when another dataset is shown; what is written goes on."""
 
 
 class DataScreen(DataActions):
@@ -154,7 +156,8 @@ class DataScreen(DataActions):
         """Show one of the open datasets."""
         if self.source is not None:
             self.source.row = self.row or 0
-        self.cancel_jobs()
+        for job in _OF_A_SOURCE:
+            self.cancel(job)
         self.source = source
         self.fill(source.row)
         if not self.has_class("-charts"):

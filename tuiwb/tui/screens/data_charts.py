@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from tuiwb.data.measure import Bar, Chart, Measures
     from tuiwb.tui.screens.data import DataScreen
 
+_ALL = 200_000
+"""Rows; of more, a larger sample is measured instead of all, which would keep this program busy for an hour. The verb
+`tuiwb data chart` measures any number."""
+
+_MANY = 20_000
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -115,17 +120,17 @@ def refresh(screen: "DataScreen") -> None:
         return measure(view, lens.renderer, sample_rows(view), task)
 
     def every(task: Task) -> "Measures":
-        from tuiwb.data.measure import measure
+        from tuiwb.data.measure import measure, sample_rows
 
-        return measure(view, lens.renderer, None, task)
+        return measure(view, lens.renderer, None if view.known <= _ALL else sample_rows(view, _MANY), task)
 
     def measured(found: "Measures") -> None:
         if pane.of != (view, lens):
             return
-        pane.measures = found
+        first, pane.measures = pane.measures is None, found
         pane.draw()
         screen.show_format()
-        if not found.whole:
+        if first and not found.whole:
             screen.start("measure", every, measured)
 
     screen.start("measure", few if pane.measures is None else every, measured)
