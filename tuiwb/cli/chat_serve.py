@@ -32,6 +32,7 @@ def run(whom: str, args: argparse.Namespace) -> int:
         raise InputFault("an endpoint is served already")
     given = os.environ.get(TOKEN, "").strip()
     token = given or secrets.token_urlsafe(24)
+    signal.signal(signal.SIGTERM, _interrupt)
     broker = Broker(lanes, draft=draft_of(args.draft))
     try:
         path = None if args.socket is None else Path(args.socket).absolute()
@@ -39,7 +40,6 @@ def run(whom: str, args: argparse.Namespace) -> int:
             _wait(broker)
             address, names = servers.address_of(server), [lane.name for lane in lanes]
             _tell(args, address, names, "" if given else token)
-            signal.signal(signal.SIGTERM, _interrupt)
             try:
                 server.serve_forever()
             except KeyboardInterrupt:
