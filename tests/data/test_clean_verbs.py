@@ -91,6 +91,7 @@ def test_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["clean", "{rows}", "--step", "wrods: {min: 1}"], 3, "did you mean words"),
         (["clean", "{rows}", "--step", "[1]"], 3, "is no step"),
         (["dedup", "{rows}", "--threshold", "1.5"], 3, "threshold"),
+        (["clean", "{rows}", "--steps", "guides", "--save-steps", "{rows}/x.yaml"], 4, "cannot be written"),
         (["contamination", "{rows}", "--against", "none.jsonl"], 3, "no such file"),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuiwb.base import units
-from tuiwb.base.errors import UsageFault
+from tuiwb.base.errors import EnvironmentFault, UsageFault, reason_of
 from tuiwb.base.tasks import Task
 from tuiwb.base.text import gate_line
 from tuiwb.cli import output
@@ -87,7 +87,10 @@ def _clean(args: argparse.Namespace) -> int:
         place = Path(args.save_steps).expanduser()
         if place.exists() and not args.force:
             raise UsageFault("this file is there already; name another, or add --force", file=place, key="--save-steps")
-        atomic.write_text(place, dumps(steps))
+        try:
+            atomic.write_text(place, dumps(steps))
+        except OSError as error:
+            raise EnvironmentFault(f"cannot be written ({reason_of(error)})", file=place) from error
     with open_source(args) as view:
         cleaned, written = _work(view, steps, args)
         if args.json:
