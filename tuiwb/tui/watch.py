@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PERIOD_S = 0.25
 """Between two looks at the selected run: a metric is on the screen well within a second."""
+OVERLAY_S = 1.0
+"""Between two looks at what the runs that are drawn over it have added."""
 _LOG_START = 256 * 1024
 _DETAILS_S = 3.0
 
@@ -203,6 +205,8 @@ class _OneRun:
         self._metrics = RunMetrics(run, cache=_cache())
         self._log = LogTail(run.output_file)
         self._drawn: tuple[Any, ...] = ()
+        self._overlaid = -1e9
+        self._heights: tuple[tuple[str, tuple[int, ...]], ...] = ()
         self._detailed = -1e9
         self._files: tuple[int, ...] = ()
 
@@ -214,8 +218,20 @@ class _OneRun:
         """What changed since the last call."""
         messages: list[Message] = []
         read = self._metrics.read_some()
-        heights = tuple((each, _points(metrics)) for each, (_, metrics) in over.items())
-        how = (wanted.axis, wanted.half_life, wanted.columns, wanted.zoom, wanted.at, self.live, self.loading, heights)
+        if time.monotonic() - self._overlaid >= OVERLAY_S or tuple(over) != tuple(each for each, _ in self._heights):
+            # Several runs would otherwise have all charts drawn anew for each of their steps.
+            self._overlaid = time.monotonic()
+            self._heights = tuple((each, _points(metrics)) for each, (_, metrics) in over.items())
+        how = (
+            wanted.axis,
+            wanted.half_life,
+            wanted.columns,
+            wanted.zoom,
+            wanted.at,
+            self.live,
+            self.loading,
+            self._heights,
+        )
         # While a long file is read its newest lines are shown, and they stay what they are.
         if (read and not self.loading) or how != self._drawn:
             self._drawn = how
