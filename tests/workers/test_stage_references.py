@@ -48,7 +48,7 @@ def test_references_methods_and_reward_models(tiny_model: Path, tmp_path: Path) 
     }  # fmt: skip
     frozen = run("reward-freeze", "reward", method="freeze", freeze_layers=1)
     everything = [lora, dora, reward, whole, *at_zero.values(), *away.values(), *scored.values(), frozen]
-    train(*everything)
+    train(*everything, timeout=900)
 
     for one in everything:
         assert result(one)["outcome"] == "finished", (one.path.name, result(one))

@@ -41,7 +41,7 @@ def runs(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         "grpo": run("grpo", "grpo", **adapter, num_train_epochs=2.0, max_steps=6),
         "rloo": run("rloo", "rloo", **held, **adapter, num_train_epochs=2.0, max_steps=6),
     }
-    train(*made.values(), TUIWB_HOME=str(folder / "home"))
+    train(*made.values(), timeout=900, TUIWB_HOME=str(folder / "home"))
     for name, one in made.items():
         assert result(one)["outcome"] == "finished", (name, result(one), sft.output_file.read_text()[-4000:])
     return made
@@ -139,7 +139,7 @@ def test_a_reward_model_is_saved_with_its_head_and_scores_the_same(runs: dict[st
 
 def test_each_stage_goes_on_exactly(runs: dict[str, RunDir], tmp_path: Path) -> None:
     again = {name: cut_short(runs[name], tmp_path) for name in STAGES}
-    train(*again.values(), TUIWB_HOME=str(tmp_path / "home"))
+    train(*again.values(), timeout=900, TUIWB_HOME=str(tmp_path / "home"))
     for name, run in again.items():
         assert result(run)["outcome"] == "finished", (name, result(run))
         before, after = steps(runs[name]), steps(run)
@@ -160,7 +160,7 @@ def test_training_ends_when_nothing_gets_better(tiny_model: Path, tmp_path: Path
     failing = (f"{tmp_path / 'rewards.py'}:broken",)
     raises = stage_run("raises", "grpo", tiny_model, tmp_path, reward_funcs=failing)
     few = stage_run("few", "grpo", tiny_model, tmp_path, gradient_accumulation_steps=16)
-    train(stopped, same, raises, few)
+    train(stopped, same, raises, few, timeout=900)
 
     found = result(stopped)
     assert found["outcome"] == "finished"
