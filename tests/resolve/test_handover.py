@@ -79,6 +79,7 @@ def test_text_stages_get_a_model_with_the_template_that_the_recipe_names(
     assert (tmp_path / "out/model/model.safetensors").samefile(tiny_model / "model.safetensors")
     row = read_jsonl(tmp_path / "out/data/train.jsonl")[0]
     assert row["chosen"] == [{"role": "assistant", "content": "Paris."}]
+    assert "train_sampling_strategy: random" in text, "TRL cannot tell the length of a pair"
 
 
 def test_numbers_mean_the_same_to_yaml_1_1(tmp_path: Path, tiny_model: Path, rows: dict[str, Path]) -> None:
@@ -178,4 +179,5 @@ def test_the_parser_of_trl_knows_every_key(tmp_path: Path, tiny_model: Path, row
         _, config, model, _ = parser.parse_args_and_config(["--config", str(found.file)])
         assert config.learning_rate == 3e-5
         assert model.lora_r == 5
+        assert model.lora_task_type == ("SEQ_CLS" if stage == "reward" else "CAUSAL_LM")
         assert config.bf16 is False

@@ -91,6 +91,8 @@ def trl_run(recipe: Recipe, *, script: bool = False) -> TrlRun:
         config.pop("loss_type", None)
     if command == "kto":
         config["train_sampling_strategy"] = "sequential"  # TRL pairs answers beforehand and asks for this order
+    elif command != "sft" and recipe.train_sampling_strategy == "group_by_length":
+        config["train_sampling_strategy"] = "random"  # TRL cannot tell the length of a pair
     if recipe.eval_strategy == "no":
         config = {key: value for key, value in config.items() if key != "eval_steps"}
     model = {key: _plain(getattr(recipe, key)) for key in (*_MODEL, *_QUANTIZED)}
@@ -102,6 +104,8 @@ def trl_run(recipe: Recipe, *, script: bool = False) -> TrlRun:
     for key in _LISTS:
         if isinstance(adapter.get(key), str):
             adapter[key] = [adapter[key]]
+    if adapter and command == "reward":
+        adapter["lora_task_type"] = "SEQ_CLS"  # with which PEFT trains and saves the head that scores
     rewards = _rewards(recipe) if command in ("grpo", "rloo") else {}
     return TrlRun(command, _stated(config), _stated(model), _stated(adapter), _stated(rewards))
 
