@@ -123,6 +123,9 @@ class Blocks(Matrices):
         out = features(mixer.output_width)
         if self.path.attention == "eager":
             return self._eager(query, key, value, mixer)
+        kept = [key.storage, value.storage] if self.path.learned == "prefix" else []  # by the cache of the output
+        if self.path.masked:
+            kept.append(self.tape.allocate(scores(1).times(width)))
         grouped = mixer.kv_heads != mixer.heads
         if grouped and self.path.repeats_heads:
             key = self.tape.op([key], features(mixer.query_width), width)
@@ -139,7 +142,7 @@ class Blocks(Matrices):
             [query, key, value],
             out,
             width,
-            saved=[query, key, value, output, logsumexp],
+            saved=[query, key, value, output, logsumexp, *kept],
             temporaries=temporaries,
             storage=output,
         )

@@ -65,7 +65,9 @@ def _past(run: RunDir) -> Past | None:
     if result.get("outcome") not in ("finished", "stopped") or not measured or not plan.get("peak_bytes"):
         return None
     recipe = job.get("input") or {}
-    last: dict[str, Any] = next((line for line in reversed(rundir.read_all(part.metrics_file)) if "tokens_per_s" in line), {})
+    last: dict[str, Any] = next(
+        (line for line in reversed(rundir.read_all(part.metrics_file)) if "tokens_per_s" in line), {}
+    )
     speed = last.get("tokens_per_s")
     return Past(
         run.run_id,

@@ -150,7 +150,8 @@ class Inputs:
             dropout=adapter.dropout if adapter else False,
             float_masks=self.device == "cpu",
             attention=self.attention,
-            repeats_heads=self.repeats,
+            repeats_heads=self.repeats or self.prefixed,
+            masked=self.attention == "sdpa" and self.transformers == "5" and (self.repeats or self.prefixed),
             grouped_experts=self.transformers == "5",
             fused_adapter=unsloth and bool(self.quantization),
             fused_norm=unsloth or liger,
@@ -158,6 +159,11 @@ class Inputs:
             fused_mlp=liger,
             parallel=self.grid.tensor,
         )
+
+    @property
+    def prefixed(self) -> bool:
+        """A learned prefix stands in the cache, so that attention needs a mask."""
+        return self.adapter is not None and self.adapter.kind == "prefix"
 
     @property
     def _scaled_inputs(self) -> frozenset[str]:

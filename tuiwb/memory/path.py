@@ -44,6 +44,7 @@ class Path:
     float_masks: bool = False  # dropout on a CPU multiplies by noise of the input's type
     attention: AttentionKernel = "flash"
     repeats_heads: bool = False  # keys and values are repeated for every query head before the kernel
+    masked: bool = False  # the kernel gets a mask, which it keeps: one number for each pair of positions
     fused_adapter: bool = False  # one autograd function for base and adapter (Unsloth): saves inputs, no masks
     grouped_experts: bool = True  # all experts in one product (transformers 5), not one after the other
     fused_norm: bool = False
