@@ -157,10 +157,11 @@ class Engine:
             torch.seed()
         started = time.monotonic()
         answers: list[Answer] = []
+        alone = sum(len(ask.lanes) for ask in asks) == 1 and self._draft is None
         for ask in asks:
             for wanted in ask.lanes:
                 try:
-                    answers.append(prefill(self._lanes[wanted.lane], wanted, ask, started, answers))
+                    answers.append(prefill(self._lanes[wanted.lane], wanted, ask, started, answers, alone=alone))
                 except Exception as error:
                     self._failed(ask.id, wanted.lane, error)
         for batch in batches(answers):

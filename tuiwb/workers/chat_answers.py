@@ -34,7 +34,8 @@ class LaneState:
 
 @dataclass
 class Answer:
-    """An answer under way. `kept` holds the keys and values of the prompt but for its last token."""
+    """An answer under way. `kept` holds the keys and values of the prompt but for its last token; for an answer that is
+    alone, only what was known of it."""
 
     lane: LaneState
     ask: Ask
@@ -86,11 +87,15 @@ def _may_begin_a_stop(text: str, stops: tuple[str, ...]) -> int:
     return 0
 
 
-def prefill(lane: LaneState, wanted: protocol.LaneAsk, ask: Ask, started: float, others: list[Answer]) -> Answer:
+def prefill(
+    lane: LaneState, wanted: protocol.LaneAsk, ask: Ask, started: float, others: list[Answer], *, alone: bool
+) -> Answer:
     """Read a prompt up to its last token, from the longest beginning of it that is known.
 
     Args:
         others: answers of the same batch, whose prompts may begin alike.
+        alone: there is and will be no other answer: what is not known is left to be read in one pass with the last
+            token, which saves a pass over the weights.
 
     Raises:
         InputFault: it is longer than the model's context.
@@ -107,7 +112,9 @@ def prefill(lane: LaneState, wanted: protocol.LaneAsk, ask: Ask, started: float,
         )
     alike = [other.kept for other in others if other.lane is lane]
     kept, cached = lane.shelf.take(prompt, alike) or (Kept(new_cache(lane.base.model), []), 0)
-    if len(prompt) - 1 > cached:
+    if alone:
+        kept.ids = prompt[:cached]
+    elif len(prompt) - 1 > cached:
         with torch.inference_mode(), adapter_on(lane):
             lane.base.model(
                 input_ids=torch.tensor([prompt[cached:-1]], device=lane.base.model.device),
@@ -115,7 +122,8 @@ def prefill(lane: LaneState, wanted: protocol.LaneAsk, ask: Ask, started: float,
                 use_cache=True,
                 logits_to_keep=1,
             )
-    kept.ids = prompt[:-1]
+    if not alone:
+        kept.ids = prompt[:-1]
     limit = ask.sampling.max_new_tokens
     return Answer(
         lane=lane,
