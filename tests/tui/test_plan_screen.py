@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pilot import BenchPilot, bench
 
+from tuiwb.base.units import unit_of
 from tuiwb.tui.screens.plan_fields import Fields
 
 CONFIG = {
@@ -174,8 +175,8 @@ async def test_one_of_a_thing_is_said_in_the_singular(recipe_file: Path) -> None
     async with planned(recipe_file) as (_, room):
         fields = room.query_one(Fields)
         (accumulation,) = (field for field in fields.fields if field.key == "gradient_accumulation_steps")
-        assert accumulation.counted("1") == "batch"
-        assert accumulation.counted("4") == "batches"
+        assert unit_of("1", accumulation.unit) == "batch"
+        assert unit_of("4", accumulation.unit) == "batches"
 
 
 async def test_v_turns_the_pages(recipe_file: Path) -> None:

@@ -26,6 +26,13 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def unit_of(value: str, unit: str) -> str:
+    """A unit as it goes with a number: 1 batch, 2 batches."""
+    if value not in ("1", "1.0"):
+        return unit
+    return {"batches": "batch"}.get(unit, unit.removesuffix("s"))
+
+
 def parameters(number: int) -> str:
     """A parameter count as model names write it: `135M`, `1.2B`, `70.6B`."""
     for unit, power in (("T", 12), ("B", 9), ("M", 6), ("K", 3)):

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import argparse
 
 
-
 def add_json(parser: "argparse.ArgumentParser") -> None:
     """The option that every verb has."""
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")

@@ -43,8 +43,10 @@ class Sequences:
         rows = [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)]
         longest = max(len(row) for row in rows)
         ids = torch.tensor([row + [pad] * (longest - len(row)) for row in rows], device=device)
-        lengths = [torch.tensor([len(each) for each in parts], device=device) for parts in (prompts, answers)]
-        return cls(ids, *lengths, max(len(answer) for answer in answers))
+        of_prompts, of_answers = (
+            torch.tensor([len(row) for row in part], device=device) for part in (prompts, answers)
+        )
+        return cls(ids, of_prompts, of_answers, max(len(answer) for answer in answers))
 
     def __len__(self) -> int:
         return len(self.ids)

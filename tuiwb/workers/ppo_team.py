@@ -257,7 +257,7 @@ def without_dropout(model: nn.Module) -> None:
 
 def _hidden(model: Any, ids: Tensor) -> Tensor:
     """Last hidden states, (rows, length, width)."""
-    return trunk(model)(input_ids=ids, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+    return trunk(model)(input_ids=ids, use_cache=False).last_hidden_state
 
 
 def _number(head: nn.Linear, states: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from tuiwb.base.text import gate_line
+from tuiwb.base.units import unit_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,6 @@ class Field:
     help: str = ""
     unit: str = ""
     reason: str = ""
-
-    def counted(self, value: str) -> str:
-        """The unit as it goes with a number: 1 batch, 2 batches."""
-        if value != "1":
-            return self.unit
-        return {"batches": "batch"}.get(self.unit, self.unit.removesuffix("s"))
 
 
 class Fields(Widget, can_focus=True):
@@ -111,7 +106,7 @@ class Fields(Widget, can_focus=True):
                 text += "▏"
             elif on and field.kind == "choice" and self.has_focus:
                 text = f"‹ {text} ›"
-            unit = f" {field.counted(value)}" if field.unit and not on and value else ""
+            unit = f" {unit_of(value, field.unit)}" if field.unit and not on and value else ""
             line = f"{field.label:<{wide}}{text}{unit}"
             line = gate_line(line, width).ljust(width)
             if on:

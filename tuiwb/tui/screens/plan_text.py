@@ -194,7 +194,11 @@ def batch_map(view: View, width: int) -> Content:
         f"longest {_count(found.max_length)} tokens",
         f"fewest GPUs {_count(found.min_gpus)}",
     ]
-    lines.append(Content.styled(gate_line(" · ".join(most), width), "bold"))
+    kept = [""]
+    for piece in most:
+        longer = f"{kept[-1]} · {piece}" if kept[-1] else piece
+        kept[-1:] = [longer] if len(longer) <= width else [kept[-1], piece]
+    lines += [Content.styled(line, "bold") for line in kept]
     return Content("\n").join(lines)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tuiwb.base.text import gate_line
+from tuiwb.base.units import unit_of
 from tuiwb.recipe import DatasetEntry, Recipe
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def shown(line: Line) -> str:
         text = "…/" + "/".join(text.split("/")[-2:])
     if line.unit == "steps" and 0 < float(line.value) < 1:
         return f"{text} of all steps"
-    return f"{text} {line.unit}" if line.unit and not text.startswith("-") else text
+    return f"{text} {unit_of(text, line.unit)}" if line.unit and not text.startswith("-") else text
 
 
 def _nested(field: "Field", number: int, name: str) -> "Field":
