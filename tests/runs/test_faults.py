@@ -35,10 +35,11 @@ from tuiwb.runs import lock
 from tuiwb.runs.wrapper import BUSY
 
 LAUNCHER = f"""
-import os, sys, time
+import os, signal, sys, time
 sys.path.insert(0, {str(HERE)!r})
 from run_tools import light_job
 from tuiwb import runs
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be ignored
 print(runs.launch(light_job(steps=30, hold_at=5)).path, flush=True)
 time.sleep(600)
 """
@@ -83,7 +84,7 @@ def test_hang_up_and_a_closed_terminal(launched):
     identity(run, "wrapper").send(signal.SIGHUP)
     identity(run, "wrapper").send(signal.SIGINT)
     os.close(master)
-    process.wait()
+    process.wait(30)
     let_go(run)
     assert at_rest(run)["state"] == "finished"
     assert identity(run, "launcher").alive() is False
