@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,8 +98,13 @@ def test_at_a_metric_the_run_goes_on_and_no_metric_is_lost(disk, start):
 def test_at_a_checkpoint(disk, start):
     run = start(steps=30, save_every=5, weight_bytes=MIB, hold_at=7)
     at_step(run, 7)
+    # A wrapper that looks at the disk in time pauses the run instead.
+    wrapper, worker = identity(run, "wrapper"), identity(run, "launcher")
+    wrapper.send(signal.SIGSTOP)
     disk.fill(leave=MIB // 2)
     let_go(run)
+    until(lambda: not worker.alive())
+    wrapper.send(signal.SIGCONT)
     state = at_rest(run)
     assert state["state"] == "failed"
     assert state["reason"] in ("the disk is full", "[Errno 28] No space left on device")
@@ -156,7 +162,8 @@ def test_a_stop_that_cannot_save_does_not_end_the_run(disk, start):
 
 
 def test_a_disk_on_which_the_next_checkpoint_would_not_fit_pauses_the_run(disk, start):
-    run = start(steps=100_000, save_every=20, weight_bytes=MIB, hold_at=25)
+    # Five of 1 MiB and the ballast: one more would fit into 8 MiB, but without any room to spare.
+    run = start(steps=100_000, save_every=5, weight_bytes=MIB, hold_at=27)
     state = at_rest(run)
     assert state["state"] == "paused"
     assert state["reason"].startswith("the disk is nearly full; saved at step")

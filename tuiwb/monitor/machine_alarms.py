@@ -25,6 +25,7 @@ _IDLE_PERCENT = 3
 _HELD = GIB // 2
 _SLOWED = {"thermal": "by its temperature", "power_brake": "by the power supply", "hardware": "by its hardware"}
 _FIXES = {"thermal": "look at fans and air, or lower its power limit", "power_brake": "look at the power supply"}
+# Room for what else the run writes.
 _MARGIN = 16 * MIB
 
 
@@ -162,9 +163,9 @@ def disk(free: int, needed: int, *, fits: float = 1.25) -> Alarm | None:
     Args:
         free: bytes where the run is.
         needed: bytes of a checkpoint.
-        fits: so many times its size must be free.
+        fits: so many times its size must be free, and a margin that is no larger than the checkpoint.
     """
-    if not needed or free >= fits * needed + _MARGIN:
+    if not needed or free >= fits * needed + min(_MARGIN, needed):
         return None
     return Alarm(
         "disk",
