@@ -71,6 +71,7 @@ def test_speed_counts_the_time_of_all_steps_of_a_log(tmp_path: Path, monkeypatch
 
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now, time=lambda: 0.0))
+    monkeypatch.setattr(module, "in_force", lambda *_: {})  # which asks a trainer, and here is none
     run = RunDir(tmp_path)
     part = run.part(1, "sft")
     told = module.RunCallback(run, part, BeatWriter(run), examples=100, mean_tokens=10.0)

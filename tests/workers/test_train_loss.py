@@ -224,8 +224,9 @@ def test_stop_ids_are_found_in_the_answers(tmp_path: Path, tiny_model: Path) -> 
     file.write_text(
         json.dumps({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}) + "\n"
     )
-    prepared = prepare([file], tokenizer, tokenizer.template(), PrepareSettings())
-    assert stop_ids(prepared, tokenizer) == [0, 2]  # the tokenizer's own, and the template's <|im_end|>
+    template = tokenizer.template()
+    prepared = prepare([file], tokenizer, template, PrepareSettings())
+    assert stop_ids(prepared, tokenizer, template) == [0, 2]  # the tokenizer's own, and the template's <|im_end|>
 
 
 def test_rows_without_padding_keep_their_examples_apart(tmp_path: Path, tiny_model: Path) -> None:
