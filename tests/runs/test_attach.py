@@ -100,7 +100,7 @@ def test_a_process_is_watched_to_its_end_and_not_touched(tmp_path):
     wait = "import sys; sys.stdin.read()"
     process = subprocess.Popen([sys.executable, "-c", wait, "train.yaml"], cwd=tmp_path, stdin=subprocess.PIPE)
     try:
-        assert attaching.output_of(process.pid) == tmp_path / "out"
+        until(lambda: attaching.output_of(process.pid) == tmp_path / "out")  # its command line is there a little later
         run = runs.attach(process.pid)
         trainer_log(tmp_path / "out")
         until(lambda: runs.view(run).metrics.get("loss"))
