@@ -42,6 +42,31 @@ def gate_line(text: str, width: int | None = None) -> str:
     return gate(text, lines=False, width=width)
 
 
+def width_of(text: str) -> int:
+    """Columns that a gated line takes in a terminal."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def fold(text: str, width: int) -> list[str]:
+    """Rows of at most `width` cells, cut anywhere: paths and numbers have no better place. At least one."""
+    if width_of(text) <= width:
+        return [text]
+    if text.isascii():
+        return [text[at : at + width] for at in range(0, len(text), width)]
+    rows, row, used = [], "", 0
+    for character in text:
+        wide = width_of(character)
+        if used + wide > width:
+            rows.append(row)
+            row, used = "", 0
+        row, used = row + character, used + wide
+    return [*rows, row]
+
+
 def _symbol(character: str) -> str:
     code = ord(character)
     return _CONTROL.get(code) or f"⟨U+{code:04X}⟩"

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from tuiwb.base.text import gate, gate_line
+from tuiwb.base.text import fold, gate, gate_line, width_of
 
 if TYPE_CHECKING:
     import argparse
@@ -45,12 +45,12 @@ def print_table(headers: list[str], rows: Iterable[Iterable[Any]], *, right: Ite
     cells = [[gate_line(str(cell)) for cell in row] for row in rows]
     aligned, on_screen = set(right), sys.stdout.isatty()
     everything = [headers, *cells]
-    widths = [max(_width(row[at]) for row in everything) for at in range(len(headers))]
+    widths = [max(width_of(row[at]) for row in everything) for at in range(len(headers))]
     taken = sum(widths[:-1]) + 2 * (len(widths) - 1)
     room = max(shutil.get_terminal_size().columns - taken, 20) if on_screen else 0
     lines = []
     for number, row in enumerate(everything):
-        folded = _fold(row[-1], room) if room else [row[-1]]
+        folded = fold(row[-1], room) if room else [row[-1]]
         first = [_pad(text, widths[at], right=at in aligned) for at, text in enumerate(row[:-1])]
         last = folded[0] if room and len(folded) > 1 else _pad(folded[0], widths[-1], right=len(widths) - 1 in aligned)
         line = "  ".join([*first, last]).rstrip()
@@ -62,28 +62,6 @@ def print_table(headers: list[str], rows: Iterable[Iterable[Any]], *, right: Ite
     sys.stdout.flush()
 
 
-def _width(text: str) -> int:
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
 def _pad(text: str, width: int, *, right: bool) -> str:
-    blank = " " * (width - _width(text))
+    blank = " " * (width - width_of(text))
     return blank + text if right else text + blank
-
-
-def _fold(text: str, width: int) -> list[str]:
-    """Lines of at most `width` cells, cut anywhere: a path or an id has no better place."""
-    if _width(text) <= width:
-        return [text]
-    lines, line, used = [], "", 0
-    for character in text:
-        cells = _width(character)
-        if used + cells > width:
-            lines.append(line)
-            line, used = "", 0
-        line, used = line + character, used + cells
-    return [*lines, line]

@@ -5,7 +5,7 @@ from typing import Any
 
 from tuiwb.recipe.imports import llamafactory_data as data
 from tuiwb.recipe.imports.account import Draft, Fate, Rule, drop, keep, refuse, refused, words
-from tuiwb.recipe.imports.shared import TRANSFORMERS, method_of, validation_share
+from tuiwb.recipe.imports.shared import TRAINER_DEFAULTS, TRANSFORMERS, Default, method_of, validation_share
 
 TOOL = "LLaMA-Factory"
 _STAGES = {"pt": "pretrain", "sft": "sft", "rm": "reward", "ppo": "ppo", "dpo": "dpo", "kto": "kto"}
@@ -22,19 +22,14 @@ def read(values: Mapping[str, Any], draft: Draft) -> None:
     """Account for every key, and for the defaults that differ from ours."""
     draft.apply(TRANSFORMERS | RULES)
     why = f"{TOOL} does so unless told otherwise"
-    for key, value, into in (
+    defaults: tuple[Default, ...] = (
         ("stage", "sft", {"stage": "sft"}),
         ("finetuning_type", "lora", {"method": "lora"}),
         ("cutoff_len", 2048, {"max_length": 2048}),
         ("learning_rate", 5e-5, {"learning_rate": 5e-5}),
-        ("lr_scheduler_type", "linear", {"lr_scheduler_type": "linear"}),
-        ("warmup_steps", 0, {"warmup_steps": 0.0}),
-        ("num_train_epochs", 3.0, {"num_train_epochs": 3.0}),
-        ("per_device_train_batch_size", 8, {"per_device_train_batch_size": 8}),
-        ("gradient_accumulation_steps", 1, {"gradient_accumulation_steps": 1}),
-        ("weight_decay", 0.0, {"weight_decay": 0.0}),
-        ("max_grad_norm", 1.0, {"max_grad_norm": 1.0}),
-    ):
+        *TRAINER_DEFAULTS,
+    )
+    for key, value, into in defaults:
         draft.default(key, value, into, why)
     if draft.recipe.get("method") in ("lora", "qlora"):
         rank = draft.recipe.get("lora_r", 8)

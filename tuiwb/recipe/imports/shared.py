@@ -120,6 +120,19 @@ def grouped(value: Any, draft: Draft) -> Fate:
     return Fate({"train_sampling_strategy": "group_by_length" if wanted else "random"})
 
 
+# What a tool does unless told otherwise: its key, the value, and the recipe's keys for it.
+Default = tuple[str, Any, Mapping[str, Any]]
+# Those of transformers' Trainer.
+TRAINER_DEFAULTS: tuple[Default, ...] = (
+    ("lr_scheduler_type", "linear", {"lr_scheduler_type": "linear"}),
+    ("warmup_steps", 0, {"warmup_steps": 0.0}),
+    ("num_train_epochs", 3.0, {"num_train_epochs": 3.0}),
+    ("per_device_train_batch_size", 8, {"per_device_train_batch_size": 8}),
+    ("gradient_accumulation_steps", 1, {"gradient_accumulation_steps": 1}),
+    ("weight_decay", 0.0, {"weight_decay": 0.0}),
+    ("max_grad_norm", 1.0, {"max_grad_norm": 1.0}),
+)
+
 TRANSFORMERS: dict[str, Rule] = {
     "evaluation_strategy": evaluation,
     "eval_strategy": evaluation,

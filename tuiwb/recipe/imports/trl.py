@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tuiwb.recipe.imports.account import Draft, Fate, Rule, drop, keep, refuse, refused
-from tuiwb.recipe.imports.shared import TRANSFORMERS, method_of, validation_share
+from tuiwb.recipe.imports.shared import TRAINER_DEFAULTS, TRANSFORMERS, Default, method_of, validation_share
 
 TOOL = "TRL"
 # A key that only one stage has, in the order in which they decide.
@@ -48,17 +48,12 @@ def read(values: Mapping[str, Any], draft: Draft, stage: str = "", *, modern: bo
 
 def _defaults(draft: Draft, stage: str, adapter: bool) -> None:
     why = f"{TOOL} does so unless told otherwise"
-    for key, value, into in (
+    defaults: tuple[Default, ...] = (
         ("learning_rate", _RATES.get(stage, 1e-6), {"learning_rate": _RATES.get(stage, 1e-6)}),
         ("max_length", 1024, {"max_length": 1024}),
-        ("lr_scheduler_type", "linear", {"lr_scheduler_type": "linear"}),
-        ("warmup_steps", 0, {"warmup_steps": 0.0}),
-        ("num_train_epochs", 3.0, {"num_train_epochs": 3.0}),
-        ("per_device_train_batch_size", 8, {"per_device_train_batch_size": 8}),
-        ("gradient_accumulation_steps", 1, {"gradient_accumulation_steps": 1}),
-        ("weight_decay", 0.0, {"weight_decay": 0.0}),
-        ("max_grad_norm", 1.0, {"max_grad_norm": 1.0}),
-    ):
+        *TRAINER_DEFAULTS,
+    )
+    for key, value, into in defaults:
         draft.default(key, value, into, why)
     if adapter:
         draft.default("lora_r", 16, {"lora_r": 16}, why)

@@ -5,13 +5,12 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
-from rich.cells import cell_len
 from rich.segment import Segment
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tuiwb.base.text import gate_line
+from tuiwb.base.text import fold, gate_line
 from tuiwb.tui import keys
 
 if TYPE_CHECKING:
@@ -113,17 +112,3 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         if at >= len(self._rows):
             return Strip.blank(width, self.rich_style)
         return Strip([Segment(self._rows[at], self.rich_style)]).adjust_cell_length(width, self.rich_style)
-
-
-def fold(text: str, width: int) -> list[str]:
-    """Rows of at most `width` cells, cut anywhere: paths and numbers have no better place. At least one."""
-    if text.isascii():
-        return [text[at : at + width] for at in range(0, len(text), width)] or [""]
-    rows, row, used = [], "", 0
-    for character in text:
-        cells = cell_len(character)
-        if used + cells > width:
-            rows.append(row)
-            row, used = "", 0
-        row, used = row + character, used + cells
-    return [*rows, row]
