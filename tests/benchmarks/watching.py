@@ -59,7 +59,7 @@ def watch(width: int, height: int, steps: int) -> dict[str, object]:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
         os.close(terminal)
-        runs.ask(run.run_id, "cancel")
+        runs.answer(run, runs.ask(run.run_id, "cancel"), wait_s=30)  # its home goes with the benchmark
     shown = sorted(arrived)[4:]  # the first ones are about starting
     late = [arrived[step] - written[step] for step in shown if step in written]
     since = arrived[shown[0]]
