@@ -7,7 +7,8 @@ from typing import Any
 
 from tuiwb.memory import costs, describe, device, remedies, rules, states
 from tuiwb.memory.assumptions import Assumption, Assumptions
-from tuiwb.memory.inputs import Inputs, inputs_from
+from tuiwb.memory.derivation import inputs_from
+from tuiwb.memory.inputs import Inputs
 from tuiwb.memory.parallel import part
 from tuiwb.memory.phases import Phase, Step
 from tuiwb.memory.search import Search, peak_of, search
