@@ -21,7 +21,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 MATRIX: dict[str, tuple[str, tuple[str, ...]]] = {
-    "kill -9 of who launched it": ("goes on", ("test_faults::test_kill_of_the_process_that_launched",)),
+    "kill -9 of the workbench": (
+        "goes on",
+        ("test_faults::test_kill_of_the_workbench", "test_faults::test_kill_of_the_process_that_launched"),
+    ),
     "SIGHUP and terminal closed": ("goes on", ("test_faults::test_hang_up_and_a_closed_terminal",)),
     "kill -9 of the wrapper": (
         "adopted, finishes, still stops",
@@ -59,7 +62,7 @@ MATRIX: dict[str, tuple[str, tuple[str, ...]]] = {
         "never together",
         ("test_turns::test_many_want_the_same_gpu", "test_turns::test_a_lease_outlives_its_wrapper"),
     ),
-    "process number reused": ("not ours, not touched", ("test_faults::test_a_process_number_that",)),
+    "process number reused": ("not ours, not touched", ("test_standing::test_a_process_number_that",)),
     "disk full at start, metric, end": (
         "no metric lost, end written",
         ("test_full_disk::test_at_the_start", "test_full_disk::test_at_a_metric", "test_full_disk::test_at_the_end"),
@@ -77,8 +80,9 @@ MATRIX: dict[str, tuple[str, tuple[str, ...]]] = {
         "put aside, skipped",
         ("test_faults::test_a_truncated_checkpoint_is_skipped", "test_faults::test_a_save_that_was_cut_off"),
     ),
-    "another boot id": ("interrupted", ("test_faults::test_another_boot_means_interrupted",)),
-    "clock jump": ("no age changes", ("test_faults::test_a_clock_that_jumps",)),
+    "its folder deleted": ("ended, nothing left", ("test_gone::test_a_run_whose", "test_gone::test_a_run_that_waits")),
+    "another boot id": ("interrupted", ("test_standing::test_another_boot_means_interrupted",)),
+    "clock jump": ("no age changes", ("test_standing::test_a_clock_that_jumps",)),
 }
 
 

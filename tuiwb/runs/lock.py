@@ -7,8 +7,12 @@ so whoever launches a run takes it and hands the descriptor to the wrapper: ther
 import fcntl
 import os
 import time
+from pathlib import Path
 
 from tuiwb.rundir import RunDir
+
+_UNLINKED = (".nfs", ".fuse_hidden")
+"""How file systems name a file that was deleted while it is open, where they cannot do without a name."""
 
 
 def take(run: RunDir, *, wait_s: float = 0.5) -> int | None:
@@ -54,3 +58,15 @@ def held(run: RunDir) -> bool:
     finally:
         os.close(handle)
     return False
+
+
+def gone(run: RunDir, handle: int) -> bool:
+    """Whether the run's folder was deleted behind the back of the lock's holder. A folder that was renamed is not gone,
+    nor one whose lock alone was removed, nor one on a share that is away."""
+    try:
+        if run.job_file.exists():
+            return False
+        name = Path(f"/proc/self/fd/{handle}").readlink().name
+        return os.fstat(handle).st_nlink == 0 or name.startswith(_UNLINKED)
+    except OSError:
+        return False

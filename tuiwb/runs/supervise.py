@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from tuiwb import rundir
 from tuiwb.rundir import Identity, RunDir
-from tuiwb.runs import attempts, oom, processes, stacks
+from tuiwb.runs import attempts, lock, oom, processes, stacks
 from tuiwb.runs.alarming import Alarms
 from tuiwb.runs.attached import watched
 from tuiwb.runs.ending import PATIENCE_S, write_end
@@ -37,12 +37,13 @@ class Supervisor:
     """Owns one attempt of one run. Everything it cannot write it does without: the run matters more.
 
     Args:
-        lock: the descriptor of the run's lock. It stays open until the process ends.
+        held: the descriptor of the run's lock. It stays open until the process ends.
     """
 
-    def __init__(self, run: RunDir, lock: int) -> None:
+    def __init__(self, run: RunDir, held: int) -> None:
         self.run = run
-        self.lock = lock
+        self.lock = held
+        self.gone = False
         self.job = rundir.read_job(run)
         self.state = rundir.read_state(run) or {"state": "starting", "attempt": 1}
         self.attempt = int(self.state.get("attempt", 1))
@@ -169,7 +170,7 @@ class Supervisor:
         except ProcessLookupError:
             pass
         try:
-            while handle is not None and not poller.poll(TICK_S * 1000):
+            while handle is not None and not self.gone and not poller.poll(TICK_S * 1000):
                 self._reap()
                 try:
                     self._tick()
@@ -235,8 +236,13 @@ class Supervisor:
             rundir.append_event(self.run, "stacks", by="wrapper", file=path.name, why=why)
 
     def _requests(self) -> None:
-        """Take note of what was asked. save, stop and pause are the worker's to do; cancel is ours."""
+        """Take note of what was asked. save, stop and pause are the worker's to do; cancel is ours. A run whose folder
+        was deleted has nobody left who could ask: it is ended."""
         now = time.monotonic()
+        if lock.gone(self.run, self.lock):
+            self.gone = True
+            self.ladder.ask("cancel", now)
+            return
         if self._terminated_from_outside:
             self._terminated_from_outside = False
             self.ladder.ask("stop", now)
@@ -324,6 +330,9 @@ class Supervisor:
         swept, unkillable = processes.sweep(self._members, patience_s=patience, reap=self._reap)
         if self.gpus is not None:
             self.gpus.close()
+        if self.gone:  # nothing is written: it would make the folder anew
+            release(self.leases)
+            return Verdict("lost", "its folder was deleted")
         if swept:
             rundir.append_event(self.run, "swept", by="wrapper", processes=swept)
         if unkillable:
