@@ -7,6 +7,7 @@ them there on the meta device and compares the parameter counts. Defaults are th
 import difflib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -51,7 +52,13 @@ def _build(config: Mapping[str, Any], source: str) -> Architecture:
             f"the memory of the architecture {model_type!r} is not known{hint}", file=source, key="model_type"
         )
     merged = {**config, **inner} if inner is not config else inner
-    return build(Config(merged, source))
+    return _with_equal_layers_shared(build(Config(merged, source)))
+
+
+def _with_equal_layers_shared(shapes: Architecture) -> Architecture:
+    """Equal layers as one object, so that whoever walks them sees at once which are alike."""
+    known: dict[Layer, Layer] = {}
+    return replace(shapes, layers=tuple(known.setdefault(layer, layer) for layer in shapes.layers))
 
 
 def known_architectures() -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The moments of one decoder layer, cached: with and without recomputation."""
 
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 from tuiwb.memory.architecture import Layer
 from tuiwb.memory.blocks import Blocks
@@ -9,23 +9,28 @@ from tuiwb.memory.path import Path
 from tuiwb.memory.trace import Extent, Ledger, Moment, Tape, features
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LayerTrace:
     """What one layer needs beside its input, which is counted by whoever keeps it.
 
     Attributes:
-        inference: moments of a forward pass without a graph.
+        of: layer, hidden size, path and width of the stream, of which this is the trace.
         forward: moments of a forward pass that records.
         saved: what stays for the backward pass when the layer's output is not counted.
         backward: moments of the backward pass, from `saved`, the output's gradient included.
         out_width: bytes an element of the output.
     """
 
-    inference: tuple[Moment, ...]
+    of: tuple[Layer, int, Path, int]
     forward: tuple[Moment, ...]
     saved: Moment
     backward: tuple[Moment, ...]
     out_width: int
+
+    @cached_property
+    def inference(self) -> tuple[Moment, ...]:
+        """Moments of a forward pass without a graph."""
+        return _inference(*self.of)
 
 
 @lru_cache(maxsize=256)
@@ -71,12 +76,10 @@ def trace_layer(
         tape.backward(root, features(stream * out_width), "gradient of the output")
     backward = _without(ledger.moments(), own)
     del kept
-    return LayerTrace(_inference(layer, hidden, path, width), forward, saved, backward, out_width)
+    return LayerTrace((layer, hidden, path, width), forward, saved, backward, out_width)
 
 
 def _inference(layer: Layer, hidden: int, path: Path, width: int) -> tuple[Moment, ...]:
-    from dataclasses import replace
-
     ledger = Ledger()
     tape = Tape(ledger)
     with tape.no_grad():

@@ -86,10 +86,20 @@ class Step:
         return replace(path, trained=False) if frozen else path
 
     def at(self, batch: int, length: int) -> "Step":
-        """The same step with another batch; the traces are shared, so this costs next to nothing."""
-        step = Step(replace(self.inputs, batch=batch, length=length))
-        step.__dict__["_traces"] = self._traces
-        if (batch * length < CHUNK_TOKENS) == (self.inputs.tokens < CHUNK_TOKENS):
+        """The same step with another batch; traces and weights are shared, so this costs next to nothing."""
+        inputs = replace(self.inputs, batch=batch, length=length)
+        step = Step(inputs)
+        step.__dict__.update(_traces=self._traces, shards=self.shards.of_batch(inputs))
+        if (inputs.tokens < CHUNK_TOKENS) == (self.inputs.tokens < CHUNK_TOKENS):
+            step.__dict__["loss"] = self.loss
+        return step
+
+    def shared_by(self, ranks: int) -> "Step":
+        """The same step on one of so many GPUs, where several share the model already."""
+        inputs = replace(self.inputs, grid=replace(self.inputs.grid, ranks=ranks))
+        step = Step(inputs)
+        step.__dict__.update(_traces=self._traces, shards=self.shards.of_ranks(inputs))
+        if (inputs.tokens < CHUNK_TOKENS) == (self.inputs.tokens < CHUNK_TOKENS):
             step.__dict__["loss"] = self.loss
         return step
 
@@ -164,16 +174,17 @@ class Step:
     def _saved_before(self) -> tuple[float, ...]:
         """Prefix sums: bytes that the layers before each one keep, and after the last those of all."""
         inputs = self.inputs
+        tokens, length, stream = inputs.tokens, inputs.length, inputs.stream
         width = inputs.embedding_width
         # Of what waits in host memory two inputs are back at a time: the one that is used, and the next.
-        sums = [2 * inputs.stream * width * inputs.tokens if inputs.offloads_inputs else 0.0]
+        sums = [2 * stream * width * tokens if inputs.offloads_inputs else 0.0]
         for _, _, trace in self._traces:
             each = (
                 0.0
                 if inputs.offloads_inputs
-                else inputs.stream * width * inputs.tokens
+                else stream * width * tokens
                 if inputs.checkpointing
-                else trace.saved.total.at(inputs.tokens, inputs.length)
+                else trace.saved.total.at(tokens, length)
             )
             sums.append(sums[-1] + each)
             width = trace.out_width

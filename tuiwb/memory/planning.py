@@ -138,7 +138,7 @@ class Plan:
     def search(self) -> Search:
         if self.gpu is None:
             return Search(None, None, None)
-        return search(self.step, device.room(self.usable, self.inputs.ranks))
+        return search(self.step, self.usable)
 
     @cached_property
     def remedies(self) -> tuple[remedies.Remedy, ...]:

@@ -24,11 +24,27 @@ def inputs_value(inputs: Inputs) -> int:
     return inputs.architecture.parameters if "value model" in inputs.others else 0
 
 
+_OF_THE_MODEL = ("weights", "compute_weights", "trained", "_above")
+
+
 @dataclass(frozen=True)
 class Shards:
     """Bytes on one of several GPUs."""
 
     inputs: Inputs
+
+    def of_batch(self, inputs: Inputs) -> "Shards":
+        """The same for another batch, on which little depends."""
+        return self._with(inputs, *_OF_THE_MODEL, "base_weights", "gradients", "step_copy", "_lasting")
+
+    def of_ranks(self, inputs: Inputs) -> "Shards":
+        """The same for another number of GPUs that share the model as these do."""
+        return self._with(inputs, *_OF_THE_MODEL)
+
+    def _with(self, inputs: Inputs, *names: str) -> "Shards":
+        shards = Shards(inputs)
+        shards.__dict__.update({name: getattr(self, name) for name in names})
+        return shards
 
     @cached_property
     def weights(self) -> states.Weights:
@@ -72,14 +88,14 @@ class Shards:
     def gradient_width(self) -> int:
         return self.inputs.compute if self._adapters_alone else states.trained_width(self.inputs)
 
-    @property
+    @cached_property
     def gradients(self) -> float:
         """All gradients at once."""
         value = inputs_value(self.inputs) * self.inputs.weights
         own = self.trained * self.inputs.compute if self._adapters_alone else states.gradient_bytes(self.inputs)
         return (own + value) / self._gradients_over
 
-    @property
+    @cached_property
     def step_copy(self) -> float:
         return states.step_bytes(self.inputs) / self._optimizer_over
 
@@ -104,6 +120,11 @@ class Shards:
 
     def standing(self) -> dict[str, float]:
         """What is there in every phase."""
+        return self._lasting | {"batch": float(BATCH_BYTES * self.inputs.tokens)}
+
+    @cached_property
+    def _lasting(self) -> dict[str, float]:
+        """That without the batch, which has its place in the order all the same."""
         inputs = self.inputs
         parts = {"weights": self.base_weights}
         if inputs.adapter is not None:
@@ -125,7 +146,7 @@ class Shards:
             parts["mask buffer"] = float((inputs.architecture.context or 0) ** 2)
         if inputs.workspace:
             parts["workspace"] = float(inputs.workspace)
-        parts["batch"] = float(BATCH_BYTES * inputs.tokens)
+        parts["batch"] = 0.0
         if inputs.sharding == "ddp":
             parts["gradient buckets"] = float(self.trained * self.gradient_width)
         elif inputs.sharding in ("zero1", "zero2", "zero3"):
@@ -170,13 +191,22 @@ class Shards:
             kept += 2 * self.trained * self.gradient_width
         return {"kept by FSDP's hooks": kept} if kept else {}
 
+    @cached_property
+    def _above(self) -> tuple[int, ...]:
+        """Parameters of the layers above each."""
+        sizes = {id(layer): layer.parameters for layer, _ in self.inputs.architecture.kinds}
+        total, found = 0, []
+        for layer in reversed(self.inputs.architecture.layers):
+            found.append(total)
+            total += sizes.get(id(layer)) or layer.parameters
+        return tuple(reversed(found))
+
     def gradients_after(self, index: int, head_bytes: float) -> dict[str, float]:
         """Gradients that exist when the backward pass reaches this layer: the head's whole until the root unit is done,
         those of the layers above reduced and split."""
         inputs = self.inputs
-        shapes = inputs.architecture
         width = self.gradient_width
-        above = sum(layer.parameters for layer in shapes.layers[index + 1 :])
+        above = self._above[index]
         parts = {"gradients": head_bytes + above * width / self._gradients_over}
         if inputs.sharding == "zero1":
             parts["gradients"] = head_bytes + above * width
