@@ -2,20 +2,22 @@
 
 import json
 import os
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tuiwb.hardware.machine import host
 
+if TYPE_CHECKING:
+    import subprocess
+
 TIMEOUT_S = 5.0
 """How long the driver may take to answer; a healthy one with a cold GPU needs up to two seconds."""
+_LIBRARY = "libnvidia-ml.so.1"
 _NO_ANSWER = "the NVIDIA driver does not answer; `nvidia-smi` will most likely hang as well"
 
 
@@ -104,7 +106,7 @@ class GpuStatus:
 
 
 _last = GpuStatus(time=-1e9)
-_stuck: list[subprocess.Popen[bytes]] = []
+_stuck: "list[subprocess.Popen[bytes]]" = []
 
 
 def gpus(*, max_age_s: float = 1.0, timeout_s: float = TIMEOUT_S) -> list[Gpu]:
@@ -131,7 +133,31 @@ def _command(*arguments: str) -> list[str]:
     return [sys.executable, "-P", str(Path(__file__).with_name("nvml.py")), *arguments]
 
 
+def _driver_can_be_asked(cache: Path = Path("/etc/ld.so.cache")) -> bool:
+    """Whether the loader could find NVIDIA's library, or AMD's package is installed: by files alone, so that a machine
+    without a GPU does not pay for a child process. Where that cannot be seen, it is asked."""
+    import importlib.util
+
+    folders = [Path(root) / name for root in ("/", "/usr") for name in ("lib", "lib64")]
+    for name in ("LD_LIBRARY_PATH", "PYTHONPATH"):
+        folders += [Path(word) for word in os.environ.get(name, "").replace(";", ":").split(":") if word]
+    if importlib.util.find_spec("amdsmi") is not None:
+        return True
+    if any((folder / name).exists() for folder in folders for name in (_LIBRARY, "amdsmi", "amdsmi.py")):
+        return True
+    try:
+        return _LIBRARY.encode() in cache.read_bytes()
+    except OSError:
+        return True  # another loader than glibc's
+
+
 def _ask(timeout_s: float) -> GpuStatus:
+    if not _driver_can_be_asked():
+        from tuiwb.hardware.nvml import NO_LIBRARY
+
+        return GpuStatus(problem=NO_LIBRARY, time=time.monotonic())
+    import subprocess
+
     _stuck[:] = [process for process in _stuck if process.poll() is None]
     process = subprocess.Popen(
         _command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
@@ -209,6 +235,9 @@ class GpuSampler:
         self._done = False
 
     def __enter__(self) -> Self:
+        import subprocess
+        import threading
+
         self._process = subprocess.Popen(
             _command(str(self._every)),
             stdin=subprocess.PIPE,
@@ -235,7 +264,7 @@ class GpuSampler:
             return replace(self._status, problem=f"{_NO_ANSWER} ({age:.0f} s)")
         return self._status
 
-    def _read(self, process: subprocess.Popen[bytes]) -> None:
+    def _read(self, process: "subprocess.Popen[bytes]") -> None:
         assert process.stdout is not None
         for line in process.stdout:
             self._status = read_status(line)

@@ -45,16 +45,14 @@ class HostSample:
 
 def host() -> Host:
     """This machine now."""
-    import psutil
-
     name, flags = _processor()
-    memory = psutil.virtual_memory()
+    total, available = memory(Path("/proc/meminfo").read_text())
     limit, used = _cgroup_memory(Path("/sys/fs/cgroup"), _cgroup())
     return Host(
         cpus=usable_cpus(),
         cpu_name=name,
-        memory_total=min(memory.total, limit or memory.total),
-        memory_available=min(memory.available, max(limit - used, 0) if limit else memory.available),
+        memory_total=min(total, limit or total),
+        memory_available=min(available, max(limit - used, 0) if limit else available),
         bf16_units=bool(flags & {"avx512_bf16", "amx_bf16", "bf16"}),
         avx512="avx512f" in flags,
         amx="amx_tile" in flags,
@@ -89,6 +87,17 @@ def usable_cpus() -> int:
     affinity = len(os.sched_getaffinity(0))
     quota = _cgroup_cpus(Path("/sys/fs/cgroup"), _cgroup())
     return max(1, min(affinity, int(quota + 0.5) if quota else affinity))
+
+
+def memory(meminfo: str) -> tuple[int, int]:
+    """Bytes in all, and those that can be had without swapping, from the text of /proc/meminfo."""
+    kilobytes = {
+        name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in meminfo.splitlines())
+    }
+    free = kilobytes.get("MemAvailable")  # not told in some containers
+    if free is None:
+        free = kilobytes["MemFree"] + kilobytes.get("Cached", 0) + kilobytes.get("Buffers", 0)
+    return kilobytes["MemTotal"] * 1024, free * 1024
 
 
 @cache

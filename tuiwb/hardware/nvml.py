@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+NO_LIBRARY = "no NVIDIA driver is installed here (libnvidia-ml.so.1 is missing)"
 # The sentences that are shown where a GPU would be, by NVML's code.
 SENTENCES = {
     4: "the NVIDIA driver refuses access: this user may not use the GPUs",
     9: "the NVIDIA driver is not loaded",
-    12: "no NVIDIA driver is installed here (libnvidia-ml.so.1 is missing)",
+    12: NO_LIBRARY,
     15: "the GPU has fallen off the bus; restart the machine",
     17: "the operating system has taken the GPUs away from this process (cgroup)",
     18: "the NVIDIA driver was updated and not yet reloaded: restart the machine",
