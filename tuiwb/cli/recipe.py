@@ -1,10 +1,10 @@
-"""`tuiwb recipe show|check|schema|list|import|export`: what a recipe says, leaves to us, and gets wrong."""
+"""`tuiwb recipe show|check|schema|list|presets|import|export`: what a recipe says, leaves to us, and gets wrong."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
 from tuiwb.base.errors import UsageFault
-from tuiwb.cli import output, recipe_port
+from tuiwb.cli import output, recipe_port, recipe_presets
 
 if TYPE_CHECKING:
     from tuiwb.recipe import Recipe
@@ -27,6 +27,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     presets = actions.add_parser("list", help="list the presets and when to use each")
     output.add_json(presets)
     presets.set_defaults(run=_list)
+    recipe_presets.configure(
+        actions.add_parser("presets", help="make presets fit a model and a GPU, and say what was chosen and why")
+    )
     recipe_port.configure_import(
         actions.add_parser("import", help="make a recipe of LLaMA-Factory's, Axolotl's or TRL's, or of a command line")
     )
@@ -169,7 +172,8 @@ def _list(args: argparse.Namespace) -> int:
 
     presets = recipe.presets()
     if args.json:
-        output.print_json([{"name": one.name, "summary": one.summary, "path": str(one.path)} for one in presets])
+        rows = [{"name": one.name, "summary": one.summary, "path": one.path and str(one.path)} for one in presets]
+        output.print_json(rows)
     else:
         output.print_table(["preset", "when to use it"], [(one.name, one.summary) for one in presets])
     return 0

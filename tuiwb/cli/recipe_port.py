@@ -28,7 +28,7 @@ def configure_import(parser: argparse.ArgumentParser) -> None:
         help="whose spelling it is in; auto tells it by the keys",
     )
     parser.add_argument("--dataset-dir", metavar="DIR", help="where LLaMA-Factory's dataset_info.json is")
-    _add_output(parser, "write the recipe there instead of printing it")
+    add_output(parser, "write the recipe there instead of printing it")
     add_settings(parser)
     output.add_json(parser)
     parser.set_defaults(run=run_import)
@@ -69,7 +69,7 @@ def run_import(args: argparse.Namespace) -> int:
     recipe = recipes.with_settings(imported.recipe, read_settings(args))
     text = recipes.dumps(recipe)
     if args.output:
-        _write(Path(args.output), text, force=args.force)
+        write_new(Path(args.output), text, force=args.force)
     if args.json:
         entries = [entry.to_json() for entry in imported.entries]
         counts = {
@@ -121,12 +121,18 @@ def _account(imported: "Imported", *, to_stdout: bool) -> None:
             output.say(f"{mark}: {key}{f' → {into}' if into else ''}{f' ({why})' if why else ''}")
 
 
-def _add_output(parser: argparse.ArgumentParser, what: str) -> None:
+def add_output(parser: argparse.ArgumentParser, what: str) -> None:
+    """`--output FILE`, and `--force` to write over one that is there."""
     parser.add_argument("--output", "-o", metavar="PATH", help=what)
     parser.add_argument("--force", action="store_true", help="write over what is there")
 
 
-def _write(file: Path, text: str, *, force: bool) -> None:
+def write_new(file: Path, text: str, *, force: bool) -> None:
+    """Write a file that is not there yet, or over it.
+
+    Raises:
+        UsageFault: it is there, and nobody said `--force`.
+    """
     from tuiwb.base import atomic
 
     if file.exists() and not force:

@@ -11,7 +11,7 @@ import msgspec
 
 from tuiwb.base import paths
 from tuiwb.base.errors import InputFault
-from tuiwb.recipe import names
+from tuiwb.recipe import names, pairs
 from tuiwb.recipe.keys import choices_of, types_at
 from tuiwb.recipe.model import Recipe
 from tuiwb.recipe.places import anchor
@@ -20,11 +20,12 @@ from tuiwb.recipe.reading import Document, dotted, parse, read_text, to_recipe
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A recipe to start from. `summary` is its first comment line: when to use it."""
+    """A recipe to start from. `summary` says when to use it: the first comment line of its file. `path` is None where
+    it is put together from the presets of its stage and its method (see `pairs`)."""
 
     name: str
     summary: str
-    path: Path
+    path: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ def load(source: str | Path) -> Recipe:
         InputFault: neither, or the file is at fault; names file, line and key.
     """
     file = locate(source)
+    if file is None:
+        return pairs.compose(str(source))
     return loads(read_text(file), source=str(file), folder=file.parent)
 
 
@@ -63,8 +66,8 @@ def loads(text: str, source: str = "recipe", folder: Path | None = None) -> Reci
     return recipe if folder is None else anchor(recipe, folder.absolute())
 
 
-def locate(source: str | Path) -> Path:
-    """The file of a recipe argument: a path, or the name of a preset.
+def locate(source: str | Path) -> Path | None:
+    """The file of a recipe argument: a path, or the name of a preset; None for a preset without a file of its own.
 
     Raises:
         InputFault: there is neither; names the nearest preset.
@@ -75,18 +78,22 @@ def locate(source: str | Path) -> Path:
     known = {preset.name: preset.path for preset in presets()}
     if source in known:
         return known[source]
+    for (stage, method), why in pairs.UNFIT.items():
+        if source == f"{stage}-{method}":
+            raise InputFault(f"stage {stage} does not go with method {method}: {why}", key="method")
     near = names.nearest(source, tuple(known))
-    hint = f"did you mean `{near}`?" if near else f"the presets are {', '.join(known)}"
+    hint = f"did you mean `{near}`?" if near else "`tuiwb recipe list` names the presets"
     raise InputFault(f"there is no such file, and no preset of this name; {hint}", file=source)
 
 
 def presets() -> list[Preset]:
-    """The presets that ship with tuiwb and the user's own in the config folder, by name; the user's come first."""
-    found: dict[str, Preset] = {}
+    """The presets that ship with tuiwb and the user's own in the config folder, which come first, by name; then the
+    other pairs of stage and method."""
+    found = {name: Preset(name, pairs.summary(name), None) for name in pairs.names()}
     for folder in (paths.presets_folder(), paths.config_home() / "presets"):
         for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
             found[file.stem] = Preset(file.stem, _summary(file), file)
-    return sorted(found.values(), key=lambda preset: preset.name)
+    return sorted(found.values(), key=lambda preset: (preset.path is None, preset.name))
 
 
 def preset(name: str) -> Preset:
@@ -98,7 +105,7 @@ def preset(name: str) -> Preset:
     known = {one.name: one for one in presets()}
     if name not in known:
         near = names.nearest(name, tuple(known))
-        hint = f"did you mean `{near}`?" if near else f"there are {', '.join(known)}"
+        hint = f"did you mean `{near}`?" if near else "`tuiwb recipe list` names them"
         raise InputFault(f"no such preset; {hint}", key=name)
     return known[name]
 

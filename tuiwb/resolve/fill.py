@@ -178,7 +178,8 @@ def _schedule(choices: Choices) -> None:
     now = choices.now
     stage, method = now.stage or "sft", now.method or "lora"
     full, lora = _RATES[stage]
-    rate = _SOFT_RATES.get(method) or (lora if method in LORA else full)
+    soft = _SOFT_RATES.get(method, 0.0) * lora / _RATES["sft"][1]  # as far below sft as LoRA's rate for this stage is
+    rate = soft or (lora if method in LORA else full)
     choices.fill("learning_rate", rate, f"usual for stage {stage} with method {method}")
     choices.fill("lr_scheduler_type", "cosine", "falls slowly at first and ends near zero")
     choices.fill("warmup_steps", 0.03, "3 % of the steps, so that the first ones do no harm")

@@ -1,6 +1,7 @@
 """What can be trained today. A recipe may state more than that, because more can be planned."""
 
 from tuiwb.recipe import Recipe
+from tuiwb.recipe.pairs import UNFIT
 
 STAGES = ("sft", "pretrain", "reward", "dpo", "orpo", "kto", "ppo", "grpo", "rloo")
 METHODS = ("full", "freeze", "lora", "qlora", "dora", "ia3", "prefix", "prompt")
@@ -16,16 +17,6 @@ LOSSES = {
 }  # fmt: skip
 """The losses of each stage, in TRL's names, the usual one first; the other stages have one loss alone."""
 SEVERAL_LOSSES = ("dpo",)
-_UNFIT = {
-    ("reward", "prefix"): "a head reads the last token of a text, and PEFT hides its length behind a learned prompt",
-    ("reward", "prompt"): "a head reads the last token of a text, and PEFT hides its length behind a learned prompt",
-    ("ppo", "freeze"): "its four models are adapters on one base, or whole models",
-    ("ppo", "ia3"): "policy, reference, reward and value are LoRA adapters on one base, or whole models",
-    ("ppo", "prefix"): "policy, reference, reward and value are LoRA adapters on one base, or whole models",
-    ("ppo", "prompt"): "policy, reference, reward and value are LoRA adapters on one base, or whole models",
-    ("grpo", "prefix"): "sampling and training must give a token the same probability, which a prefix does not",
-    ("rloo", "prefix"): "sampling and training must give a token the same probability, which a prefix does not",
-}
 _ONE = ("nodes", "tensor_parallel", "pipeline_parallel", "context_parallel", "expert_parallel")
 
 
@@ -39,7 +30,7 @@ def refusals(recipe: Recipe) -> list[tuple[str, str, str]]:
     if recipe.method not in METHODS:
         fix = f"method: one of {', '.join(METHODS)}"
         found.append(("method", f"method {recipe.method} can be planned but not trained yet", fix))
-    if why := _UNFIT.get((recipe.stage or "sft", recipe.method or "lora")):
+    if why := UNFIT.get((recipe.stage or "sft", recipe.method or "lora")):
         found.append(("method", f"stage {recipe.stage} does not go with method {recipe.method}: {why}", "method: lora"))
     found += _losses(recipe)
     found += [(key, why, f"{key}: false") for key in ("packing", "padding_free") if (why := _joined(recipe, key))]
