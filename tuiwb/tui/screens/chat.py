@@ -23,8 +23,8 @@ from tuiwb.tui.widgets.frame import Empty, Pane
 from tuiwb.tui.widgets.prompt import Prompt
 from tuiwb.tui.workspace import Workspace
 
-REFRESH_S = 0.1
-"""Ten looks a second at what the engine said: smooth for reading, light on a slow link."""
+REFRESH_S = 0.11
+"""Nine looks a second at what the engine said: smooth for reading, light on a slow link."""
 
 
 class ChatScreen(PastActions, JudgeActions, RoomScreen):
@@ -42,6 +42,7 @@ class ChatScreen(PastActions, JudgeActions, RoomScreen):
         self.current = ""
         self._drawing = self._again = False
         self._said = Content()
+        self._hinted: tuple[bool, int] | None = None
 
     def compose_body(self) -> ComposeResult:
         yield Empty("Nobody to talk to yet.", "o: choose a run or a model", id="nobody")
@@ -196,7 +197,9 @@ class ChatScreen(PastActions, JudgeActions, RoomScreen):
     def _draw(self) -> None:
         """Draw the chat as it is, as soon as the last drawing is done; latest wins."""
         self._say()
-        self.refresh_hints()
+        if (now := (self.chat is not None and self.chat.answering, len(self._columns))) != self._hinted:
+            self._hinted = now
+            self.refresh_hints()
         if self._drawing:
             self._again = True
         else:

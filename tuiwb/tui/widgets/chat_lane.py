@@ -6,7 +6,7 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Markdown, Static
+from textual.widgets import Static
 
 from tuiwb.base.text import gate, gate_line
 from tuiwb.base.units import count
@@ -14,15 +14,15 @@ from tuiwb.chat.conversation import Turn
 from tuiwb.chat.protocol import Done
 from tuiwb.chat.session import LaneChat
 from tuiwb.tui.widgets.frame import Pane
+from tuiwb.tui.widgets.markdown import Markdown, Settled
 
 KEPT_TURNS = 60
 """Turns that stay on screen: more make scrolling slow, and the conversation itself keeps all."""
 
-LONGEST_MARKDOWN, LONGEST_LINE, MOST_BLOCKS = 40_000, 8_000, 400
-"""Characters of an answer and of its longest line, and its headings, rules, items and quotes: beyond, it is plain."""
+LONGEST_MARKDOWN, LONGEST_LINE = 40_000, 8_000
+"""Characters of an answer and of its longest line: beyond, it is plain."""
 
 LONGEST_PLAIN = 10_000
-BLOCK_MARKS = frozenset("#-*+>|=_`~0123456789")
 
 REASONS = {"stop": "", "length": "cut at max_new_tokens", "cancel": "stopped"}
 
@@ -32,10 +32,7 @@ class Question(Static):
 
 
 class Answer(Markdown):
-    """What the model said; links are shown, never followed."""
-
-    def __init__(self, text: str = "") -> None:
-        super().__init__(readable(text), open_links=False)
+    """What the model said."""
 
 
 class Plain(Static):
@@ -55,22 +52,17 @@ def plain(text: str) -> str:
 
 
 def is_heavy(text: str) -> bool:
-    """Whether a text is no answer to lay out as Markdown: parsing takes the square of a line's marks, and each heading,
-    rule and item is a widget."""
-    lines = text.split("\n")
-    if len(text) > LONGEST_MARKDOWN or max(map(len, lines)) > LONGEST_LINE:
-        return True
-    return sum(line.lstrip()[:1] in BLOCK_MARKS for line in lines if line.strip()) > MOST_BLOCKS
-
-
-def readable(text: str) -> str:
-    """A model's text as Markdown that keeps its line breaks, which plain Markdown would join to one paragraph."""
-    return gate(text).replace("\n", "  \n")
+    """Whether a text is no answer to lay out as Markdown: parsing takes the square of a line's marks."""
+    return len(text) > LONGEST_MARKDOWN or max(map(len, text.split("\n"))) > LONGEST_LINE
 
 
 def said(text: str) -> Answer | Plain:
     """The widget for an answer."""
     return Plain(text) if is_heavy(text) else Answer(text)
+
+
+class Scroller(VerticalScroll, Settled):
+    """The turns, from top to bottom."""
 
 
 class LaneView(Pane):
@@ -82,9 +74,6 @@ class LaneView(Pane):
         & VerticalScroll { scrollbar-size-vertical: 1; padding: 0 1; }
         & Question { color: $text-accent; margin: 1 0 0 0; }
         & Plain { margin: 0; height: auto; }
-        & Answer { margin: 0; padding: 0; background: transparent; height: auto; }
-        & Answer MarkdownParagraph { margin: 0 0 1 0; }
-        & Answer > *:last-child { margin-bottom: 0; }
         & .about { height: 1; padding: 0 1; color: $text-muted; }
         & .about.-problem { color: $text-error; height: auto; max-height: 3; }
     }
@@ -97,9 +86,12 @@ class LaneView(Pane):
         self._turns: tuple[Turn, ...] = ()
         self._partial: str | None = None
         self._growing: Answer | Plain | None = None
+        self._about = ""
 
     def compose(self) -> ComposeResult:
-        yield VerticalScroll(can_focus=False)
+        scroller = Scroller(can_focus=False)
+        scroller.anchor()  # it follows what comes, until the user scrolls away
+        yield scroller
         yield Static(classes="about", markup=False)
 
     @property
@@ -114,7 +106,6 @@ class LaneView(Pane):
             blind: nobody is to know whose lane it is: what an answer cost would tell.
         """
         turns, partial = lane.conversation.turns, lane.partial
-        follow = self.scroller.max_scroll_y - self.scroller.scroll_y <= 2
         if turns[: len(self._turns)] != self._turns:
             await self._clear()
         new = turns[len(self._turns) :]
@@ -129,8 +120,8 @@ class LaneView(Pane):
         elif partial is not None:
             await self._grow(partial)
         self._say(lane, loading, blind)
-        if new or (partial is not None and follow):
-            self.scroller.scroll_end(animate=False)
+        if new:
+            self.scroller.anchor()
 
     async def _add(self, turn: Turn) -> None:
         widget: Widget = Question(plain(turn.content), markup=False) if turn.role == "user" else said(turn.content)
@@ -146,7 +137,7 @@ class LaneView(Pane):
         shown = self._partial or ""
         if len(partial) > len(shown):
             if isinstance(self._growing, Answer):
-                await self._growing.append(readable(partial[len(shown) :]))
+                await self._growing.show(partial)
             elif len(shown) <= LONGEST_PLAIN:
                 self._growing.say(partial)
             self._partial = partial
@@ -166,8 +157,7 @@ class LaneView(Pane):
         elif isinstance(self._growing, Plain) or is_heavy(text):
             await self._begin(text)
         else:
-            # The whole may parse otherwise than its pieces did.
-            await self._growing.update(readable(text))
+            await self._growing.show(text)
         self._growing = self._partial = None
 
     async def _clear(self) -> None:
@@ -176,8 +166,6 @@ class LaneView(Pane):
         self._turns = ()
 
     def _say(self, lane: LaneChat, loading: bool, blind: bool) -> None:
-        about = self.query_one(".about", Static)
-        about.set_class(bool(lane.problem), "-problem")
         last = next((turn.usage for turn in reversed(lane.conversation.turns) if turn.usage is not None), None)
         if lane.problem:
             text = gate_line(lane.problem)
@@ -187,7 +175,11 @@ class LaneView(Pane):
             text = "nothing asked yet   i: write"
         else:
             text = "which is better?   [ left   ] right   = neither" if blind else usage(last, self.size.width - 4)
-        about.update(Content(text))
+        if text != self._about:
+            self._about = text
+            about = self.query_one(".about", Static)
+            about.set_class(bool(lane.problem), "-problem")
+            about.update(Content(text))
 
 
 def usage(done: Done, width: int) -> str:

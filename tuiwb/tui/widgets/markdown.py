@@ -1,0 +1,325 @@
+"""Markdown that grows while it is read: what a model says, in a few widgets instead of one for each block.
+
+A widget costs a style, a layout and a place in the tree at every look, and an answer of a thousand tokens has hundreds
+of blocks. So the text is drawn line by line here, and cut into parts of some hundred characters: only the last part is
+parsed and drawn again when text comes.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.content import Content, Span
+from textual.geometry import Size
+from textual.widget import Widget
+
+from tuiwb.base.text import gate
+
+PART = 400
+"""Characters from which a part is closed when a block ends."""
+
+_COLOURED = 4_000
+"""Characters of code that are coloured; more of it is plain."""
+
+_INLINE = {"em": "italic", "strong": "bold", "s": "strike", "link": "underline"}
+
+
+class Settled(Widget):
+    """A widget whose size follows from the layout alone. Textual lays the whole screen out once more when any widget
+    became larger, for scroll bars that may appear; those ask for it by themselves."""
+
+    def _size_updated(self, size: Size, virtual_size: Size, container_size: Size, layout: bool = True) -> bool:
+        return super()._size_updated(size, virtual_size, container_size, layout=False)
+
+
+class Markdown(Settled):
+    """A text in Markdown, its line breaks kept. Links are shown, never followed; HTML is text.
+
+    Args:
+        text: what there is so far, as it came.
+    """
+
+    DEFAULT_CSS = """
+    Markdown { width: 1fr; height: auto; layout: stream; }
+    Part { width: 1fr; height: auto; text-wrap: nowrap; }
+    """
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__()
+        self._text = gate(text)
+        self._start = 0
+        self._parts = self._cut()
+
+    def compose(self) -> ComposeResult:
+        yield from self._parts
+
+    async def show(self, text: str) -> None:
+        """Be this text; what goes on from the text so far costs only what is new."""
+        text = gate(text)
+        if not text.startswith(self._text[: self._start]):
+            await self.remove_children()
+            self._text, self._start = text, 0
+            self._parts = self._cut()
+            await self.mount(*self._parts)
+            return
+        self._text = text
+        first, *more = self._cut()
+        self._parts[-1].become(first)
+        self._parts += more
+        if more:
+            await self.mount(*more)
+
+    def _cut(self) -> list["Part"]:
+        """The parts of the text from `_start` on, which moves to the beginning of the last one."""
+        rest, start = self._text[self._start :], 0
+        parts, gap = list[Part](), 0 if self._start == 0 else -1
+        for end, space in [*cuts(rest), (len(rest), 0)]:
+            parts.append(Part(rest[start:end], gap))
+            if end < len(rest):
+                start, gap = end, space
+        self._start += start
+        return parts
+
+
+class Part(Settled):
+    """Some blocks of a text.
+
+    Args:
+        gap: empty lines above.
+    """
+
+    def __init__(self, source: str, gap: int) -> None:
+        super().__init__()
+        self._source, self._gap = source, gap
+        self._drawn: tuple[int, list[Content]] = (-1, [])
+
+    def become(self, other: "Part") -> None:
+        """Take the text of a part that is drawn nowhere."""
+        if other._source == self._source:
+            return
+        width, before = self._drawn
+        self._source, self._drawn = other._source, (-1, [])
+        # A layout looks at every widget of the screen: it is asked for when the number of lines is another.
+        self.refresh(layout=width < 0 or len(self._rows(width)) != len(before))
+
+    def _rows(self, width: int) -> list[Content]:
+        if self._drawn[0] != width:
+            self._drawn = width, [Content()] * self._gap + rows(self._source, max(width, 8))
+        return self._drawn[1]
+
+    def get_content_width(self, container: Size, viewport: Size) -> int:
+        return container.width
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return len(self._rows(width))
+
+    def render(self) -> Content:
+        return Content("\n").join(self._rows(self.content_size.width))
+
+
+def cuts(source: str) -> list[tuple[int, int]]:
+    """Where a text can be cut into parts that are drawn by themselves.
+
+    Returns:
+        where each further part begins, and the empty lines above it. What stands before the last one does not change
+        when text is added.
+    """
+    if len(source) <= PART:
+        return []
+    starts = [0]
+    for line in source.split("\n"):
+        starts.append(starts[-1] + len(line) + 1)
+    found, last = list[tuple[int, int]](), 0
+    for at, gap in _beginnings(_parser().parse(source)):
+        if starts[at] - last >= PART:
+            last = starts[at]
+            found.append((last, gap))
+    return found
+
+
+def _beginnings(tokens: Sequence[Any]) -> Iterator[tuple[int, int]]:
+    """The line of each block that is in no other, and of each item of a list that is in no other."""
+    for number, token in enumerate(tokens):
+        if not token.map or token.nesting < 0:
+            continue
+        if token.level == 0:
+            yield token.map[0], 1
+        elif token.level == 1 and token.type == "list_item_open" and tokens[number - 1].nesting < 0:
+            first = tokens[number + 1]
+            yield token.map[0], int(first.type == "paragraph_open" and not first.hidden)
+
+
+@cache
+def _parser() -> Any:
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+
+
+def rows(source: str, width: int) -> list[Content]:
+    """A text in Markdown as lines of at most `width` cells."""
+    page = _Page(width)
+    page.draw(_parser().parse(source))
+    return page.rows
+
+
+@dataclass(slots=True)
+class _Mark:
+    """What stands before the lines of a quote or an item: at the first line, and at the others."""
+
+    first: str
+    rest: str
+    used: bool = False
+
+
+class _Page:
+    """Lines, as the blocks of a text come."""
+
+    def __init__(self, width: int) -> None:
+        self.width, self.rows = width, list[Content]()
+        self._marks: list[_Mark] = []
+        self._lists: list[int | None] = []
+        self._gap = False
+
+    def draw(self, tokens: Sequence[Any]) -> None:
+        at = 0
+        while at < len(tokens):
+            token = tokens[at]
+            match token.type:
+                case "inline":
+                    self._inline(token, tokens[at - 1])
+                case "fence" | "code_block":
+                    self._put(_code(token.content, token.info.split(" ")[0], self._room))
+                    self._gap = True
+                case "hr":
+                    self._put([Content.styled("─" * self._room, "$text-muted")])
+                    self._gap = True
+                case "blockquote_open":
+                    self._marks.append(_Mark("▌ ", "▌ "))
+                case "bullet_list_open" | "ordered_list_open":
+                    start = token.attrs.get("start", 1)
+                    self._lists.append(int(start) if token.type.startswith("ordered") else None)
+                case "list_item_open":
+                    number = self._lists[-1]
+                    mark = "• " if number is None else f"{number}. "
+                    self._lists[-1] = None if number is None else number + 1
+                    self._marks.append(_Mark(mark, " " * len(mark)))
+                case "list_item_close" | "blockquote_close":
+                    if not self._marks[-1].used:
+                        self._put([Content()])  # an item without a text yet
+                    self._marks.pop()
+                    self._gap = (self._gap and token.type == "list_item_close") or token.type == "blockquote_close"
+                case "bullet_list_close" | "ordered_list_close":
+                    self._lists.pop()
+                    self._gap = self._gap or not self._marks
+                case "table_open":
+                    end = next(i for i in range(at, len(tokens)) if tokens[i].type == "table_close")
+                    self._put(_table(tokens[at:end], self._room))
+                    self._gap, at = True, end
+            at += 1
+
+    @property
+    def _room(self) -> int:
+        return max(self.width - sum(len(mark.rest) for mark in self._marks), 2)
+
+    def _inline(self, token: Any, opener: Any) -> None:
+        text = inline(token)
+        if opener.type == "heading_open":
+            text = text.stylize("bold $text-primary underline" if opener.tag == "h1" else "bold $text-primary")
+        self._put(text.wrap(self._room))
+        self._gap = not opener.hidden
+
+    def _put(self, lines: list[Content]) -> None:
+        if self._gap and self.rows:
+            before = "".join(mark.rest for mark in self._marks if mark.used).rstrip()
+            self.rows.append(Content.styled(before, "$text-muted"))
+        self._gap = False
+        for line in lines:
+            before = "".join(mark.rest if mark.used else mark.first for mark in self._marks)
+            for mark in self._marks:
+                mark.used = True
+            self.rows.append(Content.assemble((before, "$text-muted"), line) if before else line)
+
+
+def inline(token: Any) -> Content:
+    """The text of a block with its emphasis."""
+    pieces, spans, open_ones, length = list[str](), list[Span](), list[tuple[str, int, str]](), 0
+
+    def add(text: str, style: str = "") -> None:
+        nonlocal length
+        if style and text:
+            spans.append(Span(length, length + len(text), style))
+        pieces.append(text)
+        length += len(text)
+
+    for child in token.children or ():
+        name, _, what = child.type.rpartition("_")
+        if child.type == "text":
+            add(child.content)
+        elif child.type in ("softbreak", "hardbreak"):
+            add("\n")
+        elif child.type == "code_inline":
+            add(child.content, "$text-accent on $boost")
+        elif child.type == "image":
+            add(f"[image: {child.content}] ")
+            add(str(child.attrs.get("src", "")), "$text-muted")
+        elif what == "open":
+            open_ones.append((_INLINE.get(name, ""), length, str(child.attrs.get("href", ""))))
+        elif what == "close" and open_ones:
+            style, start, place = open_ones.pop()
+            shown = "".join(pieces)[start:] if place else ""
+            if style and length > start:
+                spans.append(Span(start, length, style))
+            if place and place != shown:
+                add(f" ({gate(place)})", "$text-muted")
+        else:
+            add(child.content)
+    return Content("".join(pieces), spans)
+
+
+def _code(text: str, language: str, width: int) -> list[Content]:
+    text = text.rstrip("\n").expandtabs(4)
+    whole = _coloured(text, language) if language and len(text) <= _COLOURED else Content(text)
+    lines = [row for line in whole.split("\n", allow_blank=True) for row in line.fold(max(width - 1, 2))]
+    return [_padded(Content.assemble(" ", line), width).stylize_before("on $boost") for line in lines]
+
+
+@lru_cache(maxsize=32)
+def _coloured(text: str, language: str) -> Content:
+    from textual.highlight import highlight
+
+    return highlight(text, language=language)
+
+
+def _table(tokens: Sequence[Any], width: int) -> list[Content]:
+    """Columns as wide as their text where that fits, else in its proportions; cells wrap."""
+    cells: list[list[Content]] = []
+    for token in tokens:
+        if token.type == "tr_open":
+            cells.append([])
+        elif token.type == "inline":
+            cells[-1].append(inline(token))
+    columns = max(len(row) for row in cells)
+    wanted = [max((row[at].cell_length for row in cells if at < len(row)), default=1) for at in range(columns)]
+    room = max(width - 3 * (columns - 1), columns)
+    if sum(wanted) > room:
+        wanted = [max(each * room // sum(wanted), 1) for each in wanted]
+    drawn = []
+    for number, row in enumerate(cells):
+        wrapped = [cell.wrap(size) for cell, size in zip(row, wanted, strict=False)]
+        for line in range(max(map(len, wrapped), default=0)):
+            pieces = [
+                _padded(each[line] if line < len(each) else Content(), size)
+                for each, size in zip(wrapped, wanted, strict=False)
+            ]
+            whole = Content(" │ ").join(pieces)
+            drawn.append(whole.stylize("bold") if number == 0 else whole)
+        if number == 0:
+            drawn.append(Content.styled("─┼─".join("─" * size for size in wanted), "$text-muted"))
+    return [row for line in drawn for row in line.fold(width)]
+
+
+def _padded(line: Content, width: int) -> Content:
+    return line.pad_right(max(width - line.cell_length, 0))
