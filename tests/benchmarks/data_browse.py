@@ -103,6 +103,11 @@ def measure(path: Path) -> dict[str, Any]:
     browsing = resident()
     plain, plain_cpu, found = timed(lambda: matching(view, parse("question 77 & n>5", view.columns)))
     parsed, parsed_cpu, half = timed(lambda: matching(view, parse(f"n>{total // 2}", view.columns)))
+    column = "completion" if "completion" in view.columns else "messages"
+    common = {}
+    for text in ("word77", "question", "word", f"{column}:word77", "/word7[78]/"):
+        _, cpu, rows = timed(lambda text=text: matching(view, parse(text, view.columns)))
+        common[text] = [round(cpu, 2), len(rows)]
     filtered = resident()
     sort, sort_cpu, _ = timed(lambda: ordered(view, "n", descending=True))
     return {
@@ -116,6 +121,7 @@ def measure(path: Path) -> dict[str, Any]:
         "page_of_50_ms": _spread(pages),
         "filter_words_cpu_s": round(plain_cpu, 2),
         "filter_number_cpu_s": round(parsed_cpu, 2),
+        "filter_common_cpu_s_rows": common,
         "filter_s": [round(plain, 2), round(parsed, 2)],
         "sort_s": [round(sort, 2), round(sort_cpu, 2)],
         "found": [len(found), len(half)],

@@ -1,14 +1,20 @@
 """Looking for rows finds what a person means, forwards, backwards and around the end."""
 
+import csv
 import json
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tuiwb import data
 from tuiwb.base.errors import UsageFault
 from tuiwb.base.tasks import Cancelled, Task
-from tuiwb.data.query import find, matching, parse
+from tuiwb.data.query import Condition, Query, find, matching, parse
 
 
 @pytest.fixture
@@ -62,8 +68,7 @@ def test_every_row_is_looked_at_once(view: data.View) -> None:
     for start in (0, 1, 700, 1499):
         for backwards in (False, True):
             seen: list[int] = []
-            query = parse("x", ())
-            spy = type(query)("x", lambda row, seen=seen: bool(seen.append(row.id)))
+            spy = Query("x", (Condition(lambda row, seen=seen: bool(seen.append(row.id))),))
             assert find(view, spy, start, backwards=backwards) is None
             assert sorted(seen) == list(range(1500))
 
@@ -86,8 +91,67 @@ def test_every_row_is_looked_at_once(view: data.View) -> None:
 )
 def test_looking_through_bytes_finds_what_reading_rows_finds(view: data.View, text: str) -> None:
     query = parse(text, view.columns)
-    slow = type(query)(query.text, query.test)
-    assert matching(view, query).tolist() == matching(view, slow).tolist()
+    assert matching(view, query).tolist() == matching(view, slow(query)).tolist()
+
+
+def slow(query: Query) -> Query:
+    """The same, without what lets rows be passed over."""
+    return Query(query.text, tuple(Condition(one.test) for one in query.conditions))
+
+
+WORDS = ("word", "e9", "nnew", "12", "key", "Say", "true", "a, b", ":", "5")
+TEXTS = st.lists(
+    st.sampled_from(["word ", "Word", 'é"', "\\", "\n", "new\n", "e9", '": ', "12", "key", ", ", "\\u00e9", "5"])
+).map("".join)
+SCALARS = st.one_of(TEXTS, st.integers(-99, 1299), st.booleans(), st.none(), st.just(5.0))
+VALUES = st.one_of(
+    SCALARS, st.lists(SCALARS, max_size=3), st.dictionaries(st.sampled_from(["key", "word 12", 'q"12']), SCALARS)
+)
+ANY_ROWS = st.lists(st.dictionaries(st.sampled_from(["key", "a", "12", "word"]), VALUES, max_size=3), min_size=1)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=ANY_ROWS, kind=st.sampled_from(["jsonl", "ascii.jsonl", "json", "csv", "txt", "parquet"]), data=st.data())
+def test_any_rows_in_any_file(tmp_path: Path, rows: list[dict[str, Any]], kind: str, data: st.DataObject) -> None:
+    view = data_of(tmp_path / f"rows.{kind}", rows * data.draw(st.sampled_from([1, 40])))
+    columns = ("key", "a", "12", "word", "text")
+    wanted = data.draw(st.sampled_from([*WORDS, "a:word", "key>4", "12:12", "word & 12", "key>4 & word", "/word \\w/"]))
+    query = parse(wanted, columns)
+    assert matching(view, query).tolist() == matching(view, slow(query)).tolist()
+
+
+def data_of(path: Path, rows: list[dict[str, Any]]) -> data.View:
+    if path.suffix == ".jsonl":
+        plain = "ascii" in path.name
+        path.write_text("".join(json.dumps(row, ensure_ascii=plain) + "\n" for row in rows))
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows, indent=1))
+    elif path.suffix == ".txt":
+        path.write_text("start\n" + "\n".join(json.dumps(row) for row in rows))
+    else:
+        flat = [{name: str(row.get(name, "")) for name in ("key", "a", "12", "word")} for row in rows]
+        if path.suffix == ".csv":
+            with path.open("w", newline="") as file:
+                writer = csv.DictWriter(file, list(flat[0]))
+                writer.writeheader()
+                writer.writerows(flat)
+        else:
+            nested = [{**one, "more": [{"deep": one["a"], "n": n}]} for n, one in enumerate(flat)]
+            pq.write_table(pa.Table.from_pylist(nested), path, row_group_size=7)
+    return (
+        data.open(path, name="text", columns={"text": "a"}) if path.suffix in (".parquet", ".csv") else data.open(path)
+    )
+
+
+def test_an_unreadable_row_is_looked_through_too(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "one"}\n{"text": "two", broken\n{"text": "three"}\n' * 30)
+    view = data.open(path)
+    for rows in (30, 90):
+        with path.open("a") as file:
+            file.write('{"text": "none"}\n' * rows)
+        assert len(matching(data.open(path), parse("two", ("text",)))) == 30
+    assert matching(view, parse("text", ("text",))).tolist() == []
 
 
 def test_what_cannot_be_looked_for(view: data.View) -> None:

@@ -1,15 +1,18 @@
 """From the bytes of one row to its value, or to the reason why there is none."""
 
 import csv
+import functools
 import io
 import re
 import secrets
 from collections.abc import Callable
+from typing import Any
 
+import msgspec
 import orjson
 
 from tuiwb.base import units
-from tuiwb.data.rows import RowFault, Value
+from tuiwb.data.rows import MISSING, RowFault, Value
 
 Decoder = Callable[[bytes], Value | RowFault]
 
@@ -49,6 +52,39 @@ def json_lines(page: bytes, count: int) -> list[Value] | None:
     if len(parts) != 2 * count - 1 or parts[1::2].count(_BETWEEN) != count - 1 or {*map(type, values)} != {dict}:
         return None
     return values
+
+
+def json_column(page: bytes, count: int, name: str, *, array: bool) -> list[Any] | None:
+    """What the rows of a stretch of JSON lines, or of elements of an array, have in a column, without what else they
+    hold; None where one of them is not as usual, and each has to be looked at.
+
+    The caller sees to it that every row begins and ends with a brace, so that no row goes on in the next.
+    """
+    try:
+        page.isascii() or page.decode()  # what is passed over is not looked at that closely
+        if array:
+            parts = _column_of_list(name).decode(b"[%b]" % page.strip().removesuffix(b","))
+        else:
+            parts = _column_of(name).decode_lines(page)
+    except (UnicodeDecodeError, msgspec.DecodeError):
+        return None
+    if len(parts) != count:
+        return None
+    return [MISSING if (value := part.value) is msgspec.UNSET else value for part in parts]
+
+
+@functools.lru_cache(maxsize=8)
+def _column_of(name: str) -> "msgspec.json.Decoder[Any]":
+    return msgspec.json.Decoder(_part(name))
+
+
+@functools.lru_cache(maxsize=8)
+def _column_of_list(name: str) -> "msgspec.json.Decoder[Any]":
+    return msgspec.json.Decoder(list[_part(name)])  # type: ignore[misc]
+
+
+def _part(name: str) -> Any:
+    return msgspec.defstruct("Part", [("value", Any, msgspec.UNSET)], rename={"value": name}, gc=False)
 
 
 def array_row(raw: bytes) -> Value | RowFault:

@@ -15,6 +15,9 @@ from tuiwb.data.turns import BadRow
 _SAMPLE = 100
 """Rows looked at from the beginning, and again so many from anywhere."""
 
+_RUN = 10
+"""Rows that are taken together of a table."""
+
 _AGREEMENT = 0.9
 """Share of the sampled rows that must look alike."""
 
@@ -34,12 +37,15 @@ class Detection:
 
 
 def sample(store: RowStore) -> list[Row]:
-    """The first rows and, as far as the index has come, as many from anywhere; the same ones each time."""
+    """The first rows and, as far as the index has come, as many from anywhere; the same ones each time. Of a table they
+    are runs of rows, and none before it is indexed: a single row of it takes as long as many."""
     rows = store.rows(0, _SAMPLE)
-    beyond = store.known - len(rows)
-    if beyond > 0:
-        picked = random.Random(store.known).sample(range(len(rows), store.known), min(_SAMPLE, beyond))
-        rows += [store.row(number) for number in sorted(picked)]
+    first, beyond = len(rows), store.known - len(rows)
+    run = _RUN if store.packed else 1
+    if beyond > 0 and (store.complete or not store.packed):
+        picked = random.Random(store.known).sample(range(first, store.known), min(_SAMPLE // run, beyond))
+        for number in sorted(picked):
+            rows += store.rows(number, run)
     return rows
 
 

@@ -1,14 +1,16 @@
 """A source with its journal laid over it: rows that were corrected are the corrected ones, all others untouched."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
 from tuiwb.base.tasks import Task
 from tuiwb.data.journal import Journal, Mark, hash_of
-from tuiwb.data.rows import Row, RowStore
+from tuiwb.data.needle import Needle, Places
+from tuiwb.data.rows import MISSING, Row, RowStore
 
 
 class EditedStore:
@@ -35,6 +37,10 @@ class EditedStore:
     def address(self) -> dict[str, Any] | None:
         where = self.source.address
         return where if where is None or not self.journal.marks else {**where, "journal": str(self.journal.path)}
+
+    @property
+    def packed(self) -> bool:
+        return self.source.packed
 
     @property
     def known(self) -> int:
@@ -69,6 +75,9 @@ class EditedStore:
         rows = self.source.rows(start, count)
         return [self._edited(row) for row in rows] if self.journal.marks else rows
 
+    def pick(self, numbers: Sequence[int]) -> Iterator[Row]:
+        return map(self._edited, self.source.pick(numbers))
+
     def raw(self, number: int, limit: int | None = None) -> bytes:
         mark = self.mark(number)
         if mark is None or mark.value is None:
@@ -80,11 +89,21 @@ class EditedStore:
         rows = self.source.scan(task, start, stop)
         return map(self._edited, rows) if self.journal.marks else rows
 
-    def may_hold(self, needle: bytes, start: int, stop: int) -> Iterator[int]:
-        corrected = {row for row, mark in self.journal.marks.items() if mark.value is not None and start <= row < stop}
-        if not corrected:
-            return self.source.may_hold(needle, start, stop)
-        return iter(sorted({*self.source.may_hold(needle, start, stop), *corrected}))
+    def holding(self, needle: Needle, start: int, stop: int) -> Places:
+        found = self.source.holding(needle, start, stop)
+        corrected = np.array(self._corrected(start, stop), np.int64)
+        if not len(corrected):
+            return found
+        return Places(np.setdiff1d(found.sure, corrected), np.union1d(found.maybe, corrected))
+
+    def column(self, name: str, start: int, stop: int) -> list[Any]:
+        values = self.source.column(name, start, stop)
+        for number in self._corrected(start, stop):
+            values[number - start] = self.row(number).value.get(name, MISSING)
+        return values
+
+    def _corrected(self, start: int, stop: int) -> list[int]:
+        return sorted(row for row, mark in self.journal.marks.items() if mark.value is not None and start <= row < stop)
 
     def file_of(self, number: int) -> Path:
         return self.source.file_of(number)

@@ -12,16 +12,19 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tuiwb.base import paths, settings
 from tuiwb.base.errors import EnvironmentFault, reason_of
 from tuiwb.base.tasks import Task
-from tuiwb.data.decode import LONGEST_ROW, Decoder, json_lines, json_row, too_long
+from tuiwb.data.decode import LONGEST_ROW, Decoder, json_column, json_lines, json_row, too_long
+from tuiwb.data.needle import Kind, Needle, Places, joined
 from tuiwb.data.offsets import Found, Offsets, cache_file
-from tuiwb.data.rows import Row, RowFault, Value
+from tuiwb.data.rows import MISSING, Row, RowFault, Value
 from tuiwb.data.split import Splitter
 
 BLOCK = 2 << 20
@@ -32,6 +35,9 @@ CACHE_FROM = 64 << 20
 """Smaller files are indexed faster than their index is found."""
 
 _SCAN = 1 << 20
+
+_FAR = 200
+"""Rows; where those that are wanted are further apart, each is read by itself."""
 
 _row: Callable[[Any], Row] = functools.partial(tuple.__new__, Row)
 """A row of its four fields, made without a call of Python's."""
@@ -63,6 +69,7 @@ class FileStore:
         """
         self.path = path
         self.kind = kind
+        self._words_in: Kind = "json" if kind.startswith("JSON") else "text" if kind == "plain text" else "csv"
         self.address: dict[str, Any] | None = {"path": str(path)} if compression is None else None
         self._splitter = splitter
         self._decode = decode
@@ -87,6 +94,10 @@ class FileStore:
             self._at, self._done = self.nbytes, True
         else:
             self._head()
+
+    @property
+    def packed(self) -> bool:
+        return False
 
     @property
     def known(self) -> int:
@@ -138,6 +149,23 @@ class FileStore:
                 rows.append(Row(number, line, value))  # type: ignore[arg-type]
         return rows
 
+    def pick(self, numbers: Sequence[int]) -> Iterator[Row]:
+        at = 0
+        while at < len(numbers):
+            first = numbers[at]
+            end = bisect.bisect_left(numbers, first + self._block_of_rows(first, self.known), at)
+            some, at = numbers[at:end], end
+            bounds, lines = self._offsets.places(first + self._header_rows, some[-1] - first + 1)
+            if len(some) * _FAR < len(lines) or bounds[-1] - bounds[0] > LONGEST_ROW:
+                yield from map(self.row, some)
+                continue
+            page = self._read(bounds[0], bounds[-1])
+            for number in some:
+                place = number - first
+                value = self._decode(page[bounds[place] - bounds[0] : bounds[place + 1] - bounds[0]])
+                plain = type(value) is not RowFault and self.kind != "JSON array"  # its lines want a closer look
+                yield Row(number, lines[place], value) if plain else self.row(number)  # type: ignore[arg-type]
+
     def raw(self, number: int, limit: int | None = None) -> bytes:
         if not 0 <= number < self.known:
             self._no_row(number)
@@ -155,17 +183,44 @@ class FileStore:
             if task:
                 task.step("reading", start, end, "rows")
 
-    def may_hold(self, needle: bytes, start: int, stop: int) -> Iterator[int]:
+    def holding(self, needle: Needle, start: int, stop: int) -> Places:
+        found: list[Places] = []
         while start < stop:
             count = self._block_of_rows(start, stop)
-            bounds, _ = self._offsets.places(start + self._header_rows, count)
-            block = self._read(bounds[0], bounds[-1]).lower()
-            at = block.find(needle)
-            while at >= 0:
-                number = bisect.bisect_right(bounds, at + bounds[0]) - 1
-                yield start + number
-                at = block.find(needle, bounds[number + 1] - bounds[0])
+            bounds = self._offsets.bounds(start + self._header_rows, count)
+            if bounds[-1] - bounds[0] <= LONGEST_ROW:
+                block = self._read(int(bounds[0]), int(bounds[-1]))
+                found.append(needle.look(block, bounds - bounds[0], self._words_in).moved(start))
+            elif count > 1:
+                found += [self.holding(needle, number, number + 1) for number in range(start, start + count)]
             start += count
+        return joined(found)
+
+    def column(self, name: str, start: int, stop: int) -> list[Any]:
+        values: list[Any] = []
+        while start < stop:
+            count = self._block_of_rows(start, stop)
+            part = self._json_column(name, start, count) if self._words_in == "json" else None
+            if part is None:
+                part = [row.value.get(name, MISSING) for row in self._rows(start, count)]
+            values += part
+            start += count
+        return values
+
+    def _json_column(self, name: str, start: int, count: int) -> list[Any] | None:
+        bounds = self._offsets.bounds(start + self._header_rows, count)
+        base, end = int(bounds[0]), int(bounds[-1])
+        if end - base > LONGEST_ROW or len(block := self._read(base, end)) < end - base:
+            return None
+        array = self.kind == "JSON array"
+        if not array:
+            data = np.frombuffer(block, np.uint8)
+            last = bounds[1:] - base - 1
+            for white in b"\n\r":
+                last -= data[last] == white
+            if not (np.all(data[bounds[:-1] - base] == ord("{")) and np.all(data[last] == ord("}"))):
+                return None
+        return json_column(block, count, name, array=array)
 
     def file_of(self, number: int) -> Path:
         return self.path

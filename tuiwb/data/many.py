@@ -4,12 +4,13 @@ import bisect
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tuiwb.base.errors import InputFault
 from tuiwb.base.tasks import Task
+from tuiwb.data.needle import Needle, Places, joined
 from tuiwb.data.rows import Row, RowStore
 
 
@@ -60,6 +61,10 @@ class ManyStore:
         return None if any(store.address is None for store in self._stores.values()) else self._address
 
     @property
+    def packed(self) -> bool:
+        return any(store.packed for store in self._stores.values())
+
+    @property
     def known(self) -> int:
         at, before = len(self._ends), self._ends[-1] if self._ends else 0
         store = self._stores.get(at)
@@ -93,6 +98,15 @@ class ManyStore:
             start += len(found)
         return rows
 
+    def pick(self, numbers: Sequence[int]) -> Iterator[Row]:
+        at = 0
+        while at < len(numbers):
+            part, before = self._part(numbers[at])
+            end = bisect.bisect_left(numbers, before + part.known, at)
+            for row in part.pick([number - before for number in numbers[at:end]]):
+                yield _moved(row, before)
+            at = end
+
     def raw(self, number: int, limit: int | None = None) -> bytes:
         part, before = self._part(number)
         return part.raw(number - before, limit)
@@ -106,10 +120,19 @@ class ManyStore:
             if task:
                 task.step("reading", last, total, "rows")
 
-    def may_hold(self, needle: bytes, start: int, stop: int) -> Iterator[int]:
+    def holding(self, needle: Needle, start: int, stop: int) -> Places:
+        return joined(
+            [
+                part.holding(needle, first - before, last - before).moved(before)
+                for part, before, first, last in self._parts(start, stop)
+            ]
+        )
+
+    def column(self, name: str, start: int, stop: int) -> list[Any]:
+        values: list[Any] = []
         for part, before, first, last in self._parts(start, stop):
-            for number in part.may_hold(needle, first - before, last - before):
-                yield before + number
+            values += part.column(name, first - before, last - before)
+        return values
 
     def files(self) -> tuple[Path, ...]:
         return self._files

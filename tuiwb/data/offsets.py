@@ -78,6 +78,14 @@ class Offsets:
         entries = self._now.entries[first : first + count]
         return [*entries["start"].tolist(), end], entries["line"].tolist()
 
+    def bounds(self, first: int, count: int) -> npt.NDArray[np.int64]:
+        """First bytes of `count` rows from `first` and the end of the last one, `(count + 1,)`."""
+        start, end = self.span(first, count)
+        places = np.empty(count + 1, np.int64)
+        places[:count] = self._now.entries["start"][first : first + count]
+        places[0], places[count] = start, end
+        return places
+
     def save(self, path: Path) -> None:
         """Keep the finished index in the cache and read it from there. A cache that cannot be written is no error."""
         entries, count, end = self._now

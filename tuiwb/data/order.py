@@ -1,5 +1,6 @@
 """The rows of a source in another order: sorted by what they hold, or drawn at random."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,13 @@ import numpy.typing as npt
 from tuiwb.base.errors import UsageFault
 from tuiwb.base.tasks import Task
 from tuiwb.data.problems import nearest
-from tuiwb.data.rows import Row
+from tuiwb.data.rows import MISSING, Row
 from tuiwb.data.view import View
 
 Rows = npt.NDArray[np.int64]
 
 _STEP = 5000
+_PAGE = 20_000
 _PREFIX = 24
 """Bytes of a text that decide its place; more would not fit into memory for millions of rows."""
 
@@ -43,13 +45,13 @@ def ordered(
     texts = np.zeros(count, f"S{_PREFIX}")
     has_text = np.zeros(count, bool)
     own = key in OWN_KEYS and key not in view.columns
-    for at, row in enumerate(view.scan() if wanted is None else (view.row(int(number)) for number in wanted)):
+    values = _rows_own(view, key, wanted) if own else _column(view, key, wanted)
+    for at, value in enumerate(values):
         if task and at % _STEP == 0:
             task.step("sorting", at, count, "rows")
-        value = _own(row, key) if own else row.value.get(key)
         if isinstance(value, (bool, int, float)):
             numbers[at] = value
-        elif value is not None:
+        elif value is not None and value is not MISSING:
             texts[at] = _start(value)
             has_text[at] = True
     rows = np.arange(count) if wanted is None else wanted
@@ -71,6 +73,28 @@ def sampled(view: View, count: int, *, seed: int = 42, among: Rows | None = None
     if count >= len(rows):
         return rows
     return np.sort(np.random.default_rng(seed).choice(rows, count, replace=False))
+
+
+def _rows_own(view: View, key: str, wanted: Rows | None) -> Iterator[Any]:
+    rows = view.scan() if wanted is None else (view.row(int(number)) for number in wanted)
+    return (_own(row, key) for row in rows)
+
+
+def _column(view: View, key: str, wanted: Rows | None) -> Iterator[Any]:
+    """What rows have in a column, read page by page; of pages with few wanted rows those alone."""
+    total, at = len(view), 0
+    for start in range(0, total, _PAGE):
+        stop = min(start + _PAGE, total)
+        if wanted is None:
+            yield from view.store.column(key, start, stop)
+            continue
+        end = int(np.searchsorted(wanted, stop))
+        some, at = wanted[at:end].tolist(), end
+        if len(some) * 10 < stop - start:
+            yield from (view.row(number).value.get(key) for number in some)
+        else:
+            values = view.store.column(key, start, stop)
+            yield from (values[number - start] for number in some)
 
 
 def _own(row: Row, key: str) -> Any:

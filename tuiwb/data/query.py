@@ -11,7 +11,8 @@ import numpy.typing as npt
 from tuiwb.base.errors import UsageFault
 from tuiwb.base.tasks import Task
 from tuiwb.data.journal import Mark
-from tuiwb.data.rows import Row
+from tuiwb.data.needle import PLAIN, Needle
+from tuiwb.data.rows import MISSING, Row
 from tuiwb.data.view import View
 
 _COMPARE = re.compile(r"^(?P<column>[^\s:<>=!]+)\s*(?P<sign>>=|<=|!=|=|>|<)\s*(?P<number>-?\d+(\.\d+)?)$")
@@ -23,26 +24,42 @@ _SIGNS: dict[str, Callable[[float, float], bool]] = {
     "=": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
 }
-_PLAIN = re.compile(r"[A-Za-z0-9 .,;:!?()_-]+")
-"""What no writer of JSON or CSV escapes."""
 _PLAIN_BEGIN = re.compile(r"[A-Za-z0-9 ,;:!_-]*")
 
 Inside = Callable[[str], object]
 """Whether a text is it: true or false, or a match."""
 
 _PAGE = 20_000
-_DENSE_PAGES = 16
+_FEW = 10
+"""Where fewer than one row in so many is left, they are read rather than a column of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What is looked for: `test` says whether a row is it. What else is known of it lets most rows be passed over.
+
+    Attributes:
+        needle: words that a row that is it holds.
+        column, accepts: the only column that is looked at, and whether what it holds is it.
+        by_hand: only rows with a mark can be it.
+    """
+
+    test: Callable[[Row], bool]
+    needle: Needle | None = None
+    column: str = ""
+    accepts: Callable[[Any], bool] | None = None
+    by_hand: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is looked for: `test` says whether a row is it; one that is holds the bytes of `needle`, if there are any,
-    in some case of letters."""
+    """Conditions that a row must all meet."""
 
     text: str
-    test: Callable[[Row], bool]
-    needle: bytes = b""
+    conditions: tuple[Condition, ...]
 
+
+Numbers = npt.NDArray[np.int64]
 
 Marks = Callable[[int], Mark | None]
 """What was done by hand to a row."""
@@ -56,25 +73,25 @@ def parse(text: str, columns: tuple[str, ...], mark: Marks | None = None) -> Que
     Raises:
         UsageFault: the regular expression is none, or nothing is looked for.
     """
-    parts = [_condition(part.strip(), columns, mark) for part in text.split(" & ")]
-    if len(parts) == 1:
-        return parts[0]
-    needle = max((part.needle for part in parts), key=len)
-    return Query(text.strip(), lambda row: all(part.test(row) for part in parts), needle)
+    return Query(text.strip(), tuple(_condition(part.strip(), columns, mark) for part in text.split(" & ")))
 
 
-def _condition(wanted: str, columns: tuple[str, ...], mark: Marks | None) -> Query:
+def _condition(wanted: str, columns: tuple[str, ...], mark: Marks | None) -> Condition:
     if not wanted:
         raise UsageFault("type what to look for: words, /regex/, column:words or column>number")
     if mark is not None and (by_hand := _by_hand(wanted, columns, mark)):
-        return Query(wanted, by_hand)
+        return Condition(by_hand, by_hand=True)
     if (compared := _COMPARE.match(wanted)) and compared["column"] in columns:
-        return Query(wanted, _comparing(compared["column"], _SIGNS[compared["sign"]], float(compared["number"])))
+        return _of_column(compared["column"], _comparing(_SIGNS[compared["sign"]], float(compared["number"])))
     column, colon, rest = wanted.partition(":")
     if colon and column in columns and rest:
         inside = _matcher(rest)
-        return Query(wanted, lambda row: _any_text(row.value.get(column), inside), _needle(rest))
-    return Query(wanted, _anywhere(wanted), _needle(wanted))
+        return _of_column(column, lambda value: _any_text(value, inside), _needle(rest, whole=False))
+    return Condition(_anywhere(wanted), _needle(wanted))
+
+
+def _of_column(column: str, accepts: Callable[[Any], bool], needle: Needle | None = None) -> Condition:
+    return Condition(lambda row: accepts(row.value.get(column)), needle, column, accepts)
 
 
 def _by_hand(wanted: str, columns: tuple[str, ...], mark: Marks) -> Callable[[Row], bool] | None:
@@ -115,9 +132,8 @@ def find(view: View, query: Query, start: int, *, backwards: bool = False, task:
     for first, count in _pages(start % total if total else 0, total, backwards):
         task.step("searching", looked, total, "rows")
         found = _matching(view, query, first, first + count)
-        number = max(found, default=None) if backwards else next(found, None)
-        if number is not None:
-            return number
+        if len(found):
+            return int(found[-1 if backwards else 0])
         looked += count
     return None
 
@@ -126,51 +142,66 @@ def matching(view: View, query: Query, task: Task | None = None) -> npt.NDArray[
     """The numbers of all rows that are looked for."""
     total = len(view)
     task = task or Task()
-    found: list[int] = []
-    dense = 0
+    found = [np.empty(0, np.int64)]
     for first, count in _pages(0, total, backwards=False):
         task.step("searching", first, total, "rows")
-        if query.needle and not dense:
-            likely = list(view.store.may_hold(query.needle, first, first + count))
-            found += _among(view, query, likely, first, first + count)
-            # Where most rows hold the bytes, looking for them first saves nothing on the next pages.
-            dense = _DENSE_PAGES if len(likely) * 2 > count else 0
-        else:
-            found += _read(view, query, first, first + count)
-            dense = max(dense - 1, 0)
-    return np.array(found, np.int64)
+        found.append(_matching(view, query, first, first + count))
+    return np.concatenate(found)
 
 
-def _matching(view: View, query: Query, start: int, stop: int) -> Iterator[int]:
-    """Rows from `start` up to `stop` that are looked for, in order."""
-    if not query.needle:
-        return _read(view, query, start, stop)
-    return _among(view, query, list(view.store.may_hold(query.needle, start, stop)), start, stop)
+def _matching(view: View, query: Query, start: int, stop: int) -> Numbers:
+    """Rows from `start` up to `stop` that are looked for, in order: conditions that let rows be passed over first, and
+    those that are left are read where that is not enough."""
+    keep, unsure = np.ones(stop - start, bool), np.zeros(stop - start, bool)
+    left: list[Condition] = []
+    if any(one.by_hand for one in query.conditions) and view.journal is not None:
+        keep[:] = False
+        keep[[row - start for row in list(view.journal.marks) if start <= row < stop]] = True
+    for one in sorted(query.conditions, key=lambda one: -len(one.needle.words) if one.needle else 0):
+        if one.needle is not None and keep.any():
+            sure, maybe = view.store.holding(one.needle, start, stop)
+            here = np.zeros(stop - start, bool)
+            here[sure - start] = here[maybe - start] = True
+            keep &= here
+            if one.needle.whole:
+                unsure[maybe - start] = True
+                continue
+        left.append(one)
+    for one in list(left):
+        if one.accepts is not None and np.count_nonzero(keep) * _FEW >= stop - start:
+            values, accepts = view.store.column(one.column, start, stop), one.accepts
+            found = [number for number, value in enumerate(values) if value is not MISSING and accepts(value)]
+            here = np.zeros(stop - start, bool)
+            here[found] = True
+            keep &= here
+            left.remove(one)
+    open_rows = np.flatnonzero(keep if left else keep & unsure) + start
+    refused = [row.id - start for row in view.store.pick(open_rows.tolist()) if not _is_it(view, query, row)]
+    keep[refused] = False
+    return np.flatnonzero(keep) + start
 
 
-def _among(view: View, query: Query, likely: list[int], start: int, stop: int) -> Iterator[int]:
-    """As `_matching`, where only these rows may be it."""
-    if len(likely) * 10 < stop - start:
-        return (number for number in likely if query.test(view.store.row(number)))
-    wanted = set(likely)
-    return (row.id for row in view.store.scan(start=start, stop=stop) if row.id in wanted and query.test(row))
+def _is_it(view: View, query: Query, row: Row) -> bool:
+    return all(one.test(row) or (row.fault is not None and _unread(view, one.needle, row)) for one in query.conditions)
 
 
-def _read(view: View, query: Query, start: int, stop: int) -> Iterator[int]:
-    test = query.test
-    return (row.id for row in view.store.scan(start=start, stop=stop) if test(row))
+def _unread(view: View, needle: Needle | None, row: Row) -> bool:
+    """Whether a row that cannot be parsed holds the words."""
+    return needle is not None and needle.whole and len(view.store.holding(needle, row.id, row.id + 1).sure) > 0
 
 
-def _needle(wanted: str) -> bytes:
-    """The bytes that any row with these words, or with a match of this expression, holds, whatever its file escapes;
+def _needle(wanted: str, *, whole: bool = True) -> Needle | None:
+    """The words that any row with these words, or with a match of this expression, holds, whatever its file escapes;
     none where that is not sure."""
     if _is_regex(wanted):
         # An expression that begins with plain characters; the last of them may be optional.
         begin = "" if "|" in wanted else _PLAIN_BEGIN.match(wanted[1:-1])[0]  # type: ignore[index]
         after = wanted[1 + len(begin)]
         begin = begin[:-1] if after in "*?{" else begin
-        return begin.lower().encode() if len(begin) > 2 else b""
-    return wanted.lower().encode() if _PLAIN.fullmatch(wanted) else b""
+        return Needle(begin, fold=False, whole=False) if len(begin) > 2 else None
+    if not PLAIN.fullmatch(wanted):
+        return None
+    return Needle(wanted, fold=wanted == wanted.lower(), whole=whole)
 
 
 def _is_regex(wanted: str) -> bool:
@@ -220,17 +251,18 @@ def _anywhere(wanted: str) -> Callable[[Row], bool]:
     return test
 
 
-def _comparing(column: str, compare: Callable[[float, float], bool], number: float) -> Callable[[Row], bool]:
-    def test(row: Row) -> bool:
-        value = row.value.get(column)
+def _comparing(compare: Callable[[float, float], bool], number: float) -> Callable[[Any], bool]:
+    def accepts(value: Any) -> bool:
+        if type(value) is int or type(value) is float:
+            return compare(value, number)
         if isinstance(value, str):
             try:
-                value = float(value)
+                return compare(float(value), number)
             except ValueError:
                 return False
         return isinstance(value, (int, float)) and not isinstance(value, bool) and compare(value, number)
 
-    return test
+    return accepts
 
 
 def _any_text(value: Any, inside: Inside) -> bool:

@@ -1,14 +1,18 @@
 """What a source of rows is, and what one row is, before anybody has asked for its format."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from tuiwb.base.tasks import Task
+from tuiwb.data.needle import Needle, Places
 
 Value = dict[str, Any]
 """A row as its file has it: column name to value."""
+
+MISSING: Any = object()
+"""In place of a value that a row does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,10 @@ class RowStore(Protocol):
     def nbytes(self) -> int: ...
 
     @property
+    def packed(self) -> bool:
+        """Whether rows are packed together, so that one of them takes as long to read as many that follow it."""
+
+    @property
     def address(self) -> dict[str, Any] | None:
         """What `sources.open_address` needs to open the same rows in another process; None where that process would
         have to read all that comes before a row."""
@@ -76,15 +84,21 @@ class RowStore(Protocol):
     def rows(self, start: int, count: int) -> list[Row]:
         """Known rows from `start`; fewer at the end."""
 
+    def pick(self, numbers: Sequence[int]) -> Iterator[Row]:
+        """Known rows by their numbers, which ascend."""
+
     def raw(self, number: int, limit: int | None = None) -> bytes:
         """The row (its first `limit` bytes) as it stands in the file, or as a line of JSON where that is binary."""
 
     def scan(self, task: Task | None = None, start: int = 0, stop: int | None = None) -> Iterator[Row]:
         """The rows from `start` up to `stop` (all of them) in order, read in large blocks. Indexes first."""
 
-    def may_hold(self, needle: bytes, start: int, stop: int) -> Iterator[int]:
-        """Known rows from `start` up to `stop` that may hold these bytes, in small letters, in any case: no other row
-        does. Far faster than reading each row."""
+    def holding(self, needle: Needle, start: int, stop: int) -> Places:
+        """Which known rows from `start` up to `stop` hold these words. Far faster than reading each row."""
+
+    def column(self, name: str, start: int, stop: int) -> list[Any]:
+        """What known rows from `start` up to `stop` have in a column, `MISSING` where they have nothing or cannot be
+        read. Faster than reading the rows."""
 
     def file_of(self, number: int) -> Path:
         """The file that holds a row: `path`, unless that is a folder."""

@@ -4,7 +4,7 @@ import bisect
 import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,17 @@ import orjson
 
 from tuiwb.base.errors import EnvironmentFault, InputFault, reason_of
 from tuiwb.base.tasks import Task
-from tuiwb.data.rows import Row
+from tuiwb.data.needle import Needle, Places, joined
+from tuiwb.data.rows import MISSING, Row
 
 _KEPT = 3
 """Decoded pieces that are kept for the next page."""
 
 _PIECE = 1000
 """Rows that are decoded at a time within a large row group."""
+
+_BUFFER = 1 << 20
+"""Bytes of a column that are read at a time."""
 
 _GROUP = 16 << 20
 """Bytes; a row group that has no more when it is unpacked is decoded whole, and kept so."""
@@ -34,8 +38,14 @@ class TableStore:
         self.nbytes = path.stat().st_size
         self._names = names
         self._ends = list(itertools.accumulate(lengths))
-        self._pieces: OrderedDict[int, Any] = OrderedDict()
+        self._pieces: OrderedDict[tuple[int, str | None], Any] = OrderedDict()
         self._reading = threading.Lock()
+        self._indexed = False
+        """Every row is known from the start; being asked for all of them makes rows from anywhere worth their time."""
+
+    @property
+    def packed(self) -> bool:
+        return True
 
     @property
     def known(self) -> int:
@@ -43,9 +53,10 @@ class TableStore:
 
     @property
     def complete(self) -> bool:
-        return True
+        return self._indexed
 
     def index(self, task: Task | None = None) -> None:
+        self._indexed = True
         if task:
             task.step("indexing", self.known, self.known, "rows")
 
@@ -55,15 +66,20 @@ class TableStore:
         return self.rows(number, 1)[0]
 
     def rows(self, start: int, count: int) -> list[Row]:
-        stop = min(start + count, self.known)
-        rows: list[Row] = []
-        while start < stop:
-            piece = bisect.bisect_right(self._ends, start)
-            first = self._ends[piece - 1] if piece else 0
-            values = self._piece(piece).slice(start - first, stop - start).to_pylist()
-            rows += [Row(start + n, None, value) for n, value in enumerate(values)]
-            start += len(values)
-        return rows
+        return [
+            Row(at + n, None, value)
+            for at, part in self._parts(start, min(start + count, self.known))
+            for n, value in enumerate(part.to_pylist())
+        ]
+
+    def pick(self, numbers: Sequence[int]) -> Iterator[Row]:
+        at = 0
+        while at < len(numbers):
+            piece = bisect.bisect_right(self._ends, numbers[at])
+            end, first = bisect.bisect_left(numbers, self._ends[piece], at), self._ends[piece - 1] if piece else 0
+            some, at = numbers[at:end], end
+            values = self._piece(piece, None).take([number - first for number in some]).to_pylist()
+            yield from (Row(number, None, value) for number, value in zip(some, values, strict=True))
 
     def raw(self, number: int, limit: int | None = None) -> bytes:
         raw = orjson.dumps(self.row(number).value, default=str, option=orjson.OPT_NON_STR_KEYS)
@@ -76,8 +92,16 @@ class TableStore:
             if task:
                 task.step("reading", min(at + _PIECE, end), end, "rows")
 
-    def may_hold(self, needle: bytes, start: int, stop: int) -> Iterator[int]:
-        yield from range(start, stop)  # packed columns cannot be looked through
+    def holding(self, needle: Needle, start: int, stop: int) -> Places:
+        from tuiwb.data.arrow_words import holding
+
+        return joined([holding(part, needle).moved(at) for at, part in self._parts(start, stop)])
+
+    def column(self, name: str, start: int, stop: int) -> list[Any]:
+        if name not in self._names or "." in name:  # parquet takes a point for a way into a structure
+            rows = self.rows(start, stop - start)
+            return [row.value.get(name, MISSING) for row in rows]
+        return [value for _, part in self._parts(start, stop, name) for value in part.column(name).to_pylist()]
 
     def file_of(self, number: int) -> Path:
         return self.path
@@ -94,25 +118,34 @@ class TableStore:
     def close(self) -> None:
         self._pieces.clear()
 
-    def _piece(self, number: int) -> Any:
-        """The arrow table or batch of a piece, read or from the few that are kept. Only the rows that are asked for
-        become Python values, which is what takes time."""
+    def _parts(self, start: int, stop: int, name: str | None = None) -> Iterator[tuple[int, Any]]:
+        """Tables or batches that hold the rows from `start` up to `stop`, each with the number of its first row."""
+        while start < stop:
+            piece = bisect.bisect_right(self._ends, start)
+            first = self._ends[piece - 1] if piece else 0
+            count = min(stop, self._ends[piece]) - start
+            yield start, self._piece(piece, name).slice(start - first, count)
+            start += count
+
+    def _piece(self, number: int, name: str | None) -> Any:
+        """The arrow table or batch of a piece, all columns or one, read or from the few that are kept. Only the rows
+        that are asked for become Python values, which is what takes time."""
         with self._reading:
-            if number in self._pieces:
-                self._pieces.move_to_end(number)
-                return self._pieces[number]
+            known = self._pieces.get((number, None)) or self._pieces.get((number, name))
+            if known is not None:
+                return known
             try:
-                found = self._decode(number)
+                found = self._decode(number, name)
             except OSError as error:
                 raise EnvironmentFault(f"cannot be read ({reason_of(error)})", file=self.path) from error
             except ValueError as error:  # what pyarrow raises for pages that do not decode
                 raise InputFault(f"a part of the file cannot be decoded ({error})", file=self.path) from error
-            self._pieces[number] = found
+            self._pieces[number, name] = found
             if len(self._pieces) > _KEPT:
                 self._pieces.popitem(last=False)
             return found
 
-    def _decode(self, number: int) -> Any:
+    def _decode(self, number: int, name: str | None) -> Any:
         raise NotImplementedError
 
 
@@ -128,7 +161,8 @@ class ParquetStore(TableStore):
         import pyarrow.parquet as pq
 
         try:
-            self._file = pq.ParquetFile(path, memory_map=True)
+            # Not mapped: what was read of a map counts as ours, and a file that shrinks would end the process.
+            self._file = pq.ParquetFile(path, buffer_size=_BUFFER)
         except (OSError, ValueError) as error:
             raise InputFault(f"this parquet file cannot be read ({_first_line(error)})", file=path) from error
         metadata = self._file.metadata
@@ -143,25 +177,28 @@ class ParquetStore(TableStore):
                 parts = [min(_PIECE, rows - at) for at in range(0, rows, _PIECE)]
                 self._place += [(group, part) for part in range(len(parts))]
             lengths += parts
-        self._batches: tuple[int, int, Iterator[Any]] | None = None
+        self._batches: dict[str | None, tuple[int, int, Iterator[Any]]] = {}
         super().__init__(path, "parquet", lengths, list(self._file.schema_arrow.names))
 
     def close(self) -> None:
         super().close()
         self._file.close()
 
-    def _decode(self, number: int) -> Any:
+    def _decode(self, number: int, name: str | None) -> Any:
         group, part = self._place[number]
+        columns = None if name is None else [name]
         if part is None:
-            return self._file.read_row_group(group, use_threads=False)
-        if self._batches is None or self._batches[0] != group or self._batches[1] > part:
-            batches = self._file.iter_batches(batch_size=_PIECE, row_groups=[group], use_threads=False)
-            self._batches = (group, 0, batches)
-        _, at, batches = self._batches
+            return self._file.read_row_group(group, columns=columns, use_threads=False)
+        before, at, batches = self._batches.get(name, (-1, 0, iter(())))
+        if before != group or at > part:
+            at = 0
+            batches = self._file.iter_batches(_PIECE, row_groups=[group], columns=columns, use_threads=False)
         for _ in range(part - at):
             next(batches)
         batch = next(batches)
-        self._batches = (group, part + 1, batches)
+        self._batches[name] = (group, part + 1, batches)
+        while len(self._batches) > _KEPT:
+            self._batches.pop(next(iter(self._batches)))
         return batch
 
 
@@ -186,7 +223,7 @@ class ArrowStore(TableStore):
         lengths = [min(_PIECE, rows - at) for at in range(0, rows, _PIECE)]
         super().__init__(path, "arrow", lengths, list(self._table.schema.names))
 
-    def _decode(self, number: int) -> Any:
+    def _decode(self, number: int, name: str | None) -> Any:
         return self._table.slice(number * _PIECE, _PIECE)
 
 

@@ -1,0 +1,99 @@
+"""Looking for words in the bytes of many rows at once, without parsing them.
+
+In JSON words are found where they stand in a text: its string has them as they are, unless they hold something that a
+writer of JSON escapes. What is left open (words within an escape, a number, a key that looks odd) is for the reader of
+the row to decide. A row that cannot be parsed is looked through as if it could.
+"""
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.int64]
+Kind = Literal["json", "text", "csv"]
+
+PLAIN = re.compile(r"[A-Za-z0-9 .,;:!?()_-]+")
+"""What no writer of JSON or CSV escapes."""
+
+_OUTSIDE = r"0-9eEtrufalsn+.,: \-"
+"""Of those characters, the ones that JSON has outside of strings too."""
+
+_NOTHING = np.empty(0, np.int64)
+
+
+class Places(NamedTuple):
+    """Rows, in order, that surely hold the words, and others that may; no other row does."""
+
+    sure: Rows = _NOTHING
+    maybe: Rows = _NOTHING
+
+    def moved(self, by: int) -> "Places":
+        return Places(self.sure + by, self.maybe + by)
+
+
+def joined(parts: "list[Places]") -> Places:
+    """The places of stretches of rows that follow one another."""
+    if not parts:
+        return Places()
+    return Places(np.concatenate([part.sure for part in parts]), np.concatenate([part.maybe for part in parts]))
+
+
+@dataclass(frozen=True, slots=True)
+class Needle:
+    """Words in plain characters.
+
+    Attributes:
+        words: in small letters where `fold`.
+        fold: in any case.
+        whole: a text that holds these words is what is looked for; otherwise they are a part of it.
+    """
+
+    words: str
+    fold: bool = True
+    whole: bool = True
+
+    def look(self, block: bytes, starts: Rows, kind: Kind) -> Places:
+        """The rows of a block that hold the words.
+
+        Args:
+            block: the bytes of the rows.
+            starts: `(n + 1,)`, where each row starts in it, and the end.
+
+        Returns:
+            places from 0 to n - 1.
+        """
+        block = block.lower() if self.fold else block
+        if self.words.encode() not in block:
+            return Places()
+        found = [(one.start(), one.lastindex) for one in _expression(self.words, kind).finditer(block)]
+        rows = np.searchsorted(starts, [place for place, _ in found], "right") - 1
+        sure = np.zeros(len(starts), bool)
+        if self.whole:
+            sure[rows[[number is not None for _, number in found]]] = True
+        maybe = np.zeros(len(starts), bool)
+        maybe[rows] = True
+        return Places(np.flatnonzero(sure), np.flatnonzero(maybe & ~sure))
+
+
+@functools.lru_cache(maxsize=32)
+def _expression(words: str, kind: Kind) -> re.Pattern[bytes]:
+    """An expression that matches where the words may stand, with a group where they surely do; it takes the rest of the
+    line with it. It begins with the words themselves: the engine looks for such a beginning fast."""
+    literal = re.escape(words)
+    if kind == "text" or (kind == "csv" and not re.search(r"[^\w .-]", words)):
+        return re.compile(f"{literal}().*".encode())
+    if kind == "csv":  # the words may be those of two cells
+        return re.compile(f"{literal}.*".encode())
+    escaped = rf"(?<!\\{literal})" + "".join(rf"(?<!\\u{'.' * n}{literal})" for n in range(4))
+    rest = r'[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"'
+    if not re.search(f"[^{_OUTSIDE}]", words):
+        # They may stand between strings; in a string something follows them that cannot stand there, or its end does.
+        here = rf"[{_OUTSIDE}\[\]{{}}\t]*+"
+        ends = '"|' if words[-1].isalnum() else ""
+        rest = rf'(?:{ends}{here}(?:[^{_OUTSIDE}\[\]{{}}\t"\\\n]|\\.){rest})'
+    in_a_key = r'[^"\\\n]*+"\s*:'
+    return re.compile(rf"{literal}(?:{escaped}{rest}(?!\s*:)()|(?!{in_a_key})).*".encode())
