@@ -90,7 +90,8 @@ def test_gpus_of_amd_are_read_through_their_package(monkeypatch: pytest.MonkeyPa
     first, second = hardware.gpus()
     assert first == hardware.Gpu(
         index=0,
-        uuid="synthetic-0",
+        vendor="amd",
+        uuid="GPU-e79e5b9a7d1e9a30",  # as HIP_VISIBLE_DEVICES has it
         name="Synthetic AMD GPU",
         memory_total=64 * GIB,
         memory_free=63 * GIB,
@@ -103,6 +104,9 @@ def test_gpus_of_amd_are_read_through_their_package(monkeypatch: pytest.MonkeyPa
     )
     assert second.processes == ()
     assert hardware.gpu_status().driver == "0.0-synthetic"
+    forget(monkeypatch)
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", second.uuid)
+    assert [gpu.index for gpu in hardware.gpus()] == [1]
 
 
 @pytest.mark.usefixtures("no_driver")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tuiwb import hardware
-from tuiwb.hardware import machine
+from tuiwb.hardware import machine, traffic
 
 X86 = """processor\t: 0
 model name\t: Intel(R) Xeon(R)   Platinum 8480+
@@ -66,3 +66,27 @@ def test_a_sample_has_one_percentage_a_processor() -> None:
     assert len(sample.cpu_percents) >= 1
     assert all(0 <= each <= 100 for each in sample.cpu_percents)
     assert 0 < sample.memory_used < sample.memory_total
+
+
+def test_traffic_counts_real_disks_and_interfaces_once() -> None:
+    diskstats = """ 259 0 nvme0n1 10 0 16 5 20 0 32 6 0 0 0 0 0 0 0 0 0
+ 259 1 nvme0n1p1 10 0 16 5 20 0 32 6 0 0 0 0 0 0 0 0 0
+ 253 0 dm-0 10 0 16 5 20 0 32 6 0 0 0 0 0 0 0 0 0
+"""
+    assert traffic.disks(diskstats, {"nvme0n1"}) == (16 * 512, 32 * 512)
+    dev = """Inter-|   Receive  |  Transmit
+ face |bytes packets
+    lo: 9 1 0 0 0 0 0 0 9 1 0 0 0 0 0 0
+  eth0: 100 1 0 0 0 0 0 0 200 1 0 0 0 0 0 0
+ br-1: 100 1 0 0 0 0 0 0 200 1 0 0 0 0 0 0
+"""
+    assert traffic.network(dev, {"eth0"}) == (100, 200)
+    assert traffic.network(dev, ()) == (200, 400)
+
+
+def test_traffic_is_measured_between_two_looks() -> None:
+    meter = traffic.TrafficMeter()
+    assert meter.rates() is None
+    found = meter.rates()
+    assert found is not None
+    assert min(found.disk_read, found.disk_write, found.net_in, found.net_out) >= 0

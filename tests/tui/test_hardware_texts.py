@@ -1,9 +1,13 @@
 """What the Runs screen writes about the machine, on little room and on much."""
 
+from dataclasses import replace
+
 import pytest
 
-from tuiwb.hardware import Gpu, GpuStatus, HostSample
-from tuiwb.tui.hardware_texts import hardware, history
+from tuiwb.hardware import Gpu, GpuProcess, GpuStatus, HostSample
+from tuiwb.hardware.traffic import Traffic
+from tuiwb.runs.gpu_users import GpuUser
+from tuiwb.tui.hardware_texts import hardware, history, in_use
 
 GIB = 1 << 30
 HOST = HostSample(0.0, 50.0, (50.0, 50.0), 1.0, 4 * GIB, 16 * GIB, 0)
@@ -35,3 +39,27 @@ def test_one_gpu_is_told_in_full_with_the_share_of_the_run() -> None:
 def test_the_past_is_as_wide_as_it_should_be() -> None:
     assert history([0, 100], 4) == "   █"
     assert history([100.0] * 9, 3) == "███"
+
+
+def test_memory_is_told_by_run_and_by_process() -> None:
+    processes = (GpuProcess(11, 9 * GIB), GpuProcess(12, 3 * GIB), GpuProcess(13, None), GpuProcess(14, GIB))
+    users = {
+        11: GpuUser(11, "python", "ann", "20261122-120000-tuned-9f3a1c"),
+        12: GpuUser(12, "python", "ann", "20261122-120000-tuned-9f3a1c"),
+        13: GpuUser(13, "Xorg", "root", None),
+    }
+    lines = [line.plain for line in in_use(gpus(1, processes=processes).gpus, users)]
+    assert lines[0] == "Memory by run and process"
+    assert " ".join(lines[1].split()) == "12.0 GiB run tuned-9f3a1c GPU 0: 11 9.00 GiB GPU 0: 12 3.00 GiB"
+    assert " ".join(lines[2].split()) == "1.00 GiB process 14 GPU 0: 14"
+    assert " ".join(lines[3].split()) == "– Xorg root GPU 0: 13"
+    assert in_use(gpus(2).gpus, {}) == []
+
+
+def test_buses_disks_and_network_are_told() -> None:
+    traffic = Traffic(disk_read=2048.0, disk_write=0.0, net_in=3 * 2**20, net_out=5.0)
+    links = {"pcie_rx": GIB, "pcie_tx": 2**20, "nvlink_rx": 0, "nvlink_tx": 0}
+    lines = hardware(gpus(1, **links), replace(HOST, traffic=traffic), [], 90, 30)
+    text = "\n".join(line.plain for line in lines)
+    assert "PCIe 1.0 GiB/s in, 1.0 MiB/s out   NVLink 0 B/s in" in text
+    assert "2.0 KiB/s read, 0 B/s written   network 3.0 MiB/s in, 5 B/s out" in text

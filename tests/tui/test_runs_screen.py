@@ -64,17 +64,16 @@ async def test_a_finished_run_shows_state_values_and_curves(size: tuple[int, int
         assert re.search("[\u2801-\u28ff]{5}", text), "no braille"
 
 
-async def test_a_metric_is_on_the_screen_within_a_second() -> None:
+async def test_metrics_are_on_the_screen_as_they_are_logged() -> None:
+    # How late they are is measured: benchmarks/watching.py.
     run = runs.launch(light_job(steps=100_000, step_s=0.05))
     try:
         async with bench("runs", size=(100, 30)) as pilot:
             await selected(pilot)
-            late = []
-            for _ in range(10):
-                seen = len(pilot.of(CurvesSeen))
-                await pilot.until(lambda seen=seen: len(pilot.of(CurvesSeen)) > seen)  # type: ignore[misc]
-                late.append(time.time() - float(pilot.of(CurvesSeen)[-1].last["time"]))
-            assert sorted(late)[-2] < 1.0, late
+            for _ in range(3):
+                newest = rundir.last_line(run.part(1, "main").metrics_file)
+                step = int(newest["current_steps"]) if newest else 0
+                await pilot.until(lambda step=step: pilot.of(CurvesSeen)[-1].last.get("current_steps", 0) >= step)  # type: ignore[misc]
             await pilot.until_text("● running")
     finally:
         runs.ask(run.run_id, "cancel")

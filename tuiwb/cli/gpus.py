@@ -1,14 +1,16 @@
 """`tuiwb gpus`: the GPUs and the host as they are now."""
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tuiwb.base.units import gib
 from tuiwb.cli import output
 
 if TYPE_CHECKING:
     from tuiwb.hardware import Gpu
+    from tuiwb.runs.gpu_users import GpuUser
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,12 +19,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from tuiwb import hardware
+    from tuiwb.runs.gpu_users import gpu_users
 
     status, ours = hardware.gpu_status(), hardware.host()
+    users = gpu_users(status.gpus)
     if args.json:
         output.print_json(
             {
-                "gpus": [asdict(gpu) for gpu in status.gpus],
+                "gpus": [_whole(gpu, users) for gpu in status.gpus],
                 "problem": status.problem or None,
                 "driver": status.driver,
                 "cuda": status.cuda,
@@ -36,6 +40,12 @@ def run(args: argparse.Namespace) -> int:
             (_row(gpu) for gpu in status.gpus),
             right=(0, 2, 3, 4, 5, 6, 7, 8),
         )
+        if any(gpu.processes for gpu in status.gpus):
+            output.print_table(
+                ["GPU", "process", "memory", "run", "program", "user"],
+                (row for gpu in status.gpus for row in _processes(gpu, users)),
+                right=(0, 1, 2),
+            )
         output.say(f"driver {status.driver or 'unknown'}, CUDA {status.cuda or 'unknown'}")
     if status.problem:
         output.say(f"{'note' if status.gpus else 'no GPU'}: {status.problem}")
@@ -49,6 +59,23 @@ def run(args: argparse.Namespace) -> int:
         ],
     )
     return 0
+
+
+def _whole(gpu: "Gpu", users: "dict[int, GpuUser]") -> dict[str, Any]:
+    """As JSON: of each process also who it is, where that can be seen from here."""
+    told = asdict(gpu)
+    for process in told["processes"]:
+        user = users.get(process["pid"])
+        process |= {name: getattr(user, name, None) for name in ("name", "owner", "run_id")}
+    return told
+
+
+def _processes(gpu: "Gpu", users: "dict[int, GpuUser]") -> Iterator[tuple[object, ...]]:
+    for process in gpu.processes:
+        user = users.get(process.pid)
+        memory = "–" if process.memory is None else gib(process.memory)
+        who = ("–", "–", "–") if user is None else (user.run_id or "–", user.name, user.owner)
+        yield (gpu.index, process.pid, memory, *who)
 
 
 def _row(gpu: "Gpu") -> tuple[object, ...]:

@@ -41,10 +41,12 @@ def _gpu(amdsmi: Any, index: int, handle: Any) -> dict[str, Any]:
     kinds = (amdsmi.AmdSmiTemperatureType.HOTSPOT, amdsmi.AmdSmiTemperatureType.EDGE)
     heat = (_get(amdsmi.amdsmi_get_temp_metric, handle, kind, now) for kind in kinds)
     processes = _get(amdsmi.amdsmi_get_gpu_process_list, handle) or []
+    asic = _get(amdsmi.amdsmi_get_gpu_asic_info, handle)
     return {
         "index": index,
-        "uuid": str(amdsmi.amdsmi_get_gpu_device_uuid(handle)),
-        "name": _field(_get(amdsmi.amdsmi_get_gpu_asic_info, handle), "market_name") or "AMD GPU",
+        "vendor": "amd",
+        "uuid": _uuid(_field(asic, "asic_serial")) or str(amdsmi.amdsmi_get_gpu_device_uuid(handle)),
+        "name": _field(asic, "market_name") or "AMD GPU",
         "memory_total": None if total is None else total * _MIB,
         "memory_free": None if total is None or used is None else (total - used) * _MIB,
         "utilisation": _field(busy, "gfx_activity"),
@@ -60,6 +62,11 @@ def _gpu(amdsmi: Any, index: int, handle: Any) -> dict[str, Any]:
             if isinstance(each, dict) and isinstance(each.get("pid"), int)
         ],
     }
+
+
+def _uuid(serial: Any) -> str | None:
+    """As HIP_VISIBLE_DEVICES takes it, and torch compares it: from the serial number, not amdsmi's own UUID."""
+    return f"GPU-{str(serial).lower().removeprefix('0x')}" if serial else None
 
 
 def _get(function: Callable[..., Any], *arguments: Any) -> Any:

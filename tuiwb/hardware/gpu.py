@@ -52,7 +52,8 @@ class Gpu:
         ecc_uncorrected: memory errors since the driver was loaded that it could not correct.
         xids: errors that the driver told since the look before.
         pcie_rx, pcie_tx, nvlink_rx, nvlink_tx: bytes a second into and out of it.
-        visible: CUDA_VISIBLE_DEVICES lets this process use it.
+        visible: CUDA_VISIBLE_DEVICES (AMD: HIP_VISIBLE_DEVICES) lets this process use it.
+        vendor: nvidia or amd.
         shares_memory: it uses the memory of the host, which is then what the figures are.
     """
 
@@ -80,6 +81,7 @@ class Gpu:
     processes: tuple[GpuProcess, ...] = ()
     visible: bool = True
     shares_memory: bool = False
+    vendor: str = "nvidia"
 
     @property
     def memory_used(self) -> int:
@@ -179,11 +181,14 @@ def read_status(line: bytes, environ: Mapping[str, str] | None = None) -> GpuSta
     except ValueError:
         return GpuStatus(problem="the NVIDIA driver ended the process that asked it", time=time.monotonic())
     listed = [_gpu(each) for each in found["gpus"]]
-    mask = (os.environ if environ is None else environ).get("CUDA_VISIBLE_DEVICES")
+    around, name = os.environ if environ is None else environ, "CUDA_VISIBLE_DEVICES"
+    if any(gpu.vendor == "amd" for gpu in listed) and "HIP_VISIBLE_DEVICES" in around:
+        name = "HIP_VISIBLE_DEVICES"
+    mask = around.get(name)
     seen = visible(listed, mask)
     return GpuStatus(
         gpus=tuple(replace(gpu, visible=gpu.index in seen) for gpu in listed),
-        problem=found["problem"] or ("" if seen else f"CUDA_VISIBLE_DEVICES ({mask or 'empty'}) hides every GPU"),
+        problem=found["problem"] or ("" if seen else f"{name} ({mask or 'empty'}) hides every GPU"),
         driver=found["driver"],
         cuda=found["cuda"],
         time=time.monotonic(),
@@ -191,8 +196,8 @@ def read_status(line: bytes, environ: Mapping[str, str] | None = None) -> GpuSta
 
 
 def visible(listed: list[Gpu], mask: str | None) -> set[int]:
-    """The indices of the GPUs that CUDA_VISIBLE_DEVICES leaves: numbers or the start of a UUID; as CUDA does, what
-    follows an invalid entry is ignored."""
+    """The indices of the GPUs that CUDA_VISIBLE_DEVICES or HIP_VISIBLE_DEVICES leaves: numbers or the start of a UUID;
+    as CUDA does, what follows an invalid entry is ignored."""
     if mask is None:
         return {gpu.index for gpu in listed}
     seen: set[int] = set()

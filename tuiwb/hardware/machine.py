@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tuiwb.hardware.traffic import Traffic, TrafficMeter
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
@@ -32,7 +34,8 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class HostSample:
-    """How busy the host is. Percentages from 0 to 100, over the time since the sample before; memory in bytes."""
+    """How busy the host is. Percentages from 0 to 100 and bytes a second are over the time since the sample before;
+    memory in bytes. `traffic` is None in the first sample."""
 
     time: float
     cpu_percent: float
@@ -41,6 +44,7 @@ class HostSample:
     memory_used: int
     memory_total: int
     swap_used: int
+    traffic: Traffic | None = None
 
 
 def host() -> Host:
@@ -67,6 +71,7 @@ class HostSampler:
 
         self._psutil = psutil
         psutil.cpu_percent(percpu=True)
+        self._traffic = TrafficMeter()
 
     def sample(self) -> HostSample:
         each = tuple(self._psutil.cpu_percent(percpu=True))
@@ -79,6 +84,7 @@ class HostSampler:
             memory_used=memory.total - memory.available,
             memory_total=memory.total,
             swap_used=self._psutil.swap_memory().used,
+            traffic=self._traffic.rates(),
         )
 
 

@@ -91,10 +91,7 @@ class Turn:
                 return False
             self.leases = taken
             self.leave()
-        self.environment = {
-            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-            "CUDA_VISIBLE_DEVICES": ",".join(gpu.uuid for gpu in among if gpu.uuid in decision.take),
-        }
+        self.environment = mask([gpu for gpu in among if gpu.uuid in decision.take])
         self.reason = ""
         return True
 
@@ -148,6 +145,15 @@ class Turn:
         if not self.named:
             return {}
         return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(map(str, self.named))}
+
+
+def mask(taken: Sequence[Gpu]) -> dict[str, str]:
+    """The variables that let a worker see these GPUs and no others."""
+    # An AMD GPU without a serial number has no name that HIP knows.
+    names = ",".join(gpu.uuid if gpu.uuid.startswith(("GPU-", "MIG-")) else str(gpu.index) for gpu in taken)
+    if any(gpu.vendor == "amd" for gpu in taken):
+        return {"HIP_VISIBLE_DEVICES": names}
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": names}
 
 
 def began_to_wait(state: Mapping[str, Any]) -> float:

@@ -55,7 +55,7 @@ class RunView:
     total_steps: int | None
     part: str = ""
     phase: str = ""
-    beat_age_s: float | None = None
+    beat_age_s: float | None = field(default=None, compare=False)  # it changes by itself
     created: float = 0.0
     updated: float = 0.0
     tags: tuple[str, ...] = ()

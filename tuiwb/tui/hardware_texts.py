@@ -11,12 +11,14 @@ from tuiwb.tui.run_texts import bar
 
 if TYPE_CHECKING:
     from tuiwb.hardware import Gpu, GpuStatus, HostSample
+    from tuiwb.hardware.traffic import Traffic
+    from tuiwb.runs.gpu_users import GpuUser
 
 HISTORY = 120
 """Looks at the GPUs that are kept for the lines of their past."""
 
-_LINES = 4  # of a GPU that has room
-_OTHER_LINES = 8  # of the host and of the run
+_LINES = 5  # of a GPU that has room
+_OTHER_LINES = 9  # of the host and of the run
 _STEPS = " ▁▂▃▄▅▆▇█"
 
 
@@ -27,17 +29,20 @@ def hardware(
     width: int,
     height: int = 40,
     past: Mapping[str, Sequence[float]] | None = None,
+    users: "Mapping[int, GpuUser] | None" = None,
 ) -> list[Content]:
-    """The machine: every GPU with its memory and power, or that there is none; processors, memory, this run's share.
-    Where the lines do not suffice each GPU gets one.
+    """The machine: every GPU with its memory and power, or that there is none; who uses them; processors, memory,
+    traffic, this run's share. Where the lines do not suffice each GPU gets one.
 
     Args:
         samples: the newest look of the wrapper at the run's processes, if any.
         past: percentages of utilisation by the GPU's UUID, oldest first.
+        users: the processes on the GPUs that can be seen from here, by their number.
     """
     wide = min(max(width - 46, 10), 40)
     ours = {each.get("uuid"): each.get("run_memory") for each in (samples[-1].get("gpus") or ())} if samples else {}
-    roomy = len(gpus.gpus) * _LINES + _OTHER_LINES <= height
+    used_by = in_use(gpus.gpus, users or {})
+    roomy = len(gpus.gpus) * _LINES + len(used_by) + _OTHER_LINES <= height
     lines = [Content.styled("GPUs", "bold $text-accent")]
     for gpu in gpus.gpus:
         line = (past or {}).get(gpu.uuid, ())
@@ -48,7 +53,8 @@ def hardware(
         lines.append(Content(f"None: {gate_line(gpus.problem)}."))
     elif gpus.problem:
         lines.append(Content.styled(gate_line(gpus.problem), "$text-error"))
-    if height > len(gpus.gpus) + _OTHER_LINES + 2:
+    lines += used_by
+    if height > len(gpus.gpus) + len(used_by) + _OTHER_LINES + 2:
         lines.append(Content(""))
     lines.append(Content.styled("Host", "bold $text-accent"))
     lines.append(
@@ -64,6 +70,8 @@ def hardware(
             "memory", host.memory_used / host.memory_total, f"{gib(host.memory_used)} of {gib(host.memory_total)}", wide
         )
     )
+    if host.traffic is not None:
+        lines.append(_traffic(host.traffic))
     if host.swap_used:
         lines.append(
             Content.styled(
@@ -80,6 +88,52 @@ def hardware(
             run.append(f"{size(free)} free on its disk")
         lines.append(Content.assemble(("This run  ", "bold $text-accent"), ", ".join(run)))
     return lines
+
+
+def in_use(gpus: "Sequence[Gpu]", users: "Mapping[int, GpuUser]") -> list[Content]:
+    """The memory of the GPUs by run and by process, the largest first: a line for each run of ours, and one for all
+    processes with the same name of a user."""
+    found: dict[tuple[str, str], list[tuple[int, int, int | None]]] = {}
+    for gpu in gpus:
+        for process in gpu.processes:
+            user = users.get(process.pid)
+            if user is None:
+                who = ("process", str(process.pid))
+            elif user.run_id is not None:
+                who = ("run", user.run_id[16:] or user.run_id)  # without the time of its launch
+            else:
+                who = (gate_line(user.name, 20), gate_line(user.owner, 16))
+            found.setdefault(who, []).append((gpu.index, process.pid, process.memory))
+    if not found:
+        return []
+    totals = {who: sum(memory or 0 for _, _, memory in each) for who, each in found.items()}
+    lines = [Content.styled("Memory by run and process", "bold $text-accent")]
+    for (kind, name), each in sorted(found.items(), key=lambda item: -totals[item[0]]):
+        parts = [
+            f"GPU {index}: {pid}" + (f" {gib(memory)}" if memory is not None and len(each) > 1 else "")
+            for index, pid, memory in each
+        ]
+        total = totals[kind, name]
+        lines.append(
+            Content.assemble(
+                (f"{gib(total) if total else '–':>9}  ", "bold"),
+                f"{kind} {gate_line(name, 40)}  ",
+                ("  ".join(parts), "dim"),
+            )
+        )
+    return lines
+
+
+def _traffic(traffic: "Traffic") -> Content:
+    def rate(value: float) -> str:
+        return f"{size(round(value))}/s"
+
+    return Content.assemble(
+        (f"{'disks':<11} ", "dim"),
+        f"{rate(traffic.disk_read)} read, {rate(traffic.disk_write)} written   ",
+        ("network ", "dim"),
+        f"{rate(traffic.net_in)} in, {rate(traffic.net_out)} out",
+    )
 
 
 def history(values: Sequence[float], width: int) -> str:
@@ -109,6 +163,8 @@ def _whole(gpu: "Gpu", ours: int | None, wide: int, past: Sequence[float]) -> li
         words += [] if gpu.temperature_c is None else [f"{gpu.temperature_c} °C"]
         words += [] if gpu.clock_mhz is None else [f"{gpu.clock_mhz} MHz"]
         lines.append(_meter("power", gpu.power_w / limit if limit else 0, "  ".join(words), wide))
+    if links := _links(gpu):
+        lines.append(Content.assemble((f"{'links':<11} ", "dim"), links))
     lines += [
         Content.styled(
             f"  {gate_line(each.name or 'instance')}: {gib((each.memory_total or 0) - (each.memory_free or 0))} used",
@@ -117,6 +173,16 @@ def _whole(gpu: "Gpu", ours: int | None, wide: int, past: Sequence[float]) -> li
         for each in gpu.mig_devices
     ]
     return lines
+
+
+def _links(gpu: "Gpu") -> str:
+    """What goes over its buses."""
+    pairs = (("PCIe", gpu.pcie_rx, gpu.pcie_tx), ("NVLink", gpu.nvlink_rx, gpu.nvlink_tx))
+    return "   ".join(
+        f"{name} {size(came)}/s in, {size(went)}/s out"
+        for name, came, went in pairs
+        if came is not None and went is not None
+    )
 
 
 def _brief(gpu: "Gpu", width: int, past: Sequence[float]) -> Content:

@@ -144,8 +144,8 @@ def bar(fraction: float, width: int) -> str:
     return ("█" * full + (" ▏▎▍▌▋▊▉"[part] if part else "")).ljust(width, "░")
 
 
-def summary(view: "RunView", progress: "Progress | None", last: Mapping[str, Any], width: int) -> Content:
-    """What is said above the pages: state, how far, how long, and why."""
+def summary(view: "RunView", progress: "Progress | None", last: Mapping[str, Any], width: int) -> list[Content]:
+    """What is said above the pages: state, how far, how long, and why, in some lines."""
     colour = _COLOURS.get(TONES.get(view.state, ""), "$foreground")
     lines = [
         Content.assemble(
@@ -164,7 +164,7 @@ def summary(view: "RunView", progress: "Progress | None", last: Mapping[str, Any
         lines.append(Content.styled(gate_line(view.reason, width), colour))
     for alarm in view.alarms_now[-2:]:
         lines.append(Content.styled(gate_line(f"! {alarm.get('message')}", width), "bold $text-error"))
-    return Content("\n").join(lines)
+    return lines
 
 
 def _place(view: "RunView") -> str:
@@ -250,6 +250,9 @@ def event_text(event: Mapping[str, Any]) -> str:
     return "\n".join(f"{name.replace('_', ' ')}: {_plain(value)}" for name, value in event.items() if name != "time")
 
 
+_ASK = "sample_prompts of the recipe says what is asked"
+
+
 def nothing(view: "RunView | None", page: str) -> str:
     """What a page says that has nothing to show."""
     if view is None:
@@ -258,12 +261,14 @@ def nothing(view: "RunView | None", page: str) -> str:
         return {
             "curves": f"It is {view.state}; no step was logged.\n]: the log and the events",
             "log": "It printed nothing.",
+            "answers": f"Its model was asked nothing.\n{_ASK}",
             "checkpoints": "It saved no checkpoint.",
         }.get(page, "")
     phase = _PHASES.get(view.phase, view.phase or view.state)
     return {
         "curves": f"The curves begin with the first step.\nnow: {phase}   ·   ]: the log and the events",
         "log": "It has printed nothing yet.",
+        "answers": f"Its model answers at each evaluation, or else at each checkpoint.\n{_ASK}",
         "checkpoints": "There is no checkpoint yet.\nw: save one now",
     }.get(page, "")
 

@@ -7,7 +7,7 @@ results; it touches no widget. What the screen wants is one frozen object that t
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from tuiwb.hardware import GpuSampler, GpuStatus, HostSample
     from tuiwb.rundir import RunDir
     from tuiwb.runs import RunView
+    from tuiwb.runs.gpu_users import GpuUser
 
 PERIOD_S = 0.25
 """Between two looks at the selected run: a metric is on the screen well within a second."""
 OVERLAY_S = 1.0
-"""Between two looks at what the runs that are drawn over it have added."""
+"""Between two drawings of the curves of several runs."""
 _LOG_START = 256 * 1024
 _DETAILS_S = 3.0
 
@@ -42,6 +43,7 @@ class Wanted:
         zoom, at: the share of the x axis that is shown, and the middle of it; None is the end.
         refresh_s: between two scans of all runs.
         hardware: the hardware is shown.
+        curves: the curves are shown; otherwise only how far the run is.
     """
 
     run_id: str | None = None
@@ -53,6 +55,7 @@ class Wanted:
     columns: int = 200
     refresh_s: float = 1.0
     hardware: bool = False
+    curves: bool = True
 
 
 class _Latest(Message, bubble=False):
@@ -80,7 +83,7 @@ class DetailSeen(_Latest):
 @dataclass
 class CurvesSeen(_Latest):
     """The metrics of the selected run's newest part. `progress` is None without any; `loading`: only the newest lines
-    of a long file were read yet."""
+    of a long file were read yet; `drawn`: False where the curves are not shown, and were left out."""
 
     run_id: str
     part: str
@@ -89,6 +92,7 @@ class CurvesSeen(_Latest):
     last: dict[str, Any]
     over: tuple[Overlay, ...] = ()
     loading: bool = False
+    drawn: bool = True
 
 
 @dataclass
@@ -107,6 +111,7 @@ class HardwareSeen(_Latest):
     gpus: "GpuStatus"
     host: "HostSample"
     samples: tuple[dict[str, Any], ...]
+    users: "dict[int, GpuUser]" = field(default_factory=dict)
 
 
 class Watch:
@@ -141,6 +146,7 @@ class Watch:
     def work(self, task: Task) -> None:
         """Until the task is cancelled."""
         from tuiwb import hardware
+        from tuiwb.runs.gpu_users import gpu_users
 
         host = hardware.HostSampler()
         sampler: GpuSampler | None = None
@@ -154,7 +160,8 @@ class Watch:
                     if sampler is None:
                         sampler = hardware.GpuSampler(wanted.refresh_s).__enter__()
                     samples = self._run.samples() if self._run else ()
-                    self._post(HardwareSeen(sampler.latest(), host.sample(), samples))
+                    gpus = sampler.latest()
+                    self._post(HardwareSeen(gpus, host.sample(), samples, gpu_users(gpus.gpus)))
                 self._wake.wait(0.0 if self._run is not None and self._run.loading else PERIOD_S)
                 self._wake.clear()
         finally:
@@ -205,8 +212,9 @@ class _OneRun:
         self._metrics = RunMetrics(run, cache=_cache())
         self._log = LogTail(run.output_file)
         self._drawn: tuple[Any, ...] = ()
-        self._overlaid = -1e9
-        self._heights: tuple[tuple[str, tuple[int, ...]], ...] = ()
+        self._drawn_at = -1e9
+        self._new = False
+        self._points: tuple[tuple[str, tuple[int, ...]], ...] = ()
         self._detailed = -1e9
         self._files: tuple[int, ...] = ()
 
@@ -217,24 +225,26 @@ class _OneRun:
     def news(self, wanted: Wanted, over: "dict[str, tuple[str, RunMetrics]]") -> list[Message]:
         """What changed since the last call."""
         messages: list[Message] = []
-        read = self._metrics.read_some()
-        if time.monotonic() - self._overlaid >= OVERLAY_S or tuple(over) != tuple(each for each, _ in self._heights):
-            # Several runs would otherwise have all charts drawn anew for each of their steps.
-            self._overlaid = time.monotonic()
-            self._heights = tuple((each, _points(metrics)) for each, (_, metrics) in over.items())
+        now = time.monotonic()
+        points = tuple((each, _points(metrics)) for each, (_, metrics) in over.items())
+        self._new = self._metrics.read_some() or points != self._points or self._new
+        self._points = points
         how = (
             wanted.axis,
             wanted.half_life,
             wanted.columns,
             wanted.zoom,
             wanted.at,
+            wanted.curves,
             self.live,
             self.loading,
-            self._heights,
+            tuple(over),
         )
-        # While a long file is read its newest lines are shown, and they stay what they are.
-        if (read and not self.loading) or how != self._drawn:
-            self._drawn = how
+        # Several runs would otherwise have all charts drawn anew for each of their steps. And while a long file is read
+        # its newest lines are shown, which stay what they are.
+        due = not self.loading and (not over or now - self._drawn_at >= OVERLAY_S)
+        if how != self._drawn or (self._new and due):
+            self._drawn, self._drawn_at, self._new = how, now, False
             messages.append(self._curves(wanted, over))
         lines, fresh = self._log.read()
         if lines or fresh:
@@ -255,6 +265,8 @@ class _OneRun:
         part = self._metrics.current
         if part is None:
             return CurvesSeen(self.run.run_id, "", (), None, {})
+        if not wanted.curves:
+            return CurvesSeen(self.run.run_id, part.part.path.name, (), progress(part), part.last, drawn=False)
         # One x axis for all charts, so that the cursor means the same in each.
         others = {each: metrics.current for each, (_, metrics) in over.items() if metrics.current is not None}
         shown = [part, *others.values()]

@@ -41,7 +41,7 @@ def amdsmi_get_gpu_device_uuid(handle: int) -> str:
 
 
 def amdsmi_get_gpu_asic_info(handle: int) -> dict[str, str]:
-    return {"market_name": "Synthetic AMD GPU"}
+    return {"market_name": "Synthetic AMD GPU", "asic_serial": f"0xE79E5B9A7D1E9A3{handle}"}
 
 
 def amdsmi_get_gpu_vram_usage(handle: int) -> dict[str, int]:

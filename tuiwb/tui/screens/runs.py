@@ -2,12 +2,12 @@
 
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal
-from textual.widgets import Static
 
 from tuiwb.monitor import AXES
 from tuiwb.tui import hardware_texts, run_texts
@@ -41,6 +41,7 @@ class RunsScreen(RunCurves):
         self._curves: CurvesSeen | None = None
         self._samples: list[dict[str, Any]] = []
         self.page = PAGES[0]
+        self._bare = ("", "")
         self._watch = Watch(self.post_message, Wanted())
 
     def compose_body(self) -> ComposeResult:
@@ -61,7 +62,7 @@ class RunsScreen(RunCurves):
                 id="list",
             )
             with Pane(id="detail"):
-                yield Static(id="summary")
+                yield Rows(fit=True, id="summary")
                 yield Empty("", id="bare")
                 yield Charts(id="curves", classes="page")
                 yield Rows(id="hardware", classes="page")
@@ -130,9 +131,13 @@ class RunsScreen(RunCurves):
 
     def on_curves_seen(self, message: CurvesSeen) -> None:
         if message.run_id == self._watch.wanted.run_id:
+            known = self._curves
+            if not message.drawn and known is not None:
+                message = replace(message, curves=known.curves, over=known.over)
             self._curves = message
             self._summary()
-            self._draw()
+            if message.drawn:
+                self._draw()
             self._show_bare()
 
     def on_log_seen(self, message: LogSeen) -> None:
@@ -149,7 +154,11 @@ class RunsScreen(RunCurves):
             past.append(float(gpu.utilisation or 0))
         panel = self.query_one("#hardware", Rows)
         width, room = panel.content_size.width, panel.content_size.height
-        panel.show(hardware_texts.hardware(message.gpus, message.host, message.samples, width, room, self._past))
+        panel.show(
+            hardware_texts.hardware(
+                message.gpus, message.host, message.samples, width, room, self._past, users=message.users
+            )
+        )
 
     # Drawing
 
@@ -207,13 +216,13 @@ class RunsScreen(RunCurves):
         return next((view for view in self.views if view.run_id == self._watch.wanted.run_id), None)
 
     def _summary(self) -> None:
-        panel, view = self.query_one("#summary", Static), self.current
+        panel, view = self.query_one("#summary", Rows), self.current
         if view is None:
-            panel.update("")
+            panel.show(())
             return
         curves = self._curves
         width = max(panel.content_size.width, 40)
-        panel.update(
+        panel.show(
             run_texts.summary(view, curves.progress if curves else None, curves.last if curves else view.metrics, width)
         )
 
@@ -271,17 +280,20 @@ class RunsScreen(RunCurves):
 
     def _show_page(self) -> None:
         self.query_one("#detail", Pane).border_title = run_texts.tabs(PAGES, self.page)
-        self._watch.want(hardware=self.page == "hardware")
+        self._watch.want(hardware=self.page == "hardware", curves=self.page == "curves")
         self._show_bare()
 
     def _show_bare(self) -> None:
         """Show the page, or what it says while it has nothing to show."""
         filled = {
-            "curves": bool(self._curves and self._curves.curves),
+            "curves": bool(self._curves and self._curves.last),
             "log": bool(self.query_one("#log", LogView).lines),
             "checkpoints": bool(self._detail and self._detail.view.checkpoints),
         }
         said = "" if filled.get(self.page, True) else run_texts.nothing(self.current, self.page)
+        if (shown := (self.page, said)) == self._bare:
+            return
+        self._bare = shown
         bare = self.query_one("#bare", Empty)
         bare.say(*said.partition("\n")[::2])
         bare.display = bool(said)
@@ -312,7 +324,7 @@ class RunsScreen(RunCurves):
         view = self.current
         if view is None:
             return "No run is selected."
-        return run_texts.reason(view, action, bool(self._curves and self._curves.curves))
+        return run_texts.reason(view, action, bool(self._curves and self._curves.last))
 
     def action_next_page(self) -> None:
         self._turn(1)

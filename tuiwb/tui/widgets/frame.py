@@ -52,8 +52,9 @@ class Empty(Widget):
         self._what, self._press = what, press
 
     def say(self, what: str, press: str = "") -> None:
-        self._what, self._press = what, press
-        self.refresh(layout=True)
+        if (what, press) != (self._what, self._press):  # a layout costs more than all else that a screen does
+            self._what, self._press = what, press
+            self.refresh(layout=True)
 
     def render(self) -> Content:
         lines = [Content.styled(gate(self._what), "$foreground")]

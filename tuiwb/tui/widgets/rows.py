@@ -12,16 +12,23 @@ from textual.widget import Widget
 
 
 class Rows(Widget):
-    """`show` gives it its lines; what is wider than the widget is cut."""
+    """`show` gives it its lines; what is wider than the widget is cut.
+
+    Args:
+        fit: be as high as there are lines; only another number of them is a new layout.
+    """
 
     DEFAULT_CSS = "Rows { height: 1fr; width: 1fr; }"
 
-    def __init__(self, **widget: Any) -> None:
+    def __init__(self, *, fit: bool = False, **widget: Any) -> None:
         super().__init__(**widget)
         self._lines: list[Content] = []
+        self._fit = fit
 
     def show(self, lines: Sequence[Content]) -> None:
         before, self._lines = self._lines, list(lines)
+        if self._fit and len(before) != len(self._lines):
+            self.styles.height = len(self._lines)
         blank, regions = Content(""), []
         for y in range(min(max(len(before), len(self._lines)), self.size.height)):
             old, new = (known[y] if y < len(known) else blank for known in (before, self._lines))
