@@ -67,7 +67,7 @@ async def go(pilot: BenchPilot, key: str) -> None:
 
 async def test_without_a_recipe_it_says_what_to_press() -> None:
     async with bench("plan") as pilot:
-        await pilot.until_text("p: choose a preset or a file")
+        await pilot.until_text("Begin with one of these")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (160, 50)])

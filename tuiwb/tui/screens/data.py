@@ -18,8 +18,9 @@ from tuiwb.tui.screens.data_detail import VIEWS, Detail, Lens, detail
 from tuiwb.tui.screens.data_open import Source, Wish
 from tuiwb.tui.screens.data_problems import ProblemsPane
 from tuiwb.tui.screens.data_rows import RowPages, Shown, read_page
-from tuiwb.tui.widgets.frame import Empty, Pane
+from tuiwb.tui.widgets.frame import Pane
 from tuiwb.tui.widgets.pieces import PieceView
+from tuiwb.tui.widgets.start import Start
 from tuiwb.tui.widgets.table import Column, Table
 from tuiwb.tui.workspace import Workspace
 
@@ -49,7 +50,7 @@ class DataScreen(DataActions):
                     yield ProblemsPane()
                 yield Pane(PieceView(id="text"), title="Row", id="detail")
                 yield ChartPane()
-        yield Empty("No dataset is open.", "o: open one   ctrl+o: open a recipe and its dataset", id="empty")
+        yield Start("No dataset is open. Begin with one of these (↑↓, enter):", id="empty")
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,6 +114,8 @@ class DataScreen(DataActions):
             self.open_wish(self._wish)
         if self.view is not None:
             self._index(self.view)
+        elif self._wish is None:
+            data_open.begin(self)
 
     def show_workspace(self, workspace: Workspace) -> None:
         path = data_format.dataset_of(workspace)

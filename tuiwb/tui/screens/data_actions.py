@@ -8,6 +8,7 @@ from tuiwb.tui.screens import data_charts, data_clean, data_edit, data_find, dat
 from tuiwb.tui.screens.data_detail import VIEWS
 from tuiwb.tui.screens.data_problems import ProblemsPane
 from tuiwb.tui.widgets.pieces import PieceView
+from tuiwb.tui.widgets.start import Start
 
 if TYPE_CHECKING:
     from tuiwb.tui.screens.data import DataScreen
@@ -45,6 +46,12 @@ class DataActions(RoomScreen):
         return data_edit.reason(me.view, action)
 
     # Sources
+
+    def on_start_chosen(self, event: Start.Chosen) -> None:
+        if event.source:
+            self._me.open(event.source)
+        else:
+            self.action_open()
 
     def action_open(self) -> None:
         data_open.ask(self._me)

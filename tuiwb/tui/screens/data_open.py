@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from tuiwb.base.errors import TuiwbError
 from tuiwb.base.tasks import Task
 from tuiwb.tui.screens import data_format
-from tuiwb.tui.screens.data_files import OpenDataset
+from tuiwb.tui.screens.data_files import Found, OpenDataset, complete
 from tuiwb.tui.screens.data_rows import RowPages
+from tuiwb.tui.widgets.start import Offer, Start
 
 if TYPE_CHECKING:
     from tuiwb.data import View
@@ -70,13 +71,37 @@ def failed(screen: "DataScreen", wish: Wish, error: TuiwbError) -> None:
     screen.choose(f"Which {what}?", [(name, "") for name in names], chosen)
 
 
-def ask(screen: "DataScreen") -> None:
-    """The dialog: what is open, what was, what the recipe names, any path."""
+def offered(screen: "DataScreen") -> list[Found]:
+    """What is open, what the recipe names, what was open."""
     opened = [str(source.view.path) for source in screen.sources]
-    offered = [(path, "open") for path in opened]
-    offered += [(path, "of the recipe") for path in data_format.datasets_of(screen.workspace) if path not in opened]
-    known = {path for path, _ in offered}
-    offered += [(path, "recent") for path in screen.recent if path not in known]
+    found = [(path, "open") for path in opened]
+    found += [(path, "of the recipe") for path in data_format.datasets_of(screen.workspace) if path not in opened]
+    known = {path for path, _ in found}
+    return found + [(path, "recent") for path in screen.recent if path not in known]
+
+
+def begin(screen: "DataScreen") -> None:
+    """Fill what is shown while nothing is open: the datasets that are known, then those in the current folder."""
+    known = offered(screen)
+
+    def find(_: object) -> list[Found]:
+        seen = {str(Path(path).resolve()) for path, _ in known}
+        return known + [
+            (path, about) for path, about in complete("") if about != "folder" and str(Path(path).resolve()) not in seen
+        ]
+
+    def found(datasets: list[Found]) -> None:
+        start = screen.query_one(Start)
+        offers = [Offer(path, path, about) for path, about in datasets]
+        start.show([("this folder", str(Path.cwd()))], [*offers, Offer("", "another…", "type its path")])
+        if screen.view is None and screen.focused not in screen.focus_chain:
+            start.take_focus()
+
+    screen.start("what is here", find, found)
+
+
+def ask(screen: "DataScreen") -> None:
+    """The dialog: what is offered, and any path."""
 
     def chosen(path: str | None) -> None:
         if not path:
@@ -87,7 +112,7 @@ def ask(screen: "DataScreen") -> None:
         else:
             screen.open(str(Path(path).expanduser()))
 
-    screen.app.push_screen(OpenDataset(offered), chosen)
+    screen.app.push_screen(OpenDataset(offered(screen)), chosen)
 
 
 def switch(screen: "DataScreen", by: int) -> None:

@@ -12,12 +12,12 @@ from tuiwb.base.text import gate
 from tuiwb.hardware.catalogue import GPU_CATALOGUE, GpuSpec, gpu_named
 from tuiwb.memory.assumptions import QUESTIONS
 from tuiwb.recipe import Recipe, with_settings
-from tuiwb.tui.recipes import open_dialog
+from tuiwb.tui.recipes import RecipeStart, open_dialog
 from tuiwb.tui.screen import RoomScreen
 from tuiwb.tui.screens import plan_text as text
 from tuiwb.tui.screens.plan_fields import Field, Fields
 from tuiwb.tui.screens.plan_model import View, fields, make_view
-from tuiwb.tui.widgets.frame import Empty, Pane
+from tuiwb.tui.widgets.frame import Pane
 from tuiwb.tui.widgets.sheet import Page, Sheet
 from tuiwb.tui.workspace import Workspace
 
@@ -59,7 +59,7 @@ class PlanScreen(RoomScreen):
                             for name in column:
                                 with Pane(title=_TITLES[name], id=name), VerticalScroll():
                                     yield Sheet(f"{name}-text")
-        yield Empty("No recipe is open.", "p: choose a preset or a file", id="empty")
+        yield RecipeStart()
 
     # ------------------------------------------------------------------------------------------------ what is shown
 

@@ -11,12 +11,12 @@ from tuiwb.base.errors import TuiwbError
 from tuiwb.base.tasks import Task
 from tuiwb.base.text import gate_line
 from tuiwb.recipe import Recipe
-from tuiwb.tui.recipes import open_dialog
+from tuiwb.tui.recipes import RecipeStart, open_dialog
 from tuiwb.tui.screen import RoomScreen
 from tuiwb.tui.screens import train_form as form
 from tuiwb.tui.screens import train_text as text
 from tuiwb.tui.screens import train_work as work
-from tuiwb.tui.widgets.frame import Empty, Pane
+from tuiwb.tui.widgets.frame import Pane
 from tuiwb.tui.widgets.recipe_text import RecipeText
 from tuiwb.tui.widgets.table import Column, Table
 from tuiwb.tui.workspace import Workspace
@@ -47,7 +47,7 @@ class TrainScreen(RoomScreen):
             with Vertical(id="right"):
                 yield from _pane("help", "Help", focus=False)
                 yield from _pane("checks", "Checks")
-        yield Empty("No recipe is open.", "p: choose a preset or a file", id="empty")
+        yield RecipeStart()
 
     def __init__(self) -> None:
         super().__init__()
