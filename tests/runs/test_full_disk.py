@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from real_jobs import real_job, step_of
 from run_tools import (
     at_rest,
     at_step,
@@ -170,3 +171,25 @@ def test_a_disk_on_which_the_next_checkpoint_would_not_fit_pauses_the_run(disk, 
     alarm = next(event for event in events_of(run, "alarm") if event["rule"] == "disk")
     assert "a checkpoint needs 1.0 MiB" in alarm["message"]
     assert events_of(run, "asked")[0]["by"] == "disk"
+
+
+@pytest.mark.torch
+def test_where_a_whole_checkpoint_does_not_fit_the_weights_are_saved(disk, start, tiny_model, tmp_path):
+    long = {"method": "full", "num_train_epochs": 10_000.0, "save_strategy": "no", "save_total_limit": 1}
+    run = start(job=real_job(tiny_model, tmp_path, **long))
+    until(lambda: step_of(run) > 3, 200)
+    first = runs.answer(run, runs.ask(run.run_id, "save"), wait_s=100)
+    whole = rundir.verify_checkpoint(run.path / first["checkpoint"])
+    assert whole.resumable
+    worker = identity(run, "launcher")
+    worker.send(signal.SIGSTOP)
+    disk.fill(leave=2 * whole.bytes // 3)
+    worker.send(signal.SIGCONT)
+    state = at_rest(run)
+    saved = rundir.newest_valid_checkpoint(run)
+    assert (state["state"], saved.resumable) == ("paused", False)
+    assert state["reason"] == (
+        f"the disk is nearly full; saved at step {saved.step:,}, the weights alone; it goes on from step {whole.step:,}"
+    )
+    assert saved.step > whole.step
+    assert rundir.resume_point(run)[1].step == whole.step

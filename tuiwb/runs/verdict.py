@@ -29,6 +29,7 @@ class Evidence:
         result: of the last part that ended in this attempt.
         named: the checkpoint that the result or the acknowledgement names, looked at.
         newest: the newest whole checkpoint.
+        resumes: the step of the checkpoint from which the next attempt would go on; None where there is none.
         began: whether a step was completed in this attempt.
         returncode: negative for a signal; None when nobody saw it.
         seen: whether somebody watched the end.
@@ -41,6 +42,7 @@ class Evidence:
     result: Mapping[str, Any] = field(default_factory=dict)
     named: CheckpointVerdict | None = None
     newest: CheckpointVerdict | None = None
+    resumes: int | None = None
     began: bool = False
     returncode: int | None = None
     seen: bool = True
@@ -89,7 +91,7 @@ def gather(run: RunDir, state: Mapping[str, Any]) -> dict[str, Any]:
     resume = state.get("resume") or {}
     beat = rundir.read_beat(run) or {}
     ours = beat.get("attempt") == attempt and beat.get("phase") in rundir.STEPPING
-    asked = _asked(run, attempt)
+    asked, point = _asked(run, attempt), rundir.resume_point(run)
     return {
         "asked": asked.verb if asked else None,
         "why": _WHY.get(str(asked.fields.get("by")), "") if asked else "",
@@ -97,6 +99,7 @@ def gather(run: RunDir, state: Mapping[str, Any]) -> dict[str, Any]:
         "result": result,
         "named": _named(run, result) if result.get("checkpoint") else None,
         "newest": rundir.newest_valid_checkpoint(run),
+        "resumes": None if point is None else point[1].step,
         "began": ours and int(beat.get("step") or 0) > int(resume.get("step") or 0),
         "cause": causes.of_output(run.output_file, int(state.get("output_from") or 0)) or _disk(run),
     }
@@ -167,8 +170,12 @@ def _where(evidence: Evidence) -> str:
     named = evidence.named
     if evidence.result.get("outcome") == "stopped" and evidence.result.get("message"):
         return str(evidence.result["message"])  # a worker that goes on without checkpoints says so itself
+    if named is not None and named.valid and named.step is None:
+        return "saved"
     if named is not None and named.valid:
-        return f"saved at step {named.step:,}" if named.step is not None else "saved"
+        saved = f"saved at step {named.step:,}"
+        on = "nothing to go on from" if evidence.resumes is None else f"it goes on from step {evidence.resumes:,}"
+        return saved if named.resumable else f"{saved}, the weights alone; {on}"
     if named is not None:
         return f"{named.path.name} is broken: {named.problem}; {_newest(evidence)}"
     if not evidence.began:

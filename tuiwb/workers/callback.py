@@ -3,8 +3,10 @@
 import contextlib
 import math
 import os
+import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,6 +43,9 @@ class RunCallback(TrainerCallback):
     Args:
         examples: examples of an epoch.
         mean_tokens: tokens of an example; the remaining time is told from the tokens that are left.
+
+    Attributes:
+        weights_only: the next checkpoint is the last one before a pause for want of room, and would not fit whole.
     """
 
     def __init__(self, run: RunDir, part: PartDir, beats: BeatWriter, *, examples: int, mean_tokens: float) -> None:
@@ -51,6 +56,7 @@ class RunCallback(TrainerCallback):
         self.stopped: str | None = None
         self.save_problem: str | None = None
         self.last_problem: str | None = None
+        self.weights_only = False
         self._examples = examples
         self._mean_tokens = mean_tokens
         self._expected = 0.0
@@ -114,6 +120,7 @@ class RunCallback(TrainerCallback):
                 self._answer(request, step=state.global_step)
                 return
             self._waiting.append(request)
+            self.weights_only = self.weights_only or bool(request.fields.get("weights_only"))
             control.should_save = True
             if request.verb in ("stop", "pause"):
                 self.stopped, control.should_training_stop = request.verb, True
@@ -176,6 +183,7 @@ class RunCallback(TrainerCallback):
                 part=self.part.name,
                 step=state.global_step,
                 bytes=verdict.bytes,
+                **({"weights_only": True} if self.weights_only else {}),
                 **_newest_losses(state),
             )
             for request in self._waiting:
@@ -189,6 +197,7 @@ class RunCallback(TrainerCallback):
                 self.stopped, control.should_training_stop = None, state.global_step >= state.max_steps
         self._waiting = []
         self.save_problem = None
+        self.weights_only = False
         self._beat("train", state)
 
     def expect(self, tokens: float) -> None:
@@ -215,12 +224,26 @@ class RunCallback(TrainerCallback):
         known = {request.id for request in self._waiting}
         found: list[Any] = []
         if state.is_world_process_zero:
-            found = [request for request in rundir.pending_requests(self.run) if request.id not in known]
+            found = [self._weighed(each) for each in rundir.pending_requests(self.run) if each.id not in known]
         if args.world_size > 1:
             box = [found]
             torch.distributed.broadcast_object_list(box, src=0)
             found = box[0]
         return found
+
+    @property
+    def for_want_of_room(self) -> bool:
+        """Whether what is saved now is saved because the disk is nearly full."""
+        return any(request.fields.get("by") == "disk" for request in self._waiting)
+
+    def _weighed(self, request: Request) -> Request:
+        """A request; with what fits, where the disk is the reason for it."""
+        if request.fields.get("by") != "disk":
+            return request
+        whole = (rundir.verify_checkpoint(path) for path in reversed(rundir.checkpoints(self.part)))
+        needed = next((verdict.bytes for verdict in whole if verdict.resumable), 0)
+        fits = shutil.disk_usage(self.part.path).free >= needed
+        return request if fits else replace(request, fields={**request.fields, "weights_only": True})
 
     def _answer(self, request: Request, *, checkpoint: Path | None = None, **fields: Any) -> None:
         try:

@@ -1,7 +1,9 @@
 """What the trainers of all stages have in common: how they go together with a run directory."""
 
+import contextlib
 import functools
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,17 +80,36 @@ class RunTrainer(transformers.Trainer):
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         """transformers' own (TRL's writes a model card too). A checkpoint that does not fit costs nothing but itself:
-        its folder goes, and training goes on."""
-        self.run_callback.saving(self.state)
+        its folder goes, and training goes on; before a pause for want of room the weights are saved alone."""
+        told = self.run_callback
+        told.saving(self.state)
         if self.args.eval_strategy == "no":
             self.answer_prompts()
+        folder = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
+        while True:
+            try:
+                with self._weights_only(told.weights_only):
+                    transformers.Trainer._save_checkpoint(self, model, trial)
+                return
+            except Exception as error:
+                if self.args.world_size > 1:
+                    raise  # the other processes cannot know
+                shutil.rmtree(folder, ignore_errors=True)
+                if told.weights_only or not told.for_want_of_room:
+                    told.save_problem = _save_problem(error)
+                    return
+                told.weights_only = True  # it had seemed to fit
+
+    @contextlib.contextmanager
+    def _weights_only(self, wanted: bool) -> Iterator[None]:
+        """Leave out of a checkpoint what only training needs, and keep the older ones, from which it can go on."""
+        before = self.args.save_only_model, self.args.save_total_limit
+        if wanted:
+            self.args.save_only_model, self.args.save_total_limit = True, None
         try:
-            transformers.Trainer._save_checkpoint(self, model, trial)
-        except Exception as error:
-            if self.args.world_size > 1:
-                raise  # the other processes cannot know
-            self.run_callback.save_problem = _save_problem(error)
-            shutil.rmtree(Path(self.args.output_dir, f"checkpoint-{self.state.global_step}"), ignore_errors=True)
+            yield
+        finally:
+            self.args.save_only_model, self.args.save_total_limit = before
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         # Checkpoints get the tokenizer's own files instead of what saving it anew would write.
