@@ -71,6 +71,7 @@ def test_names_line_key_and_what_to_write(text: str, line: int, key: str, words:
         ("method: ia3\nuse_rslora: true", "use_rslora"),
         ("method: full\nload_in_8bit: true", "load_in_8bit"),
         ("load_in_4bit: true\nload_in_8bit: true", "load_in_8bit"),
+        ("method: prefix\ngradient_checkpointing: true", "gradient_checkpointing"),
         ("bf16: true\nfp16: true", "fp16"),
         ("eval_fraction: 0.1\neval_datasets: [{path: x}]", "eval_fraction"),
         ("load_best_model_at_end: true\neval_strategy: no", "load_best_model_at_end"),

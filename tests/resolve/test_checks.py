@@ -179,6 +179,15 @@ def test_what_can_be_trained_is_not_refused(good: Recipe, keys: dict[str, object
     assert found(msgspec.structs.replace(good, **keys)).ok
 
 
+def test_trained_weights_in_16_bits_are_warned_of(good: Recipe) -> None:
+    stated = msgspec.structs.replace(good, method="full", dtype="bfloat16")
+    check = check_on(found(stated, gpus=[a_gpu()]), "dtype")
+    assert check.level == "warning"
+    assert "lose updates" in check.message
+    frozen = msgspec.structs.replace(good, dtype="bfloat16")
+    assert not [one for one in found(frozen, gpus=[a_gpu()]).checks if one.key == "dtype"], "a frozen base may be"
+
+
 def test_slow_and_idle_keys_are_said_but_not_refused(good: Recipe) -> None:
     assessment = found(msgspec.structs.replace(good, bf16=True, bnb_4bit_quant_type="nf4", max_length=1000))
     assert assessment.ok

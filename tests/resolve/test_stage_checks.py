@@ -21,15 +21,25 @@ ROWS: dict[str, dict[str, Any]] = {
     "kto": {"prompt": [TURN], "completion": [ANSWER], "label": True},
     "prompt_only": {"prompt": [TURN], "answer": "Hello."},
     "text": {"text": "Plain words, as they stand in a book."},
+    "prompt_completion": {"prompt": "Say it. ", "completion": "It."},
+    "alpaca": {"instruction": "Say it.", "input": "", "output": "It."},
+    "sharegpt": {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}]},
+    "hh_rlhf": {"chosen": "\n\nHuman: Hi\n\nAssistant: Hello.", "rejected": "\n\nHuman: Hi\n\nAssistant: No."},
+    "stepwise": {"prompt": "1 + 1?", "completions": ["1 + 1", "is 2"], "labels": [True, True]},
+    "tokenized": {"input_ids": [5, 6, 7], "labels": [-100, 6, 7]},
 }
+TALK = {"messages", "prompt_completion", "alpaca", "sharegpt"}
+PAIRS = {"preference", "hh_rlhf"}
 FITS = {
-    "sft": {"messages", "text"},
-    "reward": {"preference"},
-    "dpo": {"preference"},
-    "orpo": {"preference"},
-    "kto": {"kto", "preference"},
-    "grpo": {"prompt_only", "messages"},
-    "rloo": {"prompt_only", "messages"},
+    "pretrain": {*TALK, "text", "tokenized"},
+    "sft": {*TALK, "text", "tokenized"},
+    "reward": PAIRS,
+    "dpo": PAIRS,
+    "orpo": PAIRS,
+    "kto": {"kto", *PAIRS},
+    "ppo": {"prompt_only", *TALK, *PAIRS},
+    "grpo": {"prompt_only", *TALK},
+    "rloo": {"prompt_only", *TALK},
 }
 
 
@@ -57,7 +67,7 @@ def errors(found: Assessment) -> dict[str, str]:
 def test_a_stage_takes_its_own_formats_and_refuses_the_others_in_a_sentence(
     tiny_model: Path, data: dict[str, DatasetEntry], stage: str
 ) -> None:
-    keys: dict[str, Any] = {"reward_funcs": ("length:8",)} if stage in ("grpo", "rloo") else {}
+    keys: dict[str, Any] = {"reward_funcs": ("length:8",)} if stage in ("ppo", "grpo", "rloo") else {}
     for name, entry in data.items():
         found = errors(look(tiny_model, entry, stage, **keys))
         if name in FITS[stage]:

@@ -21,6 +21,18 @@ def test_out_of_memory_names_the_step_and_the_remedies(error: Exception) -> None
     assert failure.sentence(error, step=0).startswith("out of memory in step 1: use a smaller per_device_train_batch")
 
 
+def test_out_of_memory_is_explained_with_what_the_plan_would_change() -> None:
+    remedies = [
+        {"change": "max_length=512", "saves_bytes": 2 << 30, "cost": "longer examples are cut"},
+        {"change": "gradient_checkpointing=true", "saves_bytes": 9 << 30, "cost": "a third slower"},
+    ]
+    said = failure.sentence(MemoryError(), step=0, plan={"remedies": remedies})
+    assert said == (
+        "out of memory in step 1: gradient_checkpointing=true saves 9.0 GiB (a third slower); "
+        "max_length=512 saves 2.0 GiB (longer examples are cut)"
+    )
+
+
 def test_a_full_disk_is_found_behind_what_a_library_made_of_it() -> None:
     def save() -> None:
         try:

@@ -29,6 +29,8 @@ def _method(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for key in ("load_in_4bit", "load_in_8bit"):
         if getattr(recipe, key) and method in ("full", "freeze"):
             yield key, f"quantized weights cannot be trained by method {method}; write method: qlora or lora"
+    if method == "prefix" and recipe.gradient_checkpointing:
+        yield "gradient_checkpointing", "a learned prefix does not go with it; leave it out, or write method: lora"
     if recipe.load_in_4bit and recipe.load_in_8bit:
         yield "load_in_8bit", "the base is in 4 bits or in 8, not both; leave one out"
 

@@ -39,6 +39,9 @@ def check_keys(recipe: Recipe, stated: Recipe) -> Iterator[Check]:
         yield error("eval_strategy", "there is nothing to measure on", "eval_fraction: 0.05, or eval_strategy: no")
     if recipe.stage == "sft" and recipe.train_roles == ():
         yield error("train_roles", "nobody's turns are learned, so nothing is", "train_roles: [assistant]")
+    if recipe.method in ("full", "freeze") and recipe.dtype in ("bfloat16", "float16", "auto"):
+        message = "weights that are trained in 16 bits lose updates smaller than their last digit"
+        yield warning("dtype", message, "dtype: float32; bf16: true computes in 16 bits all the same")
     if (recipe.packing or recipe.padding_free) and "flash" not in (recipe.attn_implementation or "sdpa"):
         message = "without a flash kernel, a row of several examples costs a mask of its length squared"
         yield warning("attn_implementation", message, "flash_attention_2, or packing: false and padding_free: false")

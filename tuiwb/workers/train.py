@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 clear_away()
     except Exception as error:
         traceback.print_exc()
-        return attempt.failed(error)
+        return attempt.failed(error, job.get("plan"))
     return 0
 
 
@@ -127,13 +127,16 @@ class Attempt:
         state.wait_for_everyone()
         return finished
 
-    def failed(self, error: Exception) -> int:
+    def failed(self, error: Exception, plan: dict[str, Any] | None = None) -> int:
         """Say why it failed.
+
+        Args:
+            plan: what was planned for the run.
 
         Returns:
             the exit code.
         """
-        message = failure.sentence(error, step=self.step)
+        message = failure.sentence(error, step=self.step, plan=plan)
         sys.stderr.write(f"{message}\n")
         if not self.first:
             return _FAILED
