@@ -1,14 +1,11 @@
 """From what a user writes to a model: a path, the name of a model brought here, a catalogue name, a hub id."""
 
-import difflib
 from dataclasses import replace
 from pathlib import Path
 
 from tuiwb.base.errors import EnvironmentFault, InputFault, reason_of
 from tuiwb.base.tasks import Task
 from tuiwb.models import store
-from tuiwb.models.folder import open_folder
-from tuiwb.models.gguf_model import open_gguf
 from tuiwb.models.info import ModelInfo
 from tuiwb.models.well_known import catalogue, find_entry
 
@@ -59,10 +56,8 @@ def _exists(path: Path) -> bool:
 
 
 def _open_path(path: Path, ref: str, config_only: bool, task: Task | None) -> ModelInfo:
-    if path.is_dir():
-        return open_folder(path.absolute(), ref=ref, config_only=config_only, task=task)
-    if path.suffix == ".gguf" or _begins_as_gguf(path):
-        return open_gguf(path.absolute(), ref=ref)
+    if path.is_dir() or path.suffix == ".gguf" or _begins_as_gguf(path):
+        return store.open_path(path.absolute(), ref=ref, config_only=config_only, task=task)
     if path.name in ("config.json", "adapter_config.json") or path.suffix == ".safetensors":
         raise InputFault(f"name the folder, {path.parent}, not a file in it", file=path)
     raise InputFault("is neither a model's folder nor a .gguf file", file=path)
@@ -89,6 +84,8 @@ def _open_hub(ref: str, config_only: bool, task: Task | None) -> ModelInfo:
 
 
 def _unknown(ref: str) -> str:
+    import difflib
+
     known = [path.name for path in store.own_paths()] + [entry.name for entry in catalogue()]
     near = difflib.get_close_matches(ref.casefold(), known, n=1)
     hint = f"; did you mean `{near[0]}`?" if near else "; see `tuiwb models list`"

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from tuiwb.base import settings
 from tuiwb.base.errors import EnvironmentFault, InputFault, TuiwbError, UsageFault, reason_of
-from tuiwb.models.folder import open_folder
-from tuiwb.models.gguf_model import open_gguf
+from tuiwb.base.tasks import Task
 from tuiwb.models.info import ModelInfo
 
 
@@ -140,8 +139,23 @@ def own_paths() -> list[Path]:
     return [path for path in entries if not path.name.startswith(".") and (path.is_dir() or path.suffix == ".gguf")]
 
 
+def open_path(path: Path, *, ref: str, config_only: bool = False, task: Task | None = None) -> ModelInfo:
+    """A folder or a GGUF file; how each is read is loaded when one of its kind is met.
+
+    Raises:
+        InputFault, EnvironmentFault: as `open_folder` and `open_gguf`.
+    """
+    if path.is_dir():
+        from tuiwb.models.folder import open_folder
+
+        return open_folder(path, ref=ref, config_only=config_only, task=task)
+    from tuiwb.models.gguf_model import open_gguf
+
+    return open_gguf(path, ref=ref)
+
+
 def _try_open(path: Path, ref: str) -> ModelInfo | None:
     try:
-        return open_folder(path, ref=ref) if path.is_dir() else open_gguf(path, ref=ref)
+        return open_path(path, ref=ref)
     except TuiwbError:
         return None

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_origin
 import msgspec
 
 from tuiwb.base.errors import InputFault, reason_of
-from tuiwb.recipe import names
+from tuiwb.recipe import names, plain
 from tuiwb.recipe.contradictions import contradictions
 from tuiwb.recipe.keys import choices_of, describe, struct_in, types_at
 from tuiwb.recipe.model import DatasetEntry, Recipe
@@ -70,6 +70,8 @@ def parse(text: str, source: str) -> Document:
     Raises:
         InputFault: not YAML, a key twice, or aliases that refer to themselves or multiply.
     """
+    if (read := plain.read(text)) is not None:
+        return Document(source, *read)
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
