@@ -1,10 +1,11 @@
 """The fault matrix, round after round: each fault done to real processes, and whether the run came to its right end.
 
-    python tests/benchmarks/faults.py [--rounds 20] [--only WORD] [--markdown]
+    python tests/benchmarks/faults.py [--rounds 20] [--real] [--only WORD] [--markdown]
 
 A fault is one or more tests of tests/runs (the list is below), which look at the end, at what was lost, at processes
 that were left over and at leases. Each round runs each of them in an interpreter of its own. Needs torch for the rows
-with ranks, and the right to mount a tmpfs for the rows with a full disk; a row that is skipped is told as such.
+with ranks, and the right to mount a tmpfs for the rows with a full disk; a row that is skipped is told as such. The
+worker is a light one; --real does the five worst faults to the real trainer, with a tiny model.
 """
 
 import argparse
@@ -85,6 +86,21 @@ MATRIX: dict[str, tuple[str, tuple[str, ...]]] = {
     "clock jump": ("no age changes", ("test_standing::test_a_clock_that_jumps",)),
 }
 
+REAL: dict[str, tuple[str, tuple[str, ...]]] = {
+    "kill -9 of the wrapper": ("adopted, finishes, same losses", ("test_real_faults::test_kill_of_the_wrapper",)),
+    "kill -9 of one rank of two": ("failed, resumes, same losses", ("test_real_faults::test_kill_of_one_rank",)),
+    "kill -9 of the launcher of two": (
+        "failed, swept, resumes, same losses",
+        ("test_real_faults::test_kill_of_the_launcher",),
+    ),
+    "stop during a save": ("stopped, resumes, same losses", ("test_real_faults::test_stop_during_a_save",)),
+    "kill -9, then a truncated checkpoint": (
+        "put aside, resumes from the one before, same losses",
+        ("test_real_faults::test_truncated_checkpoint",),
+    ),
+}
+"""The five worst, done to the real trainer; the losses are those of a run to which nothing happened."""
+
 
 @dataclass
 class Row:
@@ -114,6 +130,8 @@ def one_round(tests: tuple[str, ...]) -> tuple[int, int, list[str]]:
                 *files,
                 "-k",
                 words,
+                "-m",
+                "slow or not slow",
                 "-q",
                 "-p",
                 "no:cacheprovider",
@@ -133,10 +151,12 @@ def one_round(tests: tuple[str, ...]) -> tuple[int, int, list[str]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--real", action="store_true", help="the five worst faults with the real trainer")
     parser.add_argument("--only", default="", metavar="WORD", help="only faults whose name holds it")
     parser.add_argument("--markdown", action="store_true", help="end with the table for the docs")
     args = parser.parse_args()
-    chosen = {name: row for name, row in MATRIX.items() if args.only in name}
+    matrix = REAL if args.real else MATRIX
+    chosen = {name: row for name, row in matrix.items() if args.only in name}
     rows = {name: Row() for name in chosen}
     for number in range(1, args.rounds + 1):
         for name, (_, tests) in chosen.items():
