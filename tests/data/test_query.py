@@ -110,12 +110,13 @@ VALUES = st.one_of(
 ANY_ROWS = st.lists(st.dictionaries(st.sampled_from(["key", "a", "12", "word"]), VALUES, max_size=3), min_size=1)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ANY_ROWS, kind=st.sampled_from(["jsonl", "ascii.jsonl", "json", "csv", "txt", "parquet"]), data=st.data())
 def test_any_rows_in_any_file(tmp_path: Path, rows: list[dict[str, Any]], kind: str, data: st.DataObject) -> None:
     view = data_of(tmp_path / f"rows.{kind}", rows * data.draw(st.sampled_from([1, 40])))
     columns = ("key", "a", "12", "word", "text")
-    wanted = data.draw(st.sampled_from([*WORDS, "a:word", "key>4", "12:12", "word & 12", "key>4 & word", "/word \\w/"]))
+    typed = ["a:word", "key>4", "12:12", "word & 12", "key>4 & word", "/word \\w/", "/wo[a-r]+d?/"]
+    wanted = data.draw(st.sampled_from([*WORDS, *typed]))
     query = parse(wanted, columns)
     assert matching(view, query).tolist() == matching(view, slow(query)).tolist()
 

@@ -43,13 +43,14 @@ def _look(array: Any, needle: Needle) -> tuple[Mask, Mask]:
     if pa.types.is_dictionary(kind):
         return _look(array.dictionary_decode(), needle)
     if pa.types.is_integer(kind):
-        if not set(needle.words) <= _OF_NUMBERS:
+        if needle.more or not set(needle.words) <= _OF_NUMBERS:
             return none, none
         return _look(pc.cast(array, pa.string()), needle)
     if pa.types.is_boolean(kind):
         return none, none | (needle.words.lower() in "true" or needle.words.lower() in "false")
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        mask = pc.match_substring(array, needle.words, ignore_case=needle.fold).fill_null(False)
+        how = pc.match_substring_regex if needle.more else pc.match_substring
+        mask = how(array, needle.words + needle.more, ignore_case=needle.fold).fill_null(False)
         return mask.to_numpy(zero_copy_only=False), none
     if pa.types.is_struct(kind):
         parts = [_look(part, needle) for part in array.flatten()]

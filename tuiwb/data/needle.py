@@ -50,11 +50,13 @@ class Needle:
         words: in small letters where `fold`.
         fold: in any case.
         whole: a text that holds these words is what is looked for; otherwise they are a part of it.
+        more: what follows the words, a regular expression that matches plain characters alone (`transparent`).
     """
 
     words: str
     fold: bool = True
     whole: bool = True
+    more: str = ""
 
     def look(self, block: bytes, starts: Rows, kind: Kind) -> Places:
         """The rows of a block that hold the words.
@@ -69,7 +71,7 @@ class Needle:
         block = block.lower() if self.fold else block
         if self.words.encode() not in block:
             return Places()
-        found = [(one.start(), one.lastindex) for one in _expression(self.words, kind).finditer(block)]
+        found = [(one.start(), one.lastindex) for one in _expression(self.words, self.more, kind).finditer(block)]
         rows = np.searchsorted(starts, [place for place, _ in found], "right") - 1
         sure = np.zeros(len(starts), bool)
         if self.whole:
@@ -80,20 +82,32 @@ class Needle:
 
 
 @functools.lru_cache(maxsize=32)
-def _expression(words: str, kind: Kind) -> re.Pattern[bytes]:
+def _expression(words: str, more: str, kind: Kind) -> re.Pattern[bytes]:
     """An expression that matches where the words may stand, with a group where they surely do; it takes the rest of the
     line with it. It begins with the words themselves: the engine looks for such a beginning fast."""
     literal = re.escape(words)
-    if kind == "text" or (kind == "csv" and not re.search(r"[^\w .-]", words)):
-        return re.compile(f"{literal}().*".encode())
+    if kind == "text" or (kind == "csv" and not more and not re.search(r"[^\w .-]", words)):
+        return re.compile(f"{literal}{more}().*".encode())
     if kind == "csv":  # the words may be those of two cells
-        return re.compile(f"{literal}.*".encode())
-    escaped = rf"(?<!\\{literal})" + "".join(rf"(?<!\\u{'.' * n}{literal})" for n in range(4))
+        return re.compile(f"{literal}{more}.*".encode())
+    escapes = [rf"\\{literal}", *(rf"\\u{'.' * n}{literal}" for n in range(4))]
+    in_a_string = "".join(f"(?<!{one})" for one in escapes)
+    unsure = "|".join(f"(?<={one})" for one in escapes)
     rest = r'[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"'
     if not re.search(f"[^{_OUTSIDE}]", words):
         # They may stand between strings; in a string something follows them that cannot stand there, or its end does.
         here = rf"[{_OUTSIDE}\[\]{{}}\t]*+"
         ends = '"|' if words[-1].isalnum() else ""
         rest = rf'(?:{ends}{here}(?:[^{_OUTSIDE}\[\]{{}}\t"\\\n]|\\.){rest})'
-    in_a_key = r'[^"\\\n]*+"\s*:'
-    return re.compile(rf"{literal}(?:{escaped}{rest}(?!\s*:)()|(?!{in_a_key})).*".encode())
+        unsure = r'(?![^"\\\n]*+"\s*:)'  # unless that is in a key
+    return re.compile(rf"{literal}(?:{in_a_string}{more}{rest}(?!\s*:)()|{unsure}).*".encode())
+
+
+_TRANSPARENT = re.compile(
+    r"(?:[A-Za-z0-9 ,;:!_-]|\[(?:[a-z]-[a-z]|[A-Z]-[A-Z]|[0-9]-[0-9]|[A-Za-z0-9 _])+\]|[*+?]|\{\d*,?\d*\})*"
+)
+
+
+def transparent(words: str, more: str) -> bool:
+    """Whether these words and the expression that follows them match in a file as they do in its texts."""
+    return bool(re.search(f"[^{_OUTSIDE}]", words) and _TRANSPARENT.fullmatch(more))

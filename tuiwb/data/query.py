@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tuiwb.base.errors import UsageFault
 from tuiwb.base.tasks import Task
 from tuiwb.data.journal import Mark
-from tuiwb.data.needle import PLAIN, Needle
+from tuiwb.data.needle import PLAIN, Needle, transparent
 from tuiwb.data.rows import MISSING, Row
 from tuiwb.data.view import View
 
@@ -198,6 +198,9 @@ def _needle(wanted: str, *, whole: bool = True) -> Needle | None:
         begin = "" if "|" in wanted else _PLAIN_BEGIN.match(wanted[1:-1])[0]  # type: ignore[index]
         after = wanted[1 + len(begin)]
         begin = begin[:-1] if after in "*?{" else begin
+        more = wanted[1 + len(begin) : -1]
+        if whole and transparent(begin, more):
+            return Needle(begin, fold=False, more=more)
         return Needle(begin, fold=False, whole=False) if len(begin) > 2 else None
     if not PLAIN.fullmatch(wanted):
         return None
