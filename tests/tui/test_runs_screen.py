@@ -18,6 +18,8 @@ from tuiwb import rundir, runs
 from tuiwb.base import settings
 from tuiwb.rundir import MetricsWriter, RunDir
 from tuiwb.tui.watch import CurvesSeen, LogTail
+from tuiwb.tui.widgets.chart import Chart
+from tuiwb.tui.widgets.charts import Charts
 from tuiwb.tui.widgets.log_view import LogView
 
 SIZES = [(80, 24), (120, 40), (160, 50)]
@@ -339,6 +341,29 @@ async def test_a_pattern_chooses_the_curves() -> None:
         await pilot.enter("(")
         await pilot.press("enter")
         await pilot.until(lambda: any("is no pattern" in toast for toast in pilot.toasts()))
+
+
+async def test_curves_are_looked_at_group_by_group() -> None:
+    finished_run()
+    async with bench("runs", size=(120, 40)) as pilot:
+        await pilot.until_text("learning rate")
+        for group, shown, hidden in (
+            ("loss", "loss", "learning rate"),
+            ("eval", "eval loss", "gradient norm"),
+            ("learning rate", "learning rate", "gradient norm"),
+            ("gradient norm", "gradient norm", "learning rate"),
+        ):
+            await pilot.press("c")
+            await pilot.until(lambda group=group: pilot.app.screen.query_one(Charts).group == group)  # type: ignore[misc]
+            await pilot.until(lambda shown=shown, hidden=hidden: _titles(pilot, shown) and not _titles(pilot, hidden))  # type: ignore[misc]
+        await pilot.press("c")
+        await pilot.until(lambda: _titles(pilot, "learning rate") and _titles(pilot, "gradient norm"))
+
+
+def _titles(pilot: BenchPilot, name: str) -> bool:
+    """Whether a chart of this metric is seen: its title stands at the beginning."""
+    charts = pilot.app.screen.query(Chart)
+    return any(chart.display and chart.title.startswith(f" {name} ") for chart in charts)
 
 
 async def test_notes_and_tags_are_kept_and_sorted_by() -> None:

@@ -305,7 +305,7 @@ def reason(view: "RunView", action: str, has_curves: bool) -> str | None:
     name, state = title(view), view.state
     if action in ("mark", "note", "compare"):
         return None
-    if action in ("axis", "smooth", "log_scale", "cursor_left", "cursor_right", "more_charts", *_OF_CURVES):
+    if action in ("axis", "smooth", "log_scale", "cursor_left", "cursor_right", "more_charts", "group", *_OF_CURVES):
         return None if has_curves else "This run has logged no metrics yet."
     if action == "chat":
         return None if view.kind == "train" else f"{name} is a run of kind {view.kind}: there is nobody to talk to."

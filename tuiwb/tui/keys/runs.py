@@ -22,6 +22,7 @@ KEYS = (
     Key("runs.mark", "space", "Mark", "Draw this run over the others, and back.", "Several runs", footer=False),
     Key("runs.compare", "=", "Compare", "How the marked runs and this one differ.", "Several runs", footer=False),
     Key("runs.metrics", "f", "Metrics", "Only the curves whose name a pattern matches.", "Curves", footer=False),
+    Key("runs.group", "c", "Group", "Curves of one group: losses, rewards, KL, lengths …", "Curves", footer=False),
     Key("runs.zoom_in", "i", "Zoom in", "Show half as much of the x axis, at the cursor.", "Curves", footer=False),
     Key("runs.zoom_out", "o", "Zoom out", "Show twice as much of the x axis.", "Curves", footer=False),
     Key("runs.axis", "a", "Axis", "Curves over steps, tokens or time.", "Curves", footer=False),

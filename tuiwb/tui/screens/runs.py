@@ -260,6 +260,7 @@ class RunsScreen(RunCurves):
 
     @property
     def checkpoint(self) -> "CheckpointView | None":
+        words += [self._charts.group] if self._charts.group else []
         table = self.query_one("#checkpoints", Table)
         return self.checkpoints[-1 - table.cursor] if table.has_focus and self.checkpoints else None
 

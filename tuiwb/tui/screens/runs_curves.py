@@ -81,3 +81,7 @@ class RunCurves(RunActions):
 
     def action_more_charts(self) -> None:
         self._charts.rotate()
+
+    def action_group(self) -> None:
+        self._charts.next_group()
+        self._after_drawing()

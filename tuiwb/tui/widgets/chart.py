@@ -79,6 +79,11 @@ class Chart(Widget):
         if changed:
             self.refresh(*changed)
 
+    @property
+    def title(self) -> str:
+        """As it is drawn."""
+        return "".join(text for text, _ in self._lines[0]) if self._lines else ""
+
     def on_resize(self) -> None:
         self._lines = self._draw()
         self.refresh()

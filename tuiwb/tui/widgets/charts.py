@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.containers import Grid
 
 from tuiwb.monitor import Curve
+from tuiwb.monitor.groups import GROUPS, group_of, groups_of
 from tuiwb.tui.widgets.chart import Chart
 
 _FIRST = ("loss", "lr", "grad_norm", "tokens_per_s")
@@ -32,6 +33,7 @@ class Charts(Grid):
     """Attributes:
     log_scale: the y axes are logarithmic.
     pattern: only metrics whose name it is found in are drawn; None draws all.
+    group: only metrics of this group are drawn (one of `monitor.groups.GROUPS`); None draws all.
     """
 
     DEFAULT_CSS = "Charts { height: 1fr; width: 1fr; grid-gutter: 0 2; }"
@@ -40,6 +42,7 @@ class Charts(Grid):
         super().__init__(**widget)
         self.log_scale = False
         self.pattern: re.Pattern[str] | None = None
+        self.group: str | None = None
         self._over: tuple[Overlay, ...] = ()
         self._curves: tuple[Curve, ...] = ()
         self._first = 0
@@ -84,6 +87,13 @@ class Charts(Grid):
         self._cursor = None if at > first.end else max(at, first.start)
         self.draw()
 
+    def next_group(self) -> None:
+        """Draw the metrics of the next group alone, and after the last one all of them."""
+        choices = [None, *groups_of(curve.name for curve in self._curves)]
+        at = choices.index(self.group) if self.group in choices else 0
+        self.group, self._first = choices[(at + 1) % len(choices)], 0
+        self.draw()
+
     def rotate(self) -> None:
         """Begin with the next metric."""
         self._first += 1
@@ -116,7 +126,12 @@ class Charts(Grid):
         """The metrics that get a chart of their own, the usual ones first."""
         known = [curve.name for curve in self._curves]
         if self.pattern is not None:
-            return [name for name in known if self.pattern.search(name)]
+            known = [name for name in known if self.pattern.search(name)]
+        if self.group in groups_of(known):  # another run may have no such metrics
+            return [name for name in known if group_of(name) == self.group]
+        known.sort(key=lambda name: GROUPS.index(group_of(name)))
+        if self.pattern is not None:
+            return known
         names = [name for name in _FIRST if name in known]
         over = {second for first, second in _OVER.items() if first in known}
         return names + [name for name in known if name not in names and name not in over]
