@@ -31,7 +31,6 @@ from start_up import whole_life
 
 from tuiwb.hardware.catalogue import gpu_named
 from tuiwb.memory import Plan, plan
-from tuiwb.memory.device import room
 from tuiwb.memory.search import batch_map
 from tuiwb.models.info import ModelInfo
 from tuiwb.recipe import Launch, Recipe
@@ -78,8 +77,8 @@ def in_process() -> bool:
 
             first = milliseconds(whole)
             again = statistics.median(milliseconds(whole) for _ in range(7))
-            step, space = made[-1].step, room(made[-1].usable, made[-1].inputs.ranks)
-            drawn = milliseconds(lambda step=step, space=space: batch_map(step, space, batches, lengths))  # type: ignore[misc]
+            last = made[-1]
+            drawn = milliseconds(lambda last=last: batch_map(last.step, last.usable, batches, lengths))  # type: ignore[misc]
             print(f"  {name:13} {what:6} first {first:5.1f} ms, again {again:5.1f} ms, map of 12 × 12 {drawn:6.1f} ms")
             firsts.append(first)
             agains.append(again)

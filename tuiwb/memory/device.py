@@ -4,16 +4,17 @@ from typing import Protocol
 
 from tuiwb.base.units import GIB
 
-# CUDA context and libraries of one process: 0.3 to 0.6 GiB on current drivers with lazy loading; 544 to 688 MiB more
-# for NCCL's buffers on several GPUs (nccl issue 964).
+# CUDA context and libraries of one process as a GPU shows them: 0.3 to 0.6 GiB on current drivers with lazy loading;
+# 544 to 688 MiB more for NCCL's buffers on several GPUs (nccl issue 964).
 CONTEXT = int(0.45 * GIB)
 NCCL = 640 * 1024 * 1024
-# Allocator slack: the caching allocator hands out whole segments, so a run that needs all but a little of the memory
-# fails. Five per cent of the peak, and at least a segment of 20 MiB for each size class in use: with it the published
-# longest contexts of Hugging Face's stack are met within a tenth, and none that failed on a T4 of 7B is said to fit.
-SLACK = 0.05
+# What must be free besides the tensors. Published contexts go up to 1.4 GB, kernels compiled at run time included; the
+# allocator's segments leave gaps in what stays, and more in what comes and goes with other sizes. The three figures
+# were set by the longest contexts that Unsloth publishes for an 8B model, one row of 70B and the shortest of Hugging
+# Face's stack; the other rows of both and the decisions on a T4 hold with them (tests/benchmarks/memory_decisions.py).
+RESERVE = GIB
+GAPS_STANDING, GAPS_PASSING = 0.028, 0.07
 CACHED, CACHED_SHARDED = 0.2, 0.45  # share of the peak that the allocator may hold besides
-LEAST_SLACK = 128 * 1024 * 1024
 
 
 class HasMemory(Protocol):
@@ -29,15 +30,11 @@ def context_bytes(ranks: int) -> int:
     return CONTEXT + (NCCL if ranks > 1 else 0)
 
 
-def needed(peak: float, ranks: int) -> float:
-    """What must be free on the GPU for this peak."""
-    return peak + context_bytes(ranks) + max(SLACK * peak, LEAST_SLACK)
-
-
-def room(usable: float, ranks: int) -> float:
-    """The peak that fits into `usable` bytes: the inverse of `needed`."""
-    free = usable - context_bytes(ranks)
-    return min(free / (1 + SLACK), free - LEAST_SLACK)
+def needed(peak: float, steady: float, ranks: int) -> float:
+    """What must be free on the GPU for a step that keeps `steady` bytes allocated and `peak` at its highest moment."""
+    standing = min(steady, peak)
+    reserve = RESERVE + (NCCL if ranks > 1 else 0)
+    return (1 + GAPS_STANDING) * standing + (1 + GAPS_PASSING) * (peak - standing) + reserve
 
 
 def band(peak: float, steady: float, logits: float, ranks: int, *, varies: bool) -> tuple[float, float]:

@@ -127,7 +127,7 @@ class Plan:
         """Against the GPU that was named; None without one."""
         if self.gpu is None:
             return None
-        need = round(device.needed(self.peak_bytes, self.inputs.ranks))
+        need = round(device.needed(self.peak_bytes, self.steady_bytes, self.inputs.ranks))
         return Fits(self.gpu.name, self.usable, need)
 
     @cached_property

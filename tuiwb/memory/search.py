@@ -26,29 +26,33 @@ def peak_of(step: Step) -> float:
     return max(phase.bytes for phase in step.phases())
 
 
+def needed(step: Step) -> float:
+    """What must be free on a GPU for this step: context and slack included."""
+    return device.needed(peak_of(step), sum(step.steady().values()), step.inputs.ranks)
+
+
 def search(step: Step, usable: float) -> Search:
     """What fits into `usable` bytes of a GPU, context and slack included."""
     inputs = step.inputs
-    room = device.room(usable, inputs.ranks)
     longest = max(inputs.model.context or 0, inputs.length, 1 << 20)
     return Search(
-        largest(lambda batch: peak_of(step.at(batch, inputs.length)), room, MOST_BATCH),
-        largest(lambda length: peak_of(step.at(inputs.batch, length)), room, longest),
+        largest(lambda batch: needed(step.at(batch, inputs.length)), usable, MOST_BATCH),
+        largest(lambda length: needed(step.at(inputs.batch, length)), usable, longest),
         _fewest(step, usable),
     )
 
 
-def largest(peak: Callable[[int], float], room: float, most: int) -> int | None:
-    """The largest number whose peak fits.
+def largest(need: Callable[[int], float], room: float, most: int) -> int | None:
+    """The largest number whose need fits.
 
-    The peak is made of pieces that are straight or bend upwards. So the line through two numbers of which one fits
+    The need is made of pieces that are straight or bend upwards. So the line through two numbers of which one fits
     meets `room` at one that fits, and the line through two that do not at one beyond which nothing fits: a few such
     lines do what would take twenty halvings.
     """
-    low, at_low = 1, peak(1)
+    low, at_low = 1, need(1)
     if at_low > room:
         return None
-    high, at_high = 2, peak(2)
+    high, at_high = 2, need(2)
     while at_high <= room:
         if high >= most:
             return most
@@ -56,7 +60,7 @@ def largest(peak: Callable[[int], float], room: float, most: int) -> int | None:
         reach = high + (room - at_high) / slope if slope > 0 else 8.0 * high
         low, at_low = high, at_high
         high = min(max(int(min(reach, most)) + 1, 2 * low), most)
-        at_high = peak(high)
+        at_high = need(high)
     slope, turn = 0.0, 0
     while high - low > 1:
         turn += 1
@@ -67,7 +71,7 @@ def largest(peak: Callable[[int], float], room: float, most: int) -> int | None:
         else:
             middle = low + int((room - at_low) / (at_high - at_low) * (high - low))
         middle = min(max(middle, low + 1), high - 1)
-        at_middle = peak(middle)
+        at_middle = need(middle)
         if at_middle <= room:
             low, at_low = middle, at_middle
         else:
@@ -89,7 +93,7 @@ def _fewest(step: Step, usable: float) -> int | None:
         return Step(replace(inputs, grid=grid, sharding="none" if alone else kind))
 
     def fits(step: Step) -> bool:
-        return peak_of(step) <= device.room(usable, step.inputs.ranks)
+        return needed(step) <= usable
 
     if fits(among(1)):
         return together
@@ -106,6 +110,6 @@ def _fewest(step: Step, usable: float) -> int | None:
     return high * together
 
 
-def batch_map(step: Step, room: float, batches: tuple[int, ...], lengths: tuple[int, ...]) -> list[list[float]]:
-    """Share of `room` that each batch (row) and length (column) needs; above 1 it does not fit."""
-    return [[peak_of(step.at(batch, length)) / room for length in lengths] for batch in batches]
+def batch_map(step: Step, usable: float, batches: tuple[int, ...], lengths: tuple[int, ...]) -> list[list[float]]:
+    """Share of `usable` that each batch (row) and length (column) needs; above 1 it does not fit."""
+    return [[needed(step.at(batch, length)) / usable for length in lengths] for batch in batches]

@@ -7,7 +7,6 @@ from typing import Any
 from tuiwb import memory, models
 from tuiwb.base.units import parameters
 from tuiwb.hardware.catalogue import GpuSpec
-from tuiwb.memory.device import room
 from tuiwb.memory.search import batch_map
 from tuiwb.models import ModelInfo
 from tuiwb.recipe import Recipe, field_docs, to_plain
@@ -52,7 +51,7 @@ def make_view(recipe: Recipe, model: ModelInfo | None, spec: GpuSpec | None, ass
     _ = (plan.phases, plan.components, plan.search, plan.remedies, plan.rules, plan.fits, plan.device_bytes)
     shares: list[list[float]] = []
     if gpu is not None:
-        shares = batch_map(plan.step, room(plan.usable, plan.inputs.ranks), BATCHES, LENGTHS)
+        shares = batch_map(plan.step, plan.usable, BATCHES, LENGTHS)
     return View(plan, resolved, tuple(tuple(row) for row in shares))
 
 
