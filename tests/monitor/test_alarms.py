@@ -175,6 +175,14 @@ def test_what_was_asked_for_is_compared_with_what_runs() -> None:
     }
     wanted = downgrades.asked(job)
     assert downgrades.downgrades(wanted, runs) == []
+    assert downgrades.downgrades(wanted, runs | {"sharding": "fsdp2"}) == []
+    unsplit = downgrades.downgrades(wanted, runs | {"sharding": "fsdp without a split weight"})
+    assert [alarm.message for alarm in unsplit] == [
+        "launch.sharding: fsdp was asked for, and fsdp without a split weight runs"
+    ]
+    zero = wanted | {"sharding": "zero3"}
+    assert downgrades.downgrades(zero, runs | {"sharding": "zero3"}) == []
+    assert len(downgrades.downgrades(zero, runs | {"sharding": "zero2"})) == 1
     worse = {
         "world_size": 1,
         "sharding": "multi_gpu",

@@ -144,6 +144,20 @@ def test_few_rows_and_an_empty_share_are_said(good: Recipe, rows: Path) -> None:
         ({"launch": {"nodes": 2}}, "launch.nodes"),
         ({"stage": "ppo", "launch": {"processes": 2}}, "launch.processes"),
         ({"launch": {"sharding": "zero3"}}, "launch.sharding"),
+        ({"launch": {"processes": 2, "sharding": "zero2"}}, "launch.sharding"),
+        ({"launch": {"processes": 2, "sharding": "ddp", "offload": "all"}}, "launch.offload"),
+        ({"launch": {"processes": 2, "sharding": "fsdp", "offload": "optimizer"}}, "launch.offload"),
+        ({"method": "prompt", "launch": {"processes": 2, "sharding": "fsdp"}}, "launch.sharding"),
+        ({"load_in_8bit": True, "launch": {"processes": 2, "sharding": "fsdp"}}, "load_in_8bit"),
+        ({"optim": "adamw_8bit", "launch": {"processes": 2, "sharding": "fsdp"}}, "optim"),
+        (
+            {
+                "method": "qlora",
+                "bnb_4bit_quant_storage": "uint8",
+                "launch": {"processes": 2, "sharding": "fsdp"},
+            },
+            "bnb_4bit_quant_storage",
+        ),
         ({"loss_type": "dpo"}, "loss_type"),
         ({"eval_strategy": "steps"}, "eval_strategy"),
         ({"fp16": True}, "fp16"),
@@ -173,6 +187,9 @@ def test_what_cannot_be_trained_here_is_refused(good: Recipe, keys: dict[str, ob
         {"method": "freeze", "freeze_layers": 1},
         {"method": "dora"},
         {"report_to": "none"},
+        {"launch": Launch(processes=2, sharding="fsdp")},
+        {"launch": Launch(processes=2, sharding="fsdp", offload="all"), "method": "full"},
+        {"launch": Launch(processes=2, sharding="fsdp"), "method": "qlora"},
     ],
 )
 def test_what_can_be_trained_is_not_refused(good: Recipe, keys: dict[str, object]) -> None:
@@ -267,3 +284,12 @@ def test_cleaning_steps_decide_what_is_there_to_learn_from(good: Recipe, tmp_pat
     none = msgspec.structs.replace(entry, steps=({"words": {"min": 9}},))
     check = check_on(found(msgspec.structs.replace(good, datasets=(none,))), "datasets[0]")
     assert "the steps leave none of the 3 rows" in check.message
+
+
+def test_rows_that_cannot_be_read_are_no_hindrance_where_others_can(good: Recipe, tmp_path: Path) -> None:
+    path = tmp_path / "some.jsonl"
+    path.write_text('{"messages": NaN}\n' + (json.dumps(GOOD) + "\n") * 40)
+    assert found(msgspec.structs.replace(good, datasets=(DatasetEntry(path=str(path)),))).ok
+    path.write_text('{"messages": NaN}\n' * 40)
+    check = check_on(found(msgspec.structs.replace(good, datasets=(DatasetEntry(path=str(path)),))), "datasets[0]")
+    assert "line 1: NaN is no JSON value" in check.message

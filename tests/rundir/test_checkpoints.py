@@ -132,6 +132,32 @@ def test_a_folder_of_torch_distributed_needs_its_metadata(part):
     assert "optimizer_0/.metadata" in verify_checkpoint(folder).problem
 
 
+def test_states_that_fsdp_put_together_are_all_needed(part):
+    folder = make(part, 60)
+    (folder / "optimizer.pt").unlink()
+    pt(folder / "optimizer.bin")
+    assert verify_checkpoint(folder).problem == "optimizer missing", "its weights are read back from another file"
+    pt(folder / "pytorch_model_fsdp.bin")
+    assert verify_checkpoint(folder).resumable
+    cut(folder / "optimizer.bin")
+    assert verify_checkpoint(folder).problem == "optimizer.bin is cut off"
+
+
+def test_states_of_deepspeed_need_every_rank(part):
+    folder = make(part, 60)
+    (folder / "optimizer.pt").unlink()
+    states = folder / "global_step60"
+    states.mkdir()
+    pt(states / "mp_rank_00_model_states.pt")
+    for rank in range(3):
+        pt(states / f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt")
+    assert verify_checkpoint(folder).problem == "latest, which DeepSpeed writes last, is missing"
+    (folder / "latest").write_text("global_step60")
+    assert verify_checkpoint(folder).resumable
+    (states / "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt").unlink()
+    assert verify_checkpoint(folder).problem == "the optimizer states of a rank are missing"
+
+
 def test_a_final_model_needs_no_trainer_state(part):
     part.path.mkdir(parents=True)
     safetensors(part.path / "model.safetensors")

@@ -182,9 +182,9 @@ def test_batches_are_padded_by_length_though_pad_is_eos(tmp_path: Path, tiny_mod
     assert (made["labels"][0, lengths[0] :] == -100).all()
     assert (made["input_ids"][0, lengths[0] :] == 2).all()
     batches = evaluation_batches(prepared, np.arange(5), 2, 0, 1)
-    assert sorted(item["row"] for batch in batches for item in batch) == [0, 1, 2, 3, 4]
+    assert sorted(item["row"] for batch, _ in batches for item in batch) == [0, 1, 2, 3, 4]
     shared = [evaluation_batches(prepared, np.arange(5), 2, rank, 2) for rank in (0, 1)]
-    assert sorted(item["row"] for batches in shared for batch in batches for item in batch) == [0, 1, 2, 3, 4]
+    assert sorted(item["row"] for batches in shared for batch, _ in batches for item in batch) == [0, 1, 2, 3, 4]
 
 
 def test_freezing_leaves_the_last_layers(tiny_model: Path) -> None:

@@ -12,12 +12,12 @@ from tuiwb.monitor.alarms import Alarm
 _KINDS = {
     "none": {"no", "multi_cpu", "multi_gpu", "multi_xpu", "multi_npu"},
     "ddp": {"multi_cpu", "multi_gpu", "multi_xpu", "multi_npu"},
-    "fsdp": {"fsdp"},
-    "zero1": {"deepspeed"},
-    "zero2": {"deepspeed"},
-    "zero3": {"deepspeed"},
+    "fsdp": {"fsdp", "fsdp2"},
+    "zero1": {"deepspeed", "zero1"},
+    "zero2": {"deepspeed", "zero2"},
+    "zero3": {"deepspeed", "zero3"},
 }
-"""accelerate's DistributedType for each of the recipe's `launch.sharding`."""
+"""What runs for each of the recipe's `launch.sharding`: accelerate's DistributedType, or more exactly."""
 
 _LABELS = {
     "world_size": "processes",
@@ -55,7 +55,7 @@ def downgrades(wanted: Mapping[str, Any], runs: Mapping[str, Any]) -> list[Alarm
     Args:
         wanted: see `asked`.
         runs: what the worker found when training began, under the same names; `device` is torch's (cuda, xpu, cpu …),
-            `sharding` accelerate's DistributedType. What it does not say is not compared.
+            `sharding` as `workers.in_force` tells it. What it does not say is not compared.
     """
     found = []
     for name, value in wanted.items():

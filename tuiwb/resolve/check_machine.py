@@ -12,6 +12,7 @@ from tuiwb.base import settings
 from tuiwb.base.units import gib, size
 from tuiwb.recipe import Recipe
 from tuiwb.resolve.check import Check, error, note, warning
+from tuiwb.resolve.splitting import ZERO
 
 if TYPE_CHECKING:
     from tuiwb.hardware import Gpu, Host
@@ -74,6 +75,8 @@ def check_packages(recipe: Recipe) -> Iterator[Check]:
     attention = recipe.attn_implementation or ""
     if attention.startswith("flash_attention"):
         yield from _missing("flash_attn", "attn_implementation", attention)
+    if recipe.launch and recipe.launch.sharding in ZERO:
+        yield from _missing("deepspeed", "launch.sharding", f"sharding {recipe.launch.sharding}")
     if recipe.use_liger_kernel:
         yield from _missing("liger_kernel", "use_liger_kernel", "the liger kernels")
     reports = (recipe.report_to,) if isinstance(recipe.report_to, str) else recipe.report_to or ()

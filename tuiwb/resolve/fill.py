@@ -13,6 +13,7 @@ from tuiwb.resolve.device import Device, device_for
 from tuiwb.resolve.fit import fill_checkpointing
 from tuiwb.resolve.parts import joined
 from tuiwb.resolve.ppo import fill_order, fill_ppo
+from tuiwb.resolve.splitting import fill_splitting
 from tuiwb.resolve.tokens import fill_tokens
 from tuiwb.resolve.trainable import LOSSES
 
@@ -135,6 +136,7 @@ def _precision(choices: Choices, device: Device) -> None:
     if choices.now.load_in_4bit:
         choices.fill("bnb_4bit_quant_type", "nf4", "made for weights that are normally distributed")
         choices.fill("use_bnb_nested_quant", True, "saves about 0.37 bit a parameter at no cost in quality")
+    fill_splitting(choices)
     choices.fill("attn_implementation", device.attention, device.attention_reason)
     choices.fill("use_liger_kernel", False, "the loss of the trainer is fused already")
     choices.fill("torch_compile", False, "pays only where every batch has the same shape")

@@ -2,6 +2,7 @@
 
 from tuiwb.recipe import Recipe
 from tuiwb.recipe.pairs import UNFIT
+from tuiwb.resolve.splitting import unfit_splitting
 
 STAGES = ("sft", "pretrain", "reward", "dpo", "orpo", "kto", "ppo", "grpo", "rloo")
 METHODS = ("full", "freeze", "lora", "qlora", "dora", "ia3", "prefix", "prompt")
@@ -44,13 +45,7 @@ def refusals(recipe: Recipe) -> list[tuple[str, str, str]]:
             )
     if (launch.processes or 1) > 1 and recipe.stage == "ppo":
         found.append(("launch.processes", "stage ppo is trained by one process", "launch.processes: 1"))
-    if launch.sharding not in (None, "none", "ddp"):
-        found.append(
-            ("launch.sharding", f"sharding {launch.sharding} can be planned but not trained yet", "sharding: ddp")
-        )
-    if launch.offload not in (None, "none"):
-        found.append(("launch.offload", f"offload {launch.offload} cannot be trained yet", "offload: none"))
-    return found
+    return [*found, *unfit_splitting(recipe)]
 
 
 def _joined(recipe: Recipe, key: str) -> str:

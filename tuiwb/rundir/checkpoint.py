@@ -10,7 +10,6 @@ import os
 import re
 import stat
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,14 @@ INCOMPLETE = "checkpoint-is-incomplete.txt"
 _NAME = re.compile(r"checkpoint-(\d+)")
 _WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
 _INDEX = "model.safetensors.index.json"
-_ZIPPED = ("optimizer.pt", "scheduler.pt", "scaler.pt", "adapter_model.bin", "pytorch_model.bin", "training_args.bin")
+_FSDP_WEIGHTS, _FSDP_OPTIMIZER = "pytorch_model_fsdp.bin", "optimizer.bin"
+_ZIPPED = (
+    "optimizer.pt", "scheduler.pt", "scaler.pt", "adapter_model.bin", "pytorch_model.bin", "training_args.bin",
+    _FSDP_WEIGHTS, _FSDP_OPTIMIZER,
+)  # fmt: skip
 _SHARDED = ("pytorch_model_fsdp_0", "optimizer_0")
 _RANK = re.compile(r"rng_state(?:_(\d+))?\.pth")
+_ZERO_RANK = re.compile(r"zero_pp_rank_(\d+)_mp_rank_\d+_optim_states\.pt$")
 _HEADER_LIMIT = 100_000_000  # as the safetensors library has it
 
 
@@ -78,11 +82,14 @@ def verify_checkpoint(path: Path) -> CheckpointVerdict:
         sharded = [name for name in _SHARDED if (path / name).is_dir()]
         for name in sharded:
             _distributed(path / name)
+        zero = _deepspeed(path, files)
     except _Broken as problem:
         return CheckpointVerdict(path, False, False, step, str(problem), size)
     except OSError as error:
         return CheckpointVerdict(path, False, False, step, f"cannot be read ({error.strerror})", size)
-    optimizer = "optimizer.pt" in files or "optimizer_0" in sharded or _deepspeed(path)
+    # FSDP reads its weights back from a file of its own.
+    split = _FSDP_OPTIMIZER in files and _FSDP_WEIGHTS in files
+    optimizer = "optimizer.pt" in files or split or "optimizer_0" in sharded or zero
     resumable = step is not None and optimizer and "scheduler.pt" in files and ranks > 0
     if _NAME.fullmatch(path.name) and not resumable and (optimizer or ranks or "scheduler.pt" in files):
         # With save_only_model none of the three is written; some of them means that the writing was cut off.
@@ -205,8 +212,6 @@ def _weights(path: Path, files: dict[str, int]) -> None:
             found = found or name in _WEIGHTS
     if found or "pytorch_model.bin" in files or "adapter_model.bin" in files or (path / _SHARDED[0]).is_dir():
         return
-    if _deepspeed(path):
-        return
     raise _Broken("there are no weights in it")
 
 
@@ -264,12 +269,22 @@ def _distributed(folder: Path) -> None:
         raise _Broken(f"{folder.name}/.metadata, which is written last, is missing")
 
 
-def _deepspeed(path: Path) -> bool:
-    return any(True for _ in _glob(path, "global_step*"))
-
-
-def _glob(path: Path, pattern: str) -> Iterator[Path]:
-    return (found for found in path.glob(pattern) if found.is_dir())
+def _deepspeed(path: Path, files: dict[str, int]) -> bool:
+    """Whether DeepSpeed left its states: `latest`, which is written last, names the folder with a file of each rank."""
+    inside = [name for name in files if name.startswith("global_step")]
+    if not inside:
+        return False
+    if "latest" not in files:
+        raise _Broken("latest, which DeepSpeed writes last, is missing")
+    ranks = set()
+    for name in inside:
+        if name.endswith(".pt"):
+            _zip(path / name)
+        if match := _ZERO_RANK.search(name):
+            ranks.add(int(match[1]))
+    if not ranks or ranks != set(range(max(ranks) + 1)):
+        raise _Broken("the optimizer states of a rank are missing")
+    return True
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 from transformers import TrainingArguments
 
 from tuiwb.recipe import Recipe
+from tuiwb.workers.sharding import sharding_arguments
 
 Config = TypeVar("Config", bound=TrainingArguments)
 
@@ -21,7 +22,8 @@ _NOT_THE_TRAINERS = {"max_length", "packing", "packing_strategy", "padding_free"
 def training_arguments(
     kind: type[Config], recipe: Recipe, output: Path, *, measured: bool, leave: Sequence[str] = (), **fixed: Any
 ) -> Config:
-    """The recipe's keys under TRL's names, one to one.
+    """The recipe's keys under TRL's names, one to one. To be called before the model is loaded, which ZeRO-3 splits
+    while it is read.
 
     Args:
         kind: the config of the trainer, such as `SFTConfig`.
@@ -48,5 +50,5 @@ def training_arguments(
         logging_first_step=True,
         disable_tqdm=True,
         do_train=True,
-        **{"bf16": False, "gradient_checkpointing": False, **values, **fixed},
+        **{"bf16": False, "gradient_checkpointing": False, **values, **sharding_arguments(recipe), **fixed},
     )

@@ -216,7 +216,11 @@ def pack_dataset(prepared: Prepared, rows: "Array", capacity: int) -> "Dataset":
 
 class GroupedSampler(LengthGroupedSampler):
     """transformers' sampler of similar lengths, whose order depends on seed and epoch alone from the second epoch on,
-    so that a resumed run sees the rest of an epoch as it would have been."""
+    so that a resumed run sees the rest of an epoch as it would have been.
+
+    Args:
+        batch_size: examples of a whole step, those of all processes.
+    """
 
     def __init__(self, batch_size: int, lengths: Sequence[int], seed: int) -> None:
         super().__init__(batch_size, lengths=list(lengths))
@@ -225,18 +229,46 @@ class GroupedSampler(LengthGroupedSampler):
 
     def __iter__(self) -> Iterator[int]:
         # The first epoch is drawn as transformers does, from the state that the seed has set.
-        self.generator = torch.Generator().manual_seed(self.seed + self.epoch) if self.epoch else None
+        self.generator = torch.Generator().manual_seed(self.seed + self.epoch) if self.epoch else _shared_state()
         return super().__iter__()
 
 
+def _shared_state() -> torch.Generator | None:
+    """The random state of the first process, so that all draw the same order; None where there is one alone."""
+    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
+        return None
+    box = [torch.get_rng_state()]
+    torch.distributed.broadcast_object_list(box, src=0)
+    generator = torch.Generator()
+    generator.set_state(box[0])
+    return generator
+
+
 def evaluation_batches(
-    prepared: Prepared, rows: "np.ndarray[Any, Any]", size: int, rank: int, processes: int
-) -> list[list[dict[str, int]]]:
-    """The batches of one process: similar lengths together, since order does not matter to a sum."""
+    prepared: Prepared,
+    rows: "np.ndarray[Any, Any]",
+    size: int,
+    rank: int,
+    processes: int,
+    *,
+    together: bool = False,
+) -> list[tuple[list[dict[str, int]], bool]]:
+    """The batches of one process: similar lengths together, since order does not matter to a sum.
+
+    Args:
+        together: as many for each process, since all must compute when one does; a process that has one too few gets
+            the last once more.
+
+    Returns:
+        batches, and whether each counts.
+    """
     lengths = prepared.lengths()[rows]
     longest_first = rows[lengths.argsort(kind="stable")[::-1]]
     batches = [
         [{"row": int(row)} for row in longest_first[start : start + size]]
         for start in range(0, len(longest_first), size)
     ]
-    return batches[rank::processes]
+    own = [(items, True) for items in batches[rank::processes]]
+    if together and len(own) < -(-len(batches) // processes):
+        own.append((batches[-1], False))
+    return own

@@ -7,9 +7,14 @@ from tuiwb.workers.lora import fuse_lora
 from tuiwb.workers.norms import fuse_norms
 
 
-def speed_up(model: torch.nn.Module) -> None:
+def speed_up(model: torch.nn.Module, *, split: bool = False) -> None:
     """Fewer passes over memory in the layers of a model on the CPU whose trainable parameters are set, and a faster
-    backward pass of attention in this process. What does not fit is left as it is."""
-    fuse_lora(model)
-    fuse_norms(model)
+    backward pass of attention in this process. What does not fit is left as it is.
+
+    Args:
+        split: the weights will be split over processes, so only the libraries' own layers put them together.
+    """
+    if not split:
+        fuse_lora(model)
+        fuse_norms(model)
     attention.install()

@@ -2,10 +2,11 @@
 
 PEFT computes `x W + scaling * (x A) B` as five operations, of which three pass over a tensor as large as the layer's
 output, forwards and backwards; and with a bfloat16 base it takes x to the adapter's float32, from where autocast takes
-it back. Here the small product is added by the matrix product itself, in the type of the base. The numbers are the same
-up to rounding.
+it back. Here the small product is added by the matrix product itself, in the type of the base. A base in 4 bits is put
+together in each pass, straight into that type. The numbers are the same up to rounding.
 """
 
+import sys
 from types import MethodType
 from typing import Any
 
@@ -14,24 +15,30 @@ from torch import Tensor
 
 
 def fuse_lora(model: torch.nn.Module) -> int:
-    """Speed up the LoRA layers of a PeftModel that are plain: on the CPU, one adapter in float32, a base in float32 or
-    bfloat16, no dropout, no DoRA.
+    """Speed up the LoRA layers of a PeftModel that are plain: on the CPU, one adapter in float32, a base in float32,
+    bfloat16 or 4 bits, no dropout, no DoRA.
 
     Returns:
         how many there are.
     """
-    from peft.tuners.lora.layer import Linear
-
     count = 0
     for layer in model.modules():
-        if type(layer) is Linear and _is_plain(layer):
+        if type(layer) in _kinds() and _is_plain(layer):
             layer.forward = MethodType(_forward, layer)
             count += 1
     return count
 
 
+def _kinds() -> tuple[type, ...]:
+    from peft.tuners.lora import layer
+
+    # Only there where bitsandbytes is.
+    quantized = getattr(sys.modules.get("peft.tuners.lora.bnb"), "Linear4bit", None)
+    return (layer.Linear,) if quantized is None else (layer.Linear, quantized)
+
+
 def _is_plain(layer: Any) -> bool:
-    if len(layer.active_adapters) != 1 or layer.lora_variant or type(layer.base_layer) is not torch.nn.Linear:
+    if len(layer.active_adapters) != 1 or layer.lora_variant or not _has_plain_base(layer.base_layer):
         return False
     (name,) = layer.active_adapters
     if name not in layer.lora_A or layer.fan_in_fan_out or not isinstance(layer.lora_dropout[name], torch.nn.Identity):
@@ -39,10 +46,21 @@ def _is_plain(layer: Any) -> bool:
     base, *adapter = layer.base_layer.weight, layer.lora_A[name].weight, layer.lora_B[name].weight
     return (
         layer.lora_B[name].bias is None
-        and base.dtype in (torch.float32, torch.bfloat16)
         and not base.requires_grad
         and all(weight.dtype == torch.float32 for weight in adapter)
         and all(weight.device.type == "cpu" for weight in (base, *adapter))
+    )
+
+
+def _has_plain_base(base: torch.nn.Module) -> bool:
+    if type(base) is torch.nn.Linear:
+        return base.weight.dtype in (torch.float32, torch.bfloat16)
+    state = getattr(base.weight, "quant_state", None)
+    return (
+        type(base).__name__ == "Linear4bit"
+        and state is not None
+        and len(state.shape) == 2
+        and not getattr(state, "packing_format_for_cpu", False)
     )
 
 
@@ -52,11 +70,27 @@ def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     (name,) = self.active_adapters
     base = self.base_layer
     computing = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    if base.weight.dtype != computing:
+    state = getattr(base.weight, "quant_state", None)
+    if computing != (base.weight.dtype if state is None else base.compute_dtype):
         return type(self).forward(self, x)
     return _LoraLinear.apply(
-        x, base.weight, base.bias, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name]
-    )
+        x, base.weight, base.bias, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name], computing,
+        state,
+    )  # fmt: skip
+
+
+def _matrix(weight: Tensor, state: Any, kind: torch.dtype) -> Tensor:
+    """The weight of a layer, put together from its 4 bits where it has no more. Not kept: between the two passes it
+    would take the memory that 4 bits were to save."""
+    if state is None:
+        return weight
+    ops = torch.ops.bitsandbytes
+    scales = state.absmax
+    if state.nested:
+        inner = state.state2
+        scales = ops.dequantize_blockwise(scales, inner.absmax, inner.code, inner.blocksize, torch.float32)
+        scales += state.offset
+    return ops.dequantize_4bit(weight, scales, state.blocksize, state.quant_type, state.shape, kind)
 
 
 class _LoraLinear(torch.autograd.Function):
@@ -64,33 +98,44 @@ class _LoraLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
+        scaling: float,
+        kind: torch.dtype,
+        state: Any,
     ) -> Tensor:
         """
         Args:
             x: (..., inputs).
-            weight: (outputs, inputs); bias: (outputs,) or None.
+            weight: (outputs, inputs), of this kind, or its 4 bits; bias: (outputs,) or None.
             a: (rank, inputs); b: (outputs, rank); float32, as their gradients.
+            kind: what is computed in.
+            state: bitsandbytes' description of the 4 bits.
         """
-        rows = x.reshape(-1, x.shape[-1]).to(weight.dtype)
+        rows = x.reshape(-1, x.shape[-1]).to(kind)
         ctx.kinds = x.dtype, a.dtype
-        a, b = a.to(weight.dtype), b.to(weight.dtype)
+        a, b = a.to(kind), b.to(kind)
         small = rows @ a.T
-        output = torch.nn.functional.linear(rows, weight, bias)
+        output = torch.nn.functional.linear(rows, _matrix(weight, state, kind), None if bias is None else bias.to(kind))
         output.addmm_(small, b.T, alpha=scaling)
         ctx.save_for_backward(rows, small, weight, a, b)
-        ctx.scaling, ctx.shape = scaling, x.shape
-        return output.view(*x.shape[:-1], weight.shape[0])
+        ctx.scaling, ctx.shape, ctx.state = scaling, x.shape, state
+        return output.view(*x.shape[:-1], output.shape[-1])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         rows, small, weight, a, b = ctx.saved_tensors
         of_x, of_adapter = ctx.kinds
-        outer = gradients[0].reshape(-1, weight.shape[0])
+        outer = gradients[0].reshape(-1, b.shape[0])
         b_gradient = (outer.T @ small).mul_(ctx.scaling)
         inner = (outer @ b).mul_(ctx.scaling)
         a_gradient = inner.T @ rows
         x_gradient = None
         if ctx.needs_input_grad[0]:
-            x_gradient = (outer @ weight).addmm_(inner, a).view(ctx.shape).to(of_x)
-        return x_gradient, None, None, a_gradient.to(of_adapter), b_gradient.to(of_adapter), None
+            matrix = _matrix(weight, ctx.state, rows.dtype)
+            x_gradient = (outer @ matrix).addmm_(inner, a).view(ctx.shape).to(of_x)
+        return x_gradient, None, None, a_gradient.to(of_adapter), b_gradient.to(of_adapter), None, None, None

@@ -1,5 +1,6 @@
 """The model that a recipe trains: the base in its precision, and what of it is trained."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tuiwb import models
 from tuiwb.base.errors import InputFault
 from tuiwb.recipe import Recipe
 from tuiwb.workers import vocabulary
+from tuiwb.workers.sharding import reading_once
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "auto": "auto"}
 LORA = ("lora", "qlora", "dora")
@@ -51,11 +53,14 @@ class Source:
         return cls(str(info.path), arguments, recipe.model_name_or_path)
 
 
-def load_base(recipe: Recipe, *, device: torch.device, scores: bool = False) -> PreTrainedModel:
+def load_base(
+    recipe: Recipe, *, device: torch.device, scores: bool = False, everywhere: bool = False
+) -> PreTrainedModel:
     """The base model with its weights, in the recipe's precision, on the device.
 
     Args:
         scores: give it a head that makes one number of a text, instead of the output layer.
+        everywhere: read its weights in every process, even where the model that is trained is read by one.
 
     Raises:
         InputFault: there is no such model.
@@ -65,7 +70,7 @@ def load_base(recipe: Recipe, *, device: torch.device, scores: bool = False) -> 
     arguments["dtype"] = _DTYPES[recipe.dtype or "float32"]
     if recipe.attn_implementation:
         arguments["attn_implementation"] = recipe.attn_implementation
-    if (quantization := _quantization(recipe, device)) is not None:
+    if (quantization := _quantization(recipe)) is not None:
         arguments["quantization_config"] = quantization
         # A quantized model cannot be moved afterwards.
         arguments["device_map"] = {"": device}
@@ -74,7 +79,8 @@ def load_base(recipe: Recipe, *, device: torch.device, scores: bool = False) -> 
     if scores:
         config.get_text_config().num_labels = config.num_labels = 1
     kind = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
-    model = kind.from_pretrained(source.path, config=config, **arguments)
+    with contextlib.nullcontext() if everywhere else reading_once(recipe):
+        model = kind.from_pretrained(source.path, config=config, **arguments)
     model.config.use_cache = False
     if recipe.added_tokens:
         vocabulary.grow(model, vocabulary.tokenizer_of(recipe).vocab_size)
@@ -139,12 +145,12 @@ def keep_unpacked(model: torch.nn.Module) -> None:
             layer.support_avx512bf16_for_cpu = False
 
 
-def _quantization(recipe: Recipe, device: torch.device) -> BitsAndBytesConfig | None:
+def _quantization(recipe: Recipe) -> BitsAndBytesConfig | None:
     if recipe.load_in_8bit:
         return BitsAndBytesConfig(load_in_8bit=True)
     if not recipe.load_in_4bit:
         return None
-    compute = torch.float32 if device.type == "cpu" or not (recipe.bf16 or recipe.fp16) else torch.bfloat16
+    compute = torch.bfloat16 if recipe.bf16 else torch.float32
     if recipe.fp16:
         compute = torch.float16
     storage = {"bnb_4bit_quant_storage": recipe.bnb_4bit_quant_storage} if recipe.bnb_4bit_quant_storage else {}

@@ -24,6 +24,7 @@ from tuiwb.workers.model import adapters_to_float32, load_base, make_trainable
 from tuiwb.workers.orpo import OddsRatioTrainer
 from tuiwb.workers.reference import reference_model, settle_reference
 from tuiwb.workers.running import RunTrainer
+from tuiwb.workers.sharding import splits_weights
 
 Collate = Callable[[Prepared], Callable[[list[Any]], dict[str, Any]]]
 
@@ -61,8 +62,9 @@ class PreferenceTrainer(RunTrainer):
         """TRL's, of a batch whose tokens are counted."""
         tokens, trained = inputs.pop("tokens"), inputs.pop("trained")
         if self.model.training:
-            self._tokens += int(tokens)
-            self._trained += int(trained)
+            # Not as numbers: reading them would make a GPU wait in every batch.
+            self._tokens += tokens
+            self._trained += trained
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
@@ -94,16 +96,17 @@ class PreferenceTrainer(RunTrainer):
         collate = self._collate(prepared)
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros(2, dtype=torch.float64))
         batches = evaluation_batches(
-            prepared, rows, self.args.per_device_eval_batch_size, self.args.process_index, self.args.world_size
-        )
-        for items in batches:
+            prepared, rows, self.args.per_device_eval_batch_size, self.args.process_index, self.args.world_size,
+            together=splits_weights(self._recipe),
+        )  # fmt: skip
+        for items, counts in batches:
             self._metrics["eval"].clear()
             batch = self._prepare_inputs(collate(items))
             with torch.no_grad(), self.compute_loss_context_manager(), _alone(self.accelerator):
                 loss = self.compute_loss(model, batch)
             found = {"loss": float(loss)}
             found |= {key: values[-1] for key, values in self._metrics["eval"].items() if key != "num_tokens"}
-            for key, value in found.items():
+            for key, value in found.items() if counts else ():
                 sums[key] += torch.tensor([value * len(items), len(items)], dtype=torch.float64)
             self.callback_handler.on_prediction_step(self.args, self.state, self.control)
         self._metrics["eval"].clear()
@@ -162,7 +165,7 @@ def build_orpo(recipe: Recipe, data: Data, callback: RunCallback, output: Path, 
     trainer = OrpoTrainer(recipe, data, callback, _pairs(data), model=model, args=args, beta=beta)
     if device.type == "cpu":
         adapters_to_float32(model)
-        speed_up(model)
+        speed_up(model, split=splits_weights(recipe))
     return trainer
 
 
@@ -176,7 +179,7 @@ def _built(
     settle_reference(trainer.model, recipe, device)
     if device.type == "cpu" and trainer.ref_model is None:
         # A second model would not be changed in the same layers, and differ by rounding where it is the same.
-        speed_up(trainer.model)
+        speed_up(trainer.model, split=splits_weights(recipe))
     return trainer
 
 

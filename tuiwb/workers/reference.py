@@ -28,7 +28,7 @@ def reference_model(recipe: Recipe, device: torch.device) -> PreTrainedModel | N
         recipe = msgspec.structs.replace(recipe, model_name_or_path=named)
     elif recipe.method not in ("full", "freeze"):
         return None
-    model: Any = load_base(recipe, device=device)
+    model: Any = load_base(recipe, device=device, everywhere=True)
     if named and is_adapter(named):
         from peft import PeftModel
 

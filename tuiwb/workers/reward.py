@@ -21,6 +21,10 @@ from tuiwb.workers.model import adapters_to_float32, load_base, make_trainable
 from tuiwb.workers.preference import PreferenceTrainer
 from tuiwb.workers.running import RunTrainer
 from tuiwb.workers.scorer import head_of, saved_head
+from tuiwb.workers.sharding import splits_weights
+
+# The head alone, or as PEFT holds it beside an adapter.
+_HEADS = ("score.weight", "score.modules_to_save.default.weight")
 
 
 class Trainer(PreferenceTrainer, RewardTrainer):
@@ -35,9 +39,11 @@ class Trainer(PreferenceTrainer, RewardTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         RunTrainer._save(self, output_dir, state_dict)
-        if not self.args.should_save or output_dir is None or self.is_fsdp_enabled:
+        if not self.args.should_save or output_dir is None:
             return
-        saved, head = saved_head(Path(output_dir)), head_of(self.accelerator.unwrap_model(self.model))
+        saved, head = saved_head(Path(output_dir)), _head(state_dict)
+        if head is None:
+            head = head_of(self.accelerator.unwrap_model(self.model))
         if saved is None or not torch.equal(saved, head.to(saved.dtype)):
             raise RunFault("the reward head is not in the checkpoint")
 
@@ -52,8 +58,14 @@ def build(recipe: Recipe, data: Data, callback: RunCallback, output: Path, devic
     trainer = Trainer(recipe, data, callback, collate, model=model, args=args)
     if device.type == "cpu":
         adapters_to_float32(trainer.model)
-        speed_up(trainer.model)
+        speed_up(trainer.model, split=splits_weights(recipe))
     return trainer
+
+
+def _head(state: dict[str, Any] | None) -> torch.Tensor | None:
+    """That of a state which was put together from several processes."""
+    found = [value for name, value in (state or {}).items() if name.endswith(_HEADS)]
+    return found[0] if found else None
 
 
 def with_own_pad(tokenizer: Tokenizer, ends: set[int]) -> Tokenizer:

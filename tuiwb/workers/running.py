@@ -19,6 +19,7 @@ from tuiwb.workers.answers import Answers
 from tuiwb.workers.batches import GroupedSampler
 from tuiwb.workers.callback import RunCallback
 from tuiwb.workers.data import Data
+from tuiwb.workers.sharding import split_on_cpu
 
 
 class RunTrainer(transformers.Trainer):
@@ -32,6 +33,7 @@ class RunTrainer(transformers.Trainer):
 
     control: Any
     processing_class: Any
+    is_fsdp_enabled: bool
 
     def __init__(self, recipe: Recipe, data: Data, callback: RunCallback, **arguments: Any) -> None:
         self._recipe = recipe
@@ -64,14 +66,22 @@ class RunTrainer(transformers.Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         grouped = self._recipe.train_sampling_strategy == "group_by_length" and not self._recipe.packing
-        if not grouped or self.args.world_size > 1:
+        if not grouped:
             return transformers.Trainer._get_train_sampler(self, train_dataset)
         self._drawn = GroupedSampler(
-            self.args.train_batch_size * self.args.gradient_accumulation_steps,
+            self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size,
             self._data.lengths().tolist(),
             self.args.data_seed if self.args.data_seed is not None else self.args.seed,
         )
         return self._drawn
+
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        if self.args.fsdp and not self.is_fsdp_enabled:
+            from accelerate.utils import FullyShardedDataParallelPlugin
+
+            split_on_cpu(self.accelerator, FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args))
+            self.is_fsdp_enabled = getattr(self.accelerator.state, "fsdp_plugin", None) is not None
 
     def _run_epoch(self, *, epoch: int, **kwargs: Any) -> None:
         if (sampler := getattr(self, "_drawn", None)) is not None:

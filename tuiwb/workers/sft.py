@@ -18,16 +18,25 @@ from tuiwb.workers.data import Data
 from tuiwb.workers.loss import LabelledLoss
 from tuiwb.workers.model import adapters_to_float32, load_base, make_trainable
 from tuiwb.workers.running import RunTrainer
+from tuiwb.workers.sharding import splits_weights
 
 Rows = Any
 
 
 def build(recipe: Recipe, data: Data, callback: RunCallback, output: Path, device: torch.device) -> "Trainer":
     """As `stages.Builder`."""
-    trainer = Trainer(make_trainable(load_base(recipe, device=device), recipe), recipe, data, callback, output)
+    args = training_arguments(
+        SFTConfig,
+        recipe,
+        output,
+        measured=bool(data.held_out),
+        leave=("loss_type",),
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+    trainer = Trainer(make_trainable(load_base(recipe, device=device), recipe), recipe, data, callback, args)
     if device.type == "cpu":
         adapters_to_float32(trainer.model)
-        speed_up(trainer.model)
+        speed_up(trainer.model, split=splits_weights(recipe))
     return trainer
 
 
@@ -39,19 +48,12 @@ class Trainer(RunTrainer, SFTTrainer):
         callback: is told of every step and told what was asked for.
     """
 
-    def __init__(self, model: torch.nn.Module, recipe: Recipe, data: Data, callback: RunCallback, output: Path) -> None:
+    def __init__(self, model: torch.nn.Module, recipe: Recipe, data: Data, callback: RunCallback, args: Any) -> None:
         self._labelled: LabelledLoss | None = None
         prompts = bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
-        args = training_arguments(
-            SFTConfig,
-            recipe,
-            output,
-            measured=bool(data.held_out),
-            leave=("loss_type",),
-            dataset_kwargs={"skip_prepare_dataset": True},
-        )
-        on_cpu = args.device.type == "cpu"
-        collate: Any = Collator(data.prepared, checkpoint.pad_id(data.tokenizer), masked=not on_cpu or prompts)
+        # The output layer of a split model is whole only within it.
+        own_loss = args.device.type == "cpu" and not splits_weights(recipe)
+        collate: Any = Collator(data.prepared, checkpoint.pad_id(data.tokenizer), masked=not own_loss or prompts)
         rows = row_dataset(data.prepared, data.rows)
         if recipe.packing:
             rows = pack_dataset(data.prepared, data.rows, recipe.max_length or int(data.lengths().max()))
@@ -67,7 +69,7 @@ class Trainer(RunTrainer, SFTTrainer):
             eval_dataset=next((row_dataset(*held) for held in data.held_out.values()), None),
             data_collator=FlatCollator(data.prepared) if recipe.packing or recipe.padding_free else collate,
         )
-        if on_cpu:
+        if own_loss:
             self._labelled = LabelledLoss(self.model)
             # Our loss is divided by the tokens of the whole step, whatever the model's own would take.
             self.model_accepts_loss_kwargs = True
@@ -120,7 +122,9 @@ class Trainer(RunTrainer, SFTTrainer):
         total = torch.zeros((), dtype=torch.float64)
         count = 0
         size = self.args.per_device_eval_batch_size
-        for items in evaluation_batches(prepared, rows, size, self.args.process_index, self.args.world_size):
+        for items, counts in evaluation_batches(
+            prepared, rows, size, self.args.process_index, self.args.world_size, together=splits_weights(self._recipe)
+        ):
             batch = self._prepare_inputs(collate(items))
             batch.pop("tokens")
             with torch.no_grad(), self.compute_loss_context_manager():
@@ -129,8 +133,9 @@ class Trainer(RunTrainer, SFTTrainer):
                 else:
                     outputs = model(**batch, fused_lm_head=True)
                     loss, labelled = -outputs.log_probs.sum(), outputs.label_mask.sum()
-            total += loss.double().cpu()
-            count += int(labelled)
+            if counts:
+                total += loss.double().cpu()
+                count += int(labelled)
             self.callback_handler.on_prediction_step(self.args, self.state, self.control)
         counted = torch.tensor([float(total), float(count)], dtype=torch.float64, device=self.args.device)
         if self.args.world_size > 1:

@@ -65,8 +65,11 @@ def clear_away() -> None:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     if accelerate := sys.modules.get("accelerate.state"):
-        # Each part has a precision of its own; the processes stay.
+        # Each part has a precision and a sharding of its own; the processes stay.
         accelerate.AcceleratorState._reset_state(reset_partial_state=False)
+        from tuiwb.workers.sharding import forget
+
+        forget()
 
 
 class Attempt:
@@ -113,7 +116,10 @@ class Attempt:
         import transformers
         from accelerate import PartialState
 
-        state = PartialState(cpu=bool(recipe.use_cpu))
+        from tuiwb.workers.sharding import joining
+
+        with joining(recipe):
+            state = PartialState(cpu=bool(recipe.use_cpu))
         state.wait_for_everyone()
         data = data or load_data(recipe, lambda done, total: None)
         # As TRL does, so that a new adapter begins with the same numbers.
