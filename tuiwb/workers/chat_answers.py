@@ -10,6 +10,7 @@ from tuiwb.base.errors import InputFault
 from tuiwb.chat import protocol
 from tuiwb.chat.protocol import Ask, Done, Token
 from tuiwb.workers.chat_cache import Kept, Shelf, croppable, merge, new_cache, split
+from tuiwb.workers.chat_mixed import adapters_of
 from tuiwb.workers.chat_model import Base
 
 
@@ -200,8 +201,8 @@ def generate(batch: list[Answer], link: Link, draft: Base | None) -> None:
         elif base.peft is None:
             base.model.generate(**arguments)
         else:
-            rows = [answer.lane.adapter or "__base__" for answer in batch]
-            base.peft.generate(**arguments, adapter_names=rows)
+            with adapters_of(base.peft, [answer.lane.adapter for answer in batch]):
+                base.model.generate(**arguments)
     held = cache.get_seq_length()
     for row, (gap, answer) in enumerate(zip(left, batch, strict=True)):
         kept = answer.kept

@@ -78,9 +78,10 @@ def _quantization(name: str, dtype: Any) -> Any:
 
 
 def put_adapter(base: Base, folder: str, name: str) -> None:
-    from peft import LoraConfig, PeftModel
+    from peft import PeftModel
 
     from tuiwb.workers import vocabulary
+    from tuiwb.workers.chat_mixed import mixable
 
     vocabulary.grow_for(base.model, Path(folder))
     if base.peft is None:
@@ -88,7 +89,4 @@ def put_adapter(base: Base, folder: str, name: str) -> None:
     else:
         base.peft.load_adapter(folder, adapter_name=name, is_trainable=False)
     base.peft.eval()
-    config = base.peft.peft_config[name]
-    # PEFT mixes adapters within a batch for plain LoRA only (peft.tuners.lora.model._check_...).
-    plain = isinstance(config, LoraConfig) and not config.use_dora and not config.modules_to_save
-    base.mixable = base.mixable and plain and not getattr(config, "trainable_token_indices", None)
+    base.mixable = base.mixable and mixable(base.peft, name)
