@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from ppo_tools import ppo_recipe, write_adapter, write_prompts
+from ppo_tools import QUESTIONS, ppo_recipe, write_adapter, write_prompts
 from training import ANSWERS, make_run, train, write_rows
 
-from tuiwb import rundir
+from tuiwb import rundir, runs
 from tuiwb.recipe import Recipe
 from tuiwb.rundir import RunDir
 
@@ -33,6 +33,7 @@ def done(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         num_train_epochs=2.0,
         kl_target=6.0,
         kl_horizon=100.0,
+        critic_learning_rate=1e-4,
         **measured,
     )
     alone = make_run(folder / "alone", recipe, "ppo")
@@ -119,6 +120,24 @@ def test_a_checkpoint_is_whole_and_its_policy_is_an_adapter_like_any_other(done:
     critic.write_bytes(whole := critic.read_bytes()[:-1])
     assert not rundir.verify_checkpoint(folder).valid, "a value that was cut off is no checkpoint"
     critic.write_bytes(whole + b"\0")
+
+
+def test_the_value_learns_at_a_rate_of_its_own(done: dict[str, RunDir]) -> None:
+    import torch
+
+    saved = torch.load(done["alone"].part(1, "ppo").path / "checkpoint-2/optimizer.pt", weights_only=True)
+    groups = {group["initial_lr"]: len(group["params"]) for group in saved["param_groups"] if group["params"]}
+    # The policy's matrices, and as many of the value's and its head.
+    assert groups == {1e-3: groups[1e-3], 1e-4: groups[1e-3] + 1}
+
+
+def test_some_of_what_was_sampled_can_be_read(done: dict[str, RunDir]) -> None:
+    found = [one for one in runs.answers(done["alone"]) if one.part == "ppo"]
+    assert [one.step for one in found] == [2, 2, 4, 4], "the two that are held out, at each evaluation"
+    for one in found:
+        assert one.score is not None
+        assert 1 <= one.tokens <= 8
+        assert one.prompt.startswith(QUESTIONS)
 
 
 def test_three_parts_are_one_run(done: dict[str, RunDir]) -> None:

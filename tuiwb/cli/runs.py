@@ -40,6 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     tail.add_argument("--log", action="store_true", help="the raw output of the worker instead")
 
+    _action(actions, "answers", "what the model said at each evaluation of the training", _answers)
+
     for verb, what in _ASKED.items():
         asked = _action(actions, verb, what, _ask)
         asked.add_argument("--wait", type=float, metavar="S", help="wait up to S seconds for what comes of it")
@@ -161,6 +163,20 @@ def _tail(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return 130
     return _end(run) if args.until_end else 0
+
+
+def _answers(args: argparse.Namespace) -> int:
+    run = runs.find(args.id)
+    found = runs.answers(run)
+    if args.json:
+        output.print_json({"run_id": run.run_id, "answers": [one.to_json() for one in found]})
+        return 0
+    if not found:
+        output.say(f"{run.run_id} answered nothing; sample_prompts of the recipe says what is asked at each evaluation")
+    for one in found:
+        score = "" if one.score is None else f", score {one.score:.4g}"
+        output.write(f"{one.part}, step {one.step}, {one.tokens} tokens{score}\n> {one.prompt}\n{one.answer}\n")
+    return 0
 
 
 def follow(run: "RunDir", *, as_json: bool) -> int:

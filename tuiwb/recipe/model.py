@@ -300,6 +300,8 @@ class Recipe(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     """Stage ppo: the most by which a token's probability is worth changing in one batch, as a share."""
     cliprange_value: Positive | None = None
     """Stage ppo: the most by which the value of a state is worth changing in one batch."""
+    critic_learning_rate: Positive | None = None
+    """Stage ppo: learning rate of the value model; it follows the schedule of the policy's."""
     vf_coef: Positive | None = None
     """Stage ppo: how much the loss of the value model counts."""
     whiten_rewards: bool | None = None

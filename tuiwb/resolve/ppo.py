@@ -5,8 +5,8 @@ from tuiwb.resolve.choices import Choices
 
 PPO_KEYS = (
     "num_ppo_epochs", "num_mini_batches", "local_rollout_forward_batch_size", "kl_estimator", "kl_target", "kl_horizon",
-    "gamma", "lam", "cliprange", "cliprange_value", "vf_coef", "whiten_rewards", "missing_eos_penalty",
-    "score_placement",
+    "gamma", "lam", "cliprange", "cliprange_value", "critic_learning_rate", "vf_coef", "whiten_rewards",
+    "missing_eos_penalty", "score_placement",
 )  # fmt: skip
 """Keys that this stage alone reads."""
 
@@ -31,6 +31,7 @@ def fill_ppo(choices: Choices) -> None:
     choices.fill("lam", 0.95, _TRL)
     choices.fill("cliprange", 0.2, _TRL)
     choices.fill("cliprange_value", 0.2, _TRL)
+    choices.fill("critic_learning_rate", 1e-5, "a head that learns as fast as the policy foresees mostly noise")
     choices.fill("vf_coef", 0.1, _TRL)
     choices.fill("whiten_rewards", False, "the advantages are whitened anyway")
     choices.fill("missing_eos_penalty", 1.0, "otherwise the model learns to talk on")

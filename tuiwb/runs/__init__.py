@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuiwb.runs.actions import Verb, annotate, answer, ask, clone, delete, hold, purge, restore, resume
+    from tuiwb.runs.answering import Answer, answers
     from tuiwb.runs.attaching import attach
     from tuiwb.runs.comparing import Comparison, compare
     from tuiwb.runs.follow import Record, tail, tail_log
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Verb": "actions",
+    "Answer": "answering",
+    "answers": "answering",
     "annotate": "actions",
     "attach": "attaching",
     "answer": "actions",
@@ -60,6 +63,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Answer",
     "CheckpointView",
     "Comparison",
     "Job",
@@ -69,6 +73,7 @@ __all__ = [
     "Verb",
     "annotate",
     "answer",
+    "answers",
     "ask",
     "attach",
     "clone",

@@ -21,7 +21,7 @@ from tuiwb.tui.widgets.charts import Overlay
 if TYPE_CHECKING:
     from tuiwb.hardware import GpuSampler, GpuStatus, HostSample
     from tuiwb.rundir import RunDir
-    from tuiwb.runs import RunView
+    from tuiwb.runs import Answer, RunView
     from tuiwb.runs.gpu_users import GpuUser
 
 PERIOD_S = 0.25
@@ -102,6 +102,14 @@ class LogSeen(Message, bubble=False):
     run_id: str
     lines: tuple[str, ...]
     fresh: bool
+
+
+@dataclass
+class AnswersSeen(_Latest):
+    """All that the selected run's model said while it was trained, oldest first."""
+
+    run_id: str
+    answers: "tuple[Answer, ...]"
 
 
 @dataclass
@@ -217,6 +225,7 @@ class _OneRun:
         self._points: tuple[tuple[str, tuple[int, ...]], ...] = ()
         self._detailed = -1e9
         self._files: tuple[int, ...] = ()
+        self._answered = 0
 
     @property
     def loading(self) -> bool:
@@ -249,6 +258,10 @@ class _OneRun:
         lines, fresh = self._log.read()
         if lines or fresh:
             messages.append(LogSeen(self.run.run_id, tuple(lines), fresh))
+        part = self._metrics.current
+        if part is not None and (answered := _stamp(part.part.answers_file)) != self._answered:
+            self._answered = answered
+            messages.append(self._answers())
         files = tuple(_stamp(path) for path in (self.run.state_file, self.run.events_file, self.run.beat_file))
         if files[:2] != self._files[:2] or (files != self._files and time.monotonic() - self._detailed >= _DETAILS_S):
             self._files, self._detailed = files, time.monotonic()
@@ -297,6 +310,11 @@ class _OneRun:
             tuple(Overlay(each, over[each][0], drawn(metrics)) for each, metrics in others.items()),
             self.loading,
         )
+
+    def _answers(self) -> Message:
+        from tuiwb import runs
+
+        return AnswersSeen(self.run.run_id, runs.answers(self.run))
 
     def _detail(self) -> list[Message]:
         from tuiwb import rundir, runs

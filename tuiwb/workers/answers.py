@@ -1,31 +1,47 @@
-"""What the model answers to the recipe's `sample_prompts` at each evaluation, in the part's answers.jsonl."""
+"""What the model answers at each evaluation, in the part's answers.jsonl: to the recipe's `sample_prompts`, and, where
+it learns from answers that it samples, some of those with what they were worth."""
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from transformers import TrainerState
 
+from tuiwb import rundir
 from tuiwb.data.example import Example
 from tuiwb.data.render import Renderer
 from tuiwb.recipe import Recipe
-from tuiwb.rundir import MetricsWriter, PartDir
+from tuiwb.rundir import MetricsWriter, PartDir, RunDir
 from tuiwb.workers.checkpoint import pad_id
 from tuiwb.workers.data import Data
 
 _LENGTH = 128
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """An answer that was sampled to learn from, or to measure on."""
+
+    prompt: str
+    answer: str
+    tokens: int
+    ended: bool
+    score: float
 
 
 class Answers:
-    """Answers a recipe's prompts, always by the likeliest token, so that they differ only where the model does.
+    """Answers a recipe's prompts, always by the likeliest token, so that they differ only where the model does; and
+    writes down what it is told of sampled ones.
 
     Args:
         stop_ids: ids that end an answer.
     """
 
-    def __init__(self, recipe: Recipe, data: Data, stop_ids: Sequence[int], part: PartDir) -> None:
-        self._part = part
+    def __init__(self, recipe: Recipe, data: Data, stop_ids: Sequence[int], run: RunDir, part: PartDir) -> None:
+        self._run, self._part = run, part
         self._tokenizer = data.tokenizer
         self._length = recipe.max_completion_length or _LENGTH
         self._stops = list(stop_ids)
@@ -34,6 +50,8 @@ class Answers:
     @torch.no_grad()
     def write(self, model: Any, state: TrainerState) -> None:
         """Answer all prompts; the first process alone writes them down."""
+        if not self._prompts:
+            return
         training = model.training
         model.eval()
         found = []
@@ -55,11 +73,20 @@ class Answers:
             answer = self._tokenizer.decode(made, skip_special=True)
             found.append({"prompt": prompt, "answer": answer, "tokens": len(made), "ended": ended})
         model.train(training)
-        if state.is_world_process_zero:
-            writer = MetricsWriter(self._part.answers_file)
-            for one in found:
-                writer.write({"time": time.time(), "current_steps": state.global_step, **one})
-            writer.close()
+        self._note(found, state)
+
+    def sampled(self, answers: Sequence[Sampled], state: TrainerState) -> None:
+        """Write down the first few of these."""
+        self._note([asdict(one) for one in answers[:_SHOWN]], state)
+
+    def _note(self, found: Sequence[dict[str, Any]], state: TrainerState) -> None:
+        if not found or not state.is_world_process_zero:
+            return
+        attempt = rundir.current_attempt(self._run)
+        writer = MetricsWriter(self._part.answers_file)
+        for one in found:
+            writer.write({"time": time.time(), "attempt": attempt, "current_steps": state.global_step, **one})
+        writer.close()
 
 
 def _ids(prompt: str, data: Data) -> list[int]:

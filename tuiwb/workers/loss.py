@@ -84,9 +84,11 @@ class LabelledStates:
         return weight.detach(), None if bias is None else bias.detach()
 
     def _catch(self, module: torch.nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        if self._selected is None:
-            return None  # somebody else runs the model, to generate or to look at its logits
         hidden = arguments[0]
+        if self._selected is None:
+            # Somebody else runs the model, to generate or to look at its logits. Of a prompt they want the last states
+            # alone, rows that lie apart, for which torch copies the layer's weight once for each row of the batch.
+            return (hidden.contiguous(),)
         # Learned positions of a prompt come first and have no labels.
         length = self._selected.shape[1]
         self._hidden = hidden[:, -length - 1 : -1][self._selected]

@@ -98,6 +98,19 @@ class Trainer(RunTrainer):
                 role.take().gradient_checkpointing_enable({"use_reentrant": False})
         team.eval()
 
+    def create_optimizer(self, model: Any = None) -> Any:
+        """The trainer's own, with the value's parameters in groups with a rate of their own, where it has one."""
+        made, rate = super().create_optimizer(model), self._recipe.critic_learning_rate
+        if rate is None or rate == self.args.learning_rate:
+            return made
+        theirs = {id(parameter) for parameter in self.team.critic_parameters()}
+        for group in list(made.param_groups):
+            critic = [parameter for parameter in group["params"] if id(parameter) in theirs]
+            if critic:
+                group["params"] = [parameter for parameter in group["params"] if id(parameter) not in theirs]
+                made.add_param_group({**group, "params": critic, "lr": rate})
+        return made
+
     def _substep(self) -> None:
         self.callback_handler.on_substep_end(self.args, self.state, self.control)
 
@@ -251,8 +264,8 @@ class Trainer(RunTrainer):
         return metrics
 
     def answer_prompts(self) -> None:
-        if self._answers is not None:
-            self._answers.write(self.team.policy.take(), self.state)
+        self._answers.write(self.team.policy.take(), self.state)
+        self._answers.sampled(self._sampler.shown, self.state)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """With the means of the updates since the last log."""

@@ -13,10 +13,11 @@ from tuiwb.base.errors import RunFault
 from tuiwb.data.render import Renderer
 from tuiwb.recipe import Recipe
 from tuiwb.workers import checkpoint, ppo_math
+from tuiwb.workers.answers import Sampled
 from tuiwb.workers.data import Data
 from tuiwb.workers.ppo_sequences import AnswerLogprobs, Sequences
 from tuiwb.workers.ppo_team import Role, Team
-from tuiwb.workers.rewards import Asked, Reward
+from tuiwb.workers.rewards import Asked, Reward, question
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class Sampler:
         self._tokenizer, self._stops = data.tokenizer, data.stop_ids()
         self._pad = checkpoint.pad_id(data.tokenizer)
         self._tail = answer_tail(data, self._stops)
+        self.shown: list[Sampled] = []  # the answers of the last rollout, for people
         self._logprobs = {id(role): AnswerLogprobs(role.take()) for role in (team.policy, team.reference)}
         # Nothing of what the model usually samples with: top-k and top-p would make other probabilities than those that
         # are compared afterwards.
@@ -130,6 +132,7 @@ class Sampler:
         found = self._scores(places, answers, ended)
         scores = torch.stack([weight * each for weight, each in zip(self._weights, found.values(), strict=True)]).sum(0)
         judged = {f"rewards/{name}/mean": float(each.mean()) for name, each in found.items()}
+        self.shown = [self._said(*one) for one in zip(places, answers, ended.tolist(), scores.tolist(), strict=True)]
         everywhere = torch.arange(len(sequences), device=self._device)
         shape = (len(sequences), sequences.width)
         old, entropy, reference, values = (torch.zeros(shape, device=self._device) for _ in range(4))
@@ -178,6 +181,10 @@ class Sampler:
                 ended.append(end > 0)
             self._told()
         return answers, torch.tensor(ended, device=self._device)
+
+    def _said(self, place: int, answer: Sequence[int], ended: bool, score: float) -> Sampled:
+        text = self._tokenizer.decode(list(answer), skip_special=True)
+        return Sampled(question(self._asked[place].example), text, len(answer), ended, score)
 
     def _scores(self, places: Sequence[int], answers: Sequence[Sequence[int]], ended: Tensor) -> dict[str, Tensor]:
         """What each judge thinks of the answers, (answers,); nothing where it has no opinion."""

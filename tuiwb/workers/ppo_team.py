@@ -106,6 +106,10 @@ class Team(nn.Module):
         """Read what `save` wrote."""
         raise NotImplementedError
 
+    def critic_parameters(self) -> list[nn.Parameter]:
+        """Those of the value that are trained."""
+        raise NotImplementedError
+
     def _settle_heads(self) -> None:
         """Of the heads, the value's learns."""
         self.value_head.requires_grad_(True)
@@ -174,6 +178,10 @@ class SharedTeam(Team):
         else:
             self.model.add_adapter(_CRITIC, copy.deepcopy(self.model.peft_config[_POLICY]))
 
+    def critic_parameters(self) -> list[nn.Parameter]:
+        named = self.model.named_parameters()
+        return [*(one for name, one in named if f".{_CRITIC}." in f"{name}."), *self.value_head.parameters()]
+
     def save(self, folder: Path) -> None:
         from peft import get_peft_model_state_dict
         from safetensors.torch import save_file
@@ -208,6 +216,9 @@ class SeparateTeam(Team):
             part.requires_grad_(part is not reference)
         self.policy, self.reference, self.critic = Role(policy), Role(reference), Role(critic)
         self._settle_heads()
+
+    def critic_parameters(self) -> list[nn.Parameter]:
+        return [*self._critic_model.parameters(), *self.value_head.parameters()]
 
     def save(self, folder: Path) -> None:
         from safetensors.torch import save_file

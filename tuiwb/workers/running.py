@@ -47,7 +47,7 @@ class RunTrainer(transformers.Trainer):
         self.remove_callback(PrinterCallback)
         if recipe.early_stopping_patience and self.args.eval_strategy != "no":
             self.add_callback(EarlyStoppingCallback(recipe.early_stopping_patience))
-        self._answers = Answers(recipe, data, self._stop_ids, callback.part) if recipe.sample_prompts else None
+        self._answers = Answers(recipe, data, self._stop_ids, callback.run, callback.part)
         callback.counter = self
 
     def take_tokens(self) -> tuple[int, int]:
@@ -61,8 +61,7 @@ class RunTrainer(transformers.Trainer):
 
     def answer_prompts(self) -> None:
         """Let the model answer the recipe's prompts, for people to read how it changes."""
-        if self._answers is not None:
-            self._answers.write(self.accelerator.unwrap_model(self.model), self.state)
+        self._answers.write(self.accelerator.unwrap_model(self.model), self.state)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         grouped = self._recipe.train_sampling_strategy == "group_by_length" and not self._recipe.packing

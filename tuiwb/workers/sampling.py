@@ -12,13 +12,14 @@ from tuiwb import data as datasets
 from tuiwb.base.errors import InputFault
 from tuiwb.data.prepared import Prepared
 from tuiwb.recipe import DatasetEntry, Recipe
+from tuiwb.workers.answers import Sampled
 from tuiwb.workers.arguments import training_arguments
 from tuiwb.workers.callback import RunCallback
 from tuiwb.workers.cpu import speed_up
 from tuiwb.workers.data import Data
 from tuiwb.workers.model import adapters_to_float32, load_base, make_trainable
 from tuiwb.workers.reference import reference_model, settle_reference
-from tuiwb.workers.rewards import Asked, Reward, model_reward, rewards_of
+from tuiwb.workers.rewards import Asked, Reward, model_reward, question, rewards_of
 from tuiwb.workers.running import RunTrainer
 from tuiwb.workers.scorer import Scorer
 
@@ -38,11 +39,26 @@ class SamplingTrainer(RunTrainer):
         self, recipe: Recipe, data: Data, callback: RunCallback, asked: Sequence[Asked], trained: int, **arguments: Any
     ) -> None:
         self._asked = asked
+        self._shown: list[Sampled] = []
         held = _places(range(trained, len(asked))) if len(asked) > trained else None
         super().__init__(recipe, data, callback, train_dataset=_places(range(trained)), eval_dataset=held, **arguments)
 
     def _tokenize_prompts(self, prompts: list[Any]) -> Any:
         return [self._asked[int(place)].ids for place in prompts], None, {}
+
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        weights = self.reward_weights.to(rewards.device)
+        scores = (rewards[: len(prompts)] * weights).nansum(dim=1).tolist()
+        self._shown = [
+            Sampled(question(self._asked[int(place)].example), text, len(ids), ids[-1] in self._stop_ids, score)
+            for place, text, ids, score in zip(prompts, completions, completion_ids_list, scores, strict=True)
+        ]
+        return rewards
+
+    def answer_prompts(self) -> None:
+        super().answer_prompts()
+        self._answers.sampled(self._shown, self.state)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -11,8 +11,9 @@ from textual.containers import Horizontal
 
 from tuiwb.monitor import AXES
 from tuiwb.tui import hardware_texts, run_texts
+from tuiwb.tui.screens.runs_answers import AnswersView
 from tuiwb.tui.screens.runs_curves import HALF_LIVES, RunCurves
-from tuiwb.tui.watch import CurvesSeen, DetailSeen, HardwareSeen, LogSeen, RunsSeen, Wanted, Watch
+from tuiwb.tui.watch import AnswersSeen, CurvesSeen, DetailSeen, HardwareSeen, LogSeen, RunsSeen, Wanted, Watch
 from tuiwb.tui.widgets.charts import Charts
 from tuiwb.tui.widgets.frame import Empty, Pane
 from tuiwb.tui.widgets.log_view import LogView
@@ -22,7 +23,7 @@ from tuiwb.tui.widgets.table import Cell, Column, Table
 if TYPE_CHECKING:
     from tuiwb.runs import CheckpointView, RunView
 
-PAGES = ("curves", "hardware", "log", "events", "checkpoints")
+PAGES = ("curves", "answers", "hardware", "log", "events", "checkpoints")
 
 
 class RunsScreen(RunCurves):
@@ -66,6 +67,7 @@ class RunsScreen(RunCurves):
                 yield Empty("", id="bare")
                 yield Charts(id="curves", classes="page")
                 yield Rows(id="hardware", classes="page")
+                yield AnswersView(id="answers", classes="page")
                 yield LogView(id="log", classes="page")
                 yield Table(
                     Column("when", 9, right=True), Column("event", 14), Column("by", 8), Column("", 20, flex=1),
@@ -148,6 +150,11 @@ class RunsScreen(RunCurves):
             log.add(message.lines)
             self._show_bare()
 
+    def on_answers_seen(self, message: AnswersSeen) -> None:
+        if message.run_id == self._watch.wanted.run_id:
+            self.query_one("#answers", AnswersView).show(message.answers)
+            self._show_bare()
+
     def on_hardware_seen(self, message: HardwareSeen) -> None:
         for gpu in message.gpus.gpus:
             past = self._past.setdefault(gpu.uuid, deque(maxlen=hardware_texts.HISTORY))
@@ -201,6 +208,7 @@ class RunsScreen(RunCurves):
         self._watch.want(run_id=run_id, zoom=1.0, at=None)
         self.bench.keeper.select_run(run_id)
         self.query_one("#log", LogView).clear()
+        self.query_one("#answers", AnswersView).clear()
         self._summary()
         self._draw()
         self._tables()
@@ -289,6 +297,7 @@ class RunsScreen(RunCurves):
         filled = {
             "curves": bool(self._curves and self._curves.last),
             "log": bool(self.query_one("#log", LogView).lines),
+            "answers": bool(self.query_one("#answers", AnswersView).lines),
             "checkpoints": bool(self._detail and self._detail.view.checkpoints),
         }
         said = "" if filled.get(self.page, True) else run_texts.nothing(self.current, self.page)
