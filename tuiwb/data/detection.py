@@ -79,7 +79,10 @@ def detect(
     if name not in (None, "auto"):
         return _named(str(name), given, union, readable)
     if not readable:
-        why = "none of the rows can be read" if rows else "there are no rows"
+        why = "there are no rows"
+        if rows and rows[0].fault is not None:
+            line = f"line {rows[0].line}: " if rows[0].line else ""
+            why = f"none of the rows can be read ({line}{rows[0].fault.message})"
         return Detection(None, 0.0, f"{why}, so the format cannot be told", {})
     return _voted(readable, given, union)
 

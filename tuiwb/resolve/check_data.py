@@ -1,5 +1,6 @@
 """Checks of the datasets: they are there, hold rows of a kind that the stage learns from, and enough of them."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,12 @@ from tuiwb.recipe import DatasetEntry, Recipe
 from tuiwb.resolve.check import Check, error, note, warning
 
 if TYPE_CHECKING:
+    from tuiwb.data import View
+    from tuiwb.data.example import Example
     from tuiwb.models import ModelInfo
+
+_LOOKED_AT = 100
+"""Rows from the beginning, of which one must be readable."""
 
 _KINDS = {
     "pretrain": ("text", "tokenized", "messages", "prompt_completion"),
@@ -119,19 +125,35 @@ def _look(entry: DatasetEntry, task: Task) -> Look:
         rows = len(view)
         if not rows:
             return Look(problem=f"{Path(entry.path).name} has no rows")
-        first = 0
+        numbers = iter(range(min(rows, _LOOKED_AT)))
         if view.steps:
             cleaned = view.cleaned(task)
             if not cleaned.kept:
                 return Look(problem=f"the steps leave none of the {count(rows)} rows of {Path(entry.path).name}")
-            rows, first = cleaned.kept, next(cleaned.stay())
-        example = view.example(view.row(first))
+            rows, numbers = cleaned.kept, itertools.islice(cleaned.stay(), _LOOKED_AT)
+        example = _first(view, numbers)
     except Cancelled:
         raise
     except TuiwbError as fault:
         return Look(problem=str(fault))
     turns = isinstance(example.prompt, list) or isinstance(example.chosen, list)
     return Look(rows=rows, kind=example.kind, chat=example.kind == "messages" or turns)
+
+
+def _first(view: "View", numbers: Iterator[int]) -> "Example":
+    """The first of these rows that can be read: broken ones are left out and counted when the data are prepared.
+
+    Raises:
+        InputFault: none can; what is wrong with the first.
+    """
+    wrong: TuiwbError | None = None
+    for number in numbers:
+        try:
+            return view.example(view.row(number))
+        except TuiwbError as fault:
+            wrong = wrong or fault
+    assert wrong is not None
+    raise wrong
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
