@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tuiwb.data.rows import Row
+    from tuiwb.data.view import View
 
     Rows = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -90,20 +91,32 @@ def read(part: Path) -> tuple[RowSet, ...]:
         raise EnvironmentFault("the record of the rows is damaged", file=folder) from error
 
 
+def opened(what: RowSet, source: int, task: Task | None = None) -> "View":
+    """One of the sources of a run's rows, as the run saw it.
+
+    Raises:
+        InputFault: it is gone, or is not what it was.
+    """
+    entry = what.entries[source]
+    view = open_view(entry, task=task or Task())
+    if view.fingerprint != what.fingerprints[source]:
+        view.close()
+        raise InputFault("has changed since the run: these are not the rows that it saw", file=entry.path)
+    return view
+
+
 def rows_of(what: RowSet, task: Task | None = None) -> Iterator[tuple[DatasetEntry, "Row"]]:
     """The rows themselves, in the order of an epoch, as training saw them.
 
     Raises:
         InputFault: a source is gone, or is not what it was.
     """
-    views = []
+    views: list[View] = []
     try:
-        for entry, fingerprint in zip(what.entries, what.fingerprints, strict=True):
-            views.append(open_view(entry, task=task or Task()))
-            if views[-1].fingerprint != fingerprint:
-                raise InputFault("has changed since the run: these are not the rows that it saw", file=entry.path)
+        for source in range(len(what.entries)):
+            views.append(opened(what, source, task))
         for source, number in what.rows.tolist():
-            yield what.entries[source], views[source].row(number)
+            yield what.entries[source], views[source].as_changed(views[source].row(number))
     finally:
         for view in views:
             view.close()

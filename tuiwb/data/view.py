@@ -194,7 +194,11 @@ class View:
 
     def translate(self, row: Row) -> Example:
         """The row as an example to look at, whatever is wrong with it; errors as `example`, but for its contents."""
-        return self.as_it_stands(row if self._change is None else row._replace(value=self._change(row.value)))
+        return self.as_it_stands(self.as_changed(row))
+
+    def as_changed(self, row: Row) -> Row:
+        """The row with the changes that steps make to it, such as a mask over personal data."""
+        return row if self._change is None else row._replace(value=self._change(row.value))
 
     def as_it_stands(self, row: Row) -> Example:
         """As `translate`, without the changes that steps make to a row."""

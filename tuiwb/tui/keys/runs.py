@@ -13,6 +13,8 @@ KEYS = (
     Key("runs.delete", "D", "Delete", "Put the run into the trash.", "The run", footer=False),
     Key("runs.restore", "u", "Undo delete", "Bring back the run that was deleted last.", "The run", footer=False),
     Key("runs.chat", "t", "Talk", "Talk to what the run trained, on the Chat screen.", "The run"),
+    Key("runs.rows", "d", "Rows", "Show the very rows that it learned from, on the Data screen.", "The run",
+        footer=False),
     Key("runs.next_page", "]", "Page", "Curves, answers, hardware, log, events, checkpoints.", "What is shown"),
     Key("runs.previous_page", "[", "Page back", "The page before.", "What is shown", footer=False),
     Key("runs.filter", "/", "Filter", "Only runs whose name, state or tags match.", "What is shown", footer=False),

@@ -11,7 +11,7 @@ from tuiwb.base.errors import TuiwbError
 from tuiwb.base.tasks import Task
 from tuiwb.base.text import gate_line
 from tuiwb.base.units import count, size
-from tuiwb.tui.screens import data_charts, data_format, data_lens, data_open
+from tuiwb.tui.screens import data_charts, data_format, data_lens, data_open, data_run
 from tuiwb.tui.screens.data_actions import DataActions
 from tuiwb.tui.screens.data_charts import ChartPane
 from tuiwb.tui.screens.data_detail import VIEWS, Detail, Lens, detail
@@ -97,9 +97,11 @@ class DataScreen(DataActions):
         recent, look, path = state.get("recent"), state.get("look"), state.get("path")
         self.recent = [str(one) for one in recent][:_RECENT] if isinstance(recent, list) else []
         self.look = str(look) if look in VIEWS else self.look
-        if isinstance(path, str) and path and self.view is None:
+        if isinstance(path, str) and path and (self.view is None or state.get("start")):
             self._wanted_row = state["row"] if isinstance(state.get("row"), int) else 0
             self.open(path)
+        if isinstance(state.get("run"), str):
+            data_run.show(self, state["run"])
 
     # What is shown
 
@@ -137,13 +139,14 @@ class DataScreen(DataActions):
             self._wish = None
             data_open.failed(self, wish, error)
 
-        self.start("open", lambda task: data_open.load(wish, task), self._opened, failed)
+        self.start("open", lambda task: data_open.load(wish, task), self.take, failed)
 
-    def _opened(self, view: "View") -> None:
+    def take(self, view: "View") -> None:
+        """Show a dataset that was opened."""
         self._wish = None
         old = next((source for source in self.sources if source.view.path == view.path), None)
         again = old is not None and old is self.source
-        row = self._wanted_row if self.source is None else (self.row or 0) if again else 0
+        row = self._wanted_row or ((self.row or 0) if again else 0)
         source = Source(view, RowPages(view, self._read), row=row)
         self._wanted_row = 0
         if old is None:

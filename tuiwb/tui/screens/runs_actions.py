@@ -176,6 +176,12 @@ class RunActions(RoomScreen):
             lambda found: self.read("Compared", run_texts.compared(found)),
         )
 
+    def action_rows(self) -> None:
+        how = self.bench.session.layout.get("data", {})
+        kept = {key: value for key, value in how.items() if key in ("look", "recent")}
+        self.bench.brief("data", kept | {"run": self._chosen.run_id})
+        self.bench.go("data")
+
     def action_chat(self) -> None:
         chosen, chat = self.checkpoint, self.bench.session.layout.get("chat", {})
         run_id = self._chosen.run_id if chosen is None else chosen.path
