@@ -14,6 +14,7 @@ from typing import Any
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _BLOCK = 1 << 22
 _GUARD = 64
+_TAIL = 1 << 14
 
 
 def encode(value: Mapping[str, Any]) -> bytes:
@@ -247,8 +248,25 @@ def last_line(path: Path) -> dict[str, Any] | None:
 
 def last_lines(path: Path, count: int) -> list[dict[str, Any]]:
     """At most `count` newest complete and sound lines, oldest first."""
-    tail = JsonlTail(path, offset_of_last(path, count + 1))  # one more, should the very last be broken
-    return tail.read()[-count:]
+    found: list[dict[str, Any]] = []
+    try:
+        with path.open("rb", buffering=0) as file:
+            end, size = file.seek(0, os.SEEK_END), _TAIL
+            while True:
+                start = max(end - size, 0)
+                # Before the first newline may be the rest of a line, behind the last one a torn line.
+                lines = os.pread(file.fileno(), end - start, start).split(b"\n")[1 if start else 0 : -1]
+                if start == 0 or len(lines) > count:
+                    break
+                size *= 8
+    except OSError:
+        return found
+    for line in reversed(lines):
+        if (value := decode(line)) is not None:
+            found.append(value)
+            if len(found) == count:
+                break
+    return found[::-1]
 
 
 def offset_of_last(path: Path, count: int) -> int:

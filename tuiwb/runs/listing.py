@@ -1,5 +1,6 @@
 """The runs there are, and how each stands."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,24 @@ def root() -> Path:
 
 def run_dirs(folder: Path | None = None) -> list[RunDir]:
     """All complete run directories, oldest first."""
+    found = []
     try:
-        found = [RunDir(path) for path in (folder or root()).iterdir() if path.name[:1] != "."]
+        with os.scandir(folder or root()) as entries:
+            for entry in entries:
+                if entry.name[:1] != "." and (created := _created(entry.path)) is not None:
+                    found.append((entry.name[:15], created, entry.path))
     except OSError:
         return []
-    return sorted((run for run in found if run.existing()), key=lambda run: (run.run_id[:15], _created(run)))
+    return [RunDir(Path(path)) for _, _, path in sorted(found)]
+
+
+def _created(path: str) -> float | None:
+    """When a run was launched; None for what is no complete run directory. Paths as text: thousands are asked for."""
+    try:
+        os.stat(f"{path}/state.json")  # noqa: PTH116
+        return os.stat(f"{path}/job.yaml").st_mtime  # noqa: PTH116
+    except OSError:
+        return None
 
 
 def scan(*, repair: bool = True) -> list[RunView]:
@@ -39,7 +53,33 @@ def scan(*, repair: bool = True) -> list[RunView]:
     Args:
         repair: False only looks.
     """
-    return [_view(run, standing(run, repair=repair)) for run in reversed(run_dirs())]
+    found = []
+    for run in reversed(run_dirs()):
+        stamp = _stamp(run)
+        known = _at_rest.get(run.path)
+        if known is None or known[0] != stamp:
+            seen = _view(run, standing(run, repair=repair))
+            known = (stamp, seen)
+            if seen.state in rundir.RESTING:
+                _at_rest[run.path] = known
+        found.append(known[1])
+    return found
+
+
+_at_rest: dict[Path, tuple[tuple[int, ...], RunView]] = {}
+"""What was last seen of the runs at rest, which is read again only when their state or their labels have changed: who
+watches many runs looks at all of them every second."""
+
+
+def _stamp(run: RunDir) -> tuple[int, ...]:
+    stamp: list[int] = []
+    for name in ("state.json", "labels.json"):
+        try:
+            status = os.stat(f"{run.path}/{name}")  # noqa: PTH116
+            stamp += (status.st_ino, status.st_mtime_ns)
+        except OSError:
+            stamp += (0, 0)
+    return tuple(stamp)
 
 
 def show(run_id: str) -> RunView:
@@ -182,10 +222,3 @@ def _pids(run: RunDir, stands: Standing) -> dict[str, Any]:
         "launcher": launcher.pid if launcher is not None and alive else None,
         "workers": workers,
     }
-
-
-def _created(run: RunDir) -> float:
-    try:
-        return run.job_file.stat().st_mtime
-    except OSError:
-        return 0.0
