@@ -382,7 +382,14 @@ async def test_notes_and_tags_are_kept_and_sorted_by() -> None:
         for _ in range(4):
             await pilot.press("v")
         await pilot.until_text("by tag")
-        assert [view.name for view in pilot.room._listed] == ["alpha", "beta"]
+        listed = [each if isinstance(each, str) else each.name for each in pilot.room._listed]
+        assert listed == ["#keep · 1", "alpha", "without tags · 1", "beta"]
+        await pilot.until_text("#keep · 1")
+        other = next(view for view in pilot.room.views if view.name == "beta")
+        await pilot.press("j")  # over the heading
+        await pilot.until(lambda: pilot.app.workspace.run_id == other.run_id)
+        await pilot.press("g")
+        await pilot.until(lambda: pilot.app.workspace.run_id == run.run_id)
 
 
 async def test_an_alarm_is_seen_in_the_list_the_header_and_a_toast() -> None:

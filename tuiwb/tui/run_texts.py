@@ -1,6 +1,7 @@
 """A run in words and bars: what the Runs screen and the header write about it. Pure functions."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from textual.content import Content
@@ -72,20 +73,38 @@ def row(view: "RunView", now: float, *, marked: bool = False) -> tuple[Cell, ...
     )
 
 
-ORDERS = ("age", "name", "state", "loss", "tag")
-"""In which the list can be sorted."""
+ORDERS = ("age", "state", "loss", "recipe", "tag")
+"""In which the list can be sorted; by recipe and by tag it has a heading for each."""
 
 
-def ordered(views: "Sequence[RunView]", order: str) -> "list[RunView]":
-    """Runs in this order; those that are equal in it stay as they are, the newest first."""
-    if order == "loss":
-        return sorted(views, key=_loss_of)
+def ordered(views: "Sequence[RunView]", order: str) -> "list[RunView | str]":
+    """Runs in this order, with headings where it makes groups; those that are equal in it stay as they are, the newest
+    first."""
     keys: dict[str, Callable[[RunView], Any]] = {
-        "name": lambda view: title(view).lower(),
+        "loss": _loss_of,
         "state": lambda view: (not view.active, view.state),
+        "recipe": lambda view: title(view).lower(),
         "tag": lambda view: (not view.tags, view.tags),
     }
-    return sorted(views, key=keys[order]) if order in keys else list(views)
+    found = sorted(views, key=keys[order]) if order in keys else list(views)
+    names: dict[str, Callable[[RunView], str]] = {
+        "recipe": title,  # a run is called after its recipe
+        "tag": lambda view: " ".join(f"#{tag}" for tag in view.tags) or "without tags",
+    }
+    if order not in names:
+        return [*found]
+    entries: list[RunView | str] = []
+    for name, group in groupby(found, key=names[order]):
+        runs = list(group)
+        entries += [f"{name} · {len(runs)}", *runs]
+    return entries
+
+
+def entry(entry: "RunView | str", now: float, marked: Sequence[str]) -> tuple[Cell, ...]:
+    """A row of the list: a run, or the heading of a group."""
+    if isinstance(entry, str):
+        return ("", (entry, "accent"), "", "", "", "", "")
+    return row(entry, now, marked=entry.run_id in marked)
 
 
 def _loss_of(view: "RunView") -> float:

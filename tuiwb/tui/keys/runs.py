@@ -18,7 +18,7 @@ KEYS = (
     Key("runs.next_page", "]", "Page", "Curves, answers, hardware, log, events, checkpoints.", "What is shown"),
     Key("runs.previous_page", "[", "Page back", "The page before.", "What is shown", footer=False),
     Key("runs.filter", "/", "Filter", "Only runs whose name, state or tags match.", "What is shown", footer=False),
-    Key("runs.sort", "v", "Sort", "By age, name, state, loss, or in groups by tag.", "What is shown", footer=False),
+    Key("runs.sort", "v", "Sort", "By age, state, loss, or in groups by recipe or tag.", "What is shown", footer=False),
     Key("runs.note", "e", "Notes", "Say something of the run; words with # are its tags.", "The run", footer=False),
     Key("runs.prune", "X", "Prune", "Remove old checkpoints: not the newest and the best.", "The run", footer=False),
     Key("runs.mark", "space", "Mark", "Draw this run over the others, and back.", "Several runs", footer=False),

@@ -38,6 +38,7 @@ class RunsScreen(RunCurves):
         self._order = run_texts.ORDERS[0]
         self._past: dict[str, deque[float]] = {}
         self._rows: list[tuple[Cell, ...]] = []
+        self._at = 0
         self._detail: DetailSeen | None = None
         self._curves: CurvesSeen | None = None
         self._samples: list[dict[str, Any]] = []
@@ -170,33 +171,33 @@ class RunsScreen(RunCurves):
     # Drawing
 
     @property
-    def _listed(self) -> list["RunView"]:
+    def _listed(self) -> list["RunView | str"]:
+        """What is in the list: runs, and the headings of their groups."""
         found = [view for view in self.views if run_texts.matches(view, self._filter)]
         return run_texts.ordered(found, self._order)
 
     def _list(self) -> None:
         listed = self._listed
+        ids = [None if isinstance(each, str) else each.run_id for each in listed]
         self.set_class(not self.views, "-none")
         self.query_one("#none", Empty).say(
             "There are no runs yet.", "3: choose a recipe and launch it   ·   or type: tuiwb train RECIPE"
         )
         now = time.time()
-        before, self._rows = (
-            self._rows,
-            [run_texts.row(view, now, marked=view.run_id in self.marked) for view in listed],
-        )
+        before, self._rows = self._rows, [run_texts.entry(each, now, self.marked) for each in listed]
         redraw = None
         if len(before) == len(self._rows):
             redraw = [at for at, (old, new) in enumerate(zip(before, self._rows, strict=True)) if old != new]
         table = self.query_one("#runs", Table)
         wanted = self._watch.wanted.run_id
-        at = next((position for position, view in enumerate(listed) if view.run_id == wanted), None)
+        at = ids.index(wanted) if wanted in ids and wanted else None
         table.fill(len(listed), self._rows.__getitem__, cursor=at, redraw=redraw)
-        note = f"/{self._filter}  {len(listed)} of {len(self.views)}" if self._filter else ""
+        runs = [each for each in ids if each]
+        note = f"/{self._filter}  {len(runs)} of {len(self.views)}" if self._filter else ""
         by = "" if self._order == run_texts.ORDERS[0] else f"by {self._order}"
         self.query_one("#list", Pane).note("  ".join(word for word in (note, by) if word))
-        if at is None and listed:
-            self.select(listed[table.cursor].run_id)
+        if at is None and runs:
+            self.select(ids[table.cursor] or runs[0])
         self._summary()
         self.refresh_hints()
 
@@ -260,6 +261,7 @@ class RunsScreen(RunCurves):
         words += ["reading all of it"] if self._curves and self._curves.loading else []
         words += [f"×{1 / self._watch.wanted.zoom:.0f}"] if self._watch.wanted.zoom < 1 else []
         words += [f"/{self._charts.pattern.pattern}"] if self._charts.pattern else []
+        words += [self._charts.group] if self._charts.group else []
         self.query_one("#detail", Pane).note("  ".join(words))
 
     @property
@@ -268,7 +270,6 @@ class RunsScreen(RunCurves):
 
     @property
     def checkpoint(self) -> "CheckpointView | None":
-        words += [self._charts.group] if self._charts.group else []
         table = self.query_one("#checkpoints", Table)
         return self.checkpoints[-1 - table.cursor] if table.has_focus and self.checkpoints else None
 
@@ -314,8 +315,15 @@ class RunsScreen(RunCurves):
     # What the user does
 
     def on_table_moved(self, event: Table.Moved) -> None:
-        if event.table.id == "runs" and event.row < len(listed := self._listed):
-            self.select(listed[event.row].run_id)
+        if event.table.id != "runs" or event.row >= len(listed := self._listed):
+            return
+        found = listed[event.row]
+        if isinstance(found, str):  # over a heading; the first one has nothing above it
+            down = self._at <= event.row or event.row == 0
+            event.table.cursor = event.row + (1 if down else -1)
+            return
+        self._at = event.row
+        self.select(found.run_id)
 
     def on_table_chosen(self, event: Table.Chosen) -> None:
         if event.table.id == "runs":
