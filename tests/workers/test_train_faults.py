@@ -47,11 +47,44 @@ def test_resumed_after_its_end_or_on_other_data(tiny_model: Path, tmp_path: Path
     assert rundir.newest_valid_checkpoint(other) is not None
 
 
+SHORT_OF_MEMORY = """
+import sys, torch
+from tuiwb.workers import sft
+from tuiwb.workers.train import main
+
+first = main([sys.argv[1]])
+assert first == 5, first
+compute = sft.Trainer.compute_loss
+def wants_too_much(self, *arguments, **named):
+    torch.empty(1 << 60, dtype=torch.uint8)
+    return compute(self, *arguments, **named)
+sft.Trainer.compute_loss = wants_too_much
+sys.exit(main([sys.argv[2]]))
+"""
+"""A run as it is, then one whose first step asks for more memory than any machine has."""
+
+
+def must_explain_memory(run: RunDir) -> None:
+    part = run.part(1, "sft")
+    result = rundir.read_result(part)
+    assert result is not None
+    assert (result["outcome"], result["cause"], result.get("checkpoint")) == ("failed", "out_of_memory", None)
+    wanted = "out of memory in step 1: gradient_checkpointing=true saves 3.0 GiB (a third slower)"
+    assert result["message"] == wanted
+    assert [event["event"] for event in rundir.read_events(run)][-1] == "failed"
+    assert not list(part.path.glob("checkpoint-*")), "nothing half done is left"
+
+
 @pytest.mark.torch
 def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(tiny_model: Path, tmp_path: Path) -> None:
     keys: dict[str, Any] = {"method": "full", "learning_rate": 1e30, "save_steps": 1.0, "max_grad_norm": 1e9}
-    run = make_run(tmp_path / "nan", recipe_of(tiny_model, write_rows(tmp_path / "rows.jsonl"), **keys))
-    assert train(run) == 5
+    rows = write_rows(tmp_path / "rows.jsonl")
+    run = make_run(tmp_path / "nan", recipe_of(tiny_model, rows, **keys))
+    short = make_run(tmp_path / "short", recipe_of(tiny_model, rows, save_steps=1.0))
+    remedies = [{"change": "gradient_checkpointing=true", "saves_bytes": 3 << 30, "cost": "a third slower"}]
+    rundir.write_job(short, rundir.read_job(short) | {"plan": {"remedies": remedies}})
+    assert train(run, short, code=SHORT_OF_MEMORY) == 5
+    must_explain_memory(short)
     part = run.part(1, "sft")
     result = rundir.read_result(part)
     assert result is not None

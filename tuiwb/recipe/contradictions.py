@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from tuiwb.recipe.model import Recipe
 
 LORA_METHODS = ("lora", "qlora", "dora")
+_OWN_GROUPS = ("galore", "apollo", "lomo", "adalomo")
 
 
 def contradictions(recipe: Recipe) -> Iterator[tuple[str, str]]:
@@ -26,6 +27,8 @@ def _method(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield "use_dora", f"DoRA is a kind of LoRA and does not go with method {method}"
     if recipe.use_rslora and method is not None and method not in LORA_METHODS:
         yield "use_rslora", f"it scales LoRA and does not go with method {method}"
+    if recipe.loraplus_lr_ratio is not None and recipe.optim and recipe.optim.startswith(_OWN_GROUPS):
+        yield "loraplus_lr_ratio", f"{recipe.optim} groups the weights in its own way; leave one out"
     for key in ("load_in_4bit", "load_in_8bit"):
         if getattr(recipe, key) and method in ("full", "freeze"):
             yield key, f"quantized weights cannot be trained by method {method}; write method: qlora or lora"

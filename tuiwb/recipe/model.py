@@ -217,6 +217,8 @@ class Recipe(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     """Scale by lora_alpha / sqrt(lora_r), which suits high ranks."""
     use_dora: bool | None = None
     """Learn direction and magnitude apart (DoRA); method dora says the same."""
+    loraplus_lr_ratio: Positive | None = None
+    """LoRA+: how many times as fast the adapter's outer matrices learn as its inner ones; 16 is usual."""
     freeze_layers: CountOrZero | None = None
     """Method freeze: the first so many layers, and the embeddings, stay as they are."""
     num_virtual_tokens: Count | None = None

@@ -124,6 +124,8 @@ def _refusals(recipe: Recipe, *, script: bool) -> Iterator[tuple[str, str]]:
     for key in ("adapter_name_or_path", "ref_model_name_or_path"):
         if getattr(recipe, key) and not script:
             yield key, f"`trl` has no flag for {key}; `tuiwb recipe export script` can do it"
+    if recipe.loraplus_lr_ratio is not None:
+        yield "loraplus_lr_ratio", "TRL makes one learning rate for the whole adapter; export it without"
     if recipe.added_tokens:
         yield "added_tokens", "TRL cannot add tokens to a model's vocabulary; use a template that needs none, as alpaca"
     if stage in ("grpo", "rloo"):

@@ -52,7 +52,7 @@ def _without_effect(recipe: Recipe, stated: Recipe) -> Iterator[Check]:
     idle: list[tuple[tuple[str, ...], str]] = []
     if recipe.method not in ("lora", "qlora", "dora"):
         # IA3 goes by the same names of layers.
-        keys = _LORA[:3] if recipe.method == "ia3" else _LORA
+        keys = (*_LORA[:3], "loraplus_lr_ratio") if recipe.method == "ia3" else (*_LORA, "loraplus_lr_ratio")
         idle.append((keys, f"method is {recipe.method}"))
     if not recipe.load_in_4bit:
         idle.append((_FOUR_BITS, "the base is not in 4 bits"))
@@ -76,6 +76,8 @@ def _without_effect(recipe: Recipe, stated: Recipe) -> Iterator[Check]:
         idle.append((("packing_strategy",), "packing is false"))
     if (recipe.max_steps or -1) > 0:
         idle.append((("num_train_epochs",), f"max_steps is {recipe.max_steps}"))
+    if recipe.stage == "ppo":
+        idle.append((("loraplus_lr_ratio",), "stage is ppo, which has rates of its own for policy and value"))
     if recipe.stage == "reward":
         idle.append((("sample_prompts",), "a reward model writes no answers"))
     if recipe.eval_strategy == "no":

@@ -19,6 +19,7 @@ from tuiwb.workers.answers import Answers
 from tuiwb.workers.batches import GroupedSampler
 from tuiwb.workers.callback import RunCallback
 from tuiwb.workers.data import Data
+from tuiwb.workers.rates import lora_plus
 from tuiwb.workers.sharding import split_on_cpu
 
 
@@ -32,6 +33,7 @@ class RunTrainer(transformers.Trainer):
     """
 
     control: Any
+    optimizer: Any
     processing_class: Any
     is_fsdp_enabled: bool
 
@@ -73,6 +75,11 @@ class RunTrainer(transformers.Trainer):
             self.args.data_seed if self.args.data_seed is not None else self.args.seed,
         )
         return self._drawn
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        if self.optimizer is None and self._recipe.loraplus_lr_ratio is not None:
+            self.optimizer = lora_plus(model or self.model, self.args, self._recipe.loraplus_lr_ratio)
+        return super().create_optimizer(model)
 
     def create_accelerator_and_postprocess(self) -> None:
         super().create_accelerator_and_postprocess()

@@ -200,6 +200,7 @@ RULES: dict[str, Rule] = {
     "process_reward_model": refuse("rewards of single steps are not offered"),
     "lora_model_dir": keep("adapter_name_or_path"),
     "peft_use_dora": keep("use_dora"),
+    "noisy_embedding_alpha": keep("neftune_noise_alpha"),
     "peft_use_rslora": keep("use_rslora"),
     "lora_target_modules": _targets,
     "lora_target_linear": _linear,

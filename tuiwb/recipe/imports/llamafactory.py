@@ -214,6 +214,7 @@ RULES: dict[str, Rule] = {
     "disable_gradient_checkpointing": _checkpointing,
     "pure_bf16": _pure,
     "rope_scaling": refuse("a model is trained at the positions that it was made for"),
+    "enable_thinking": refuse("whether an answer thinks first is the chat template's to say"),
     "shift_attn": refuse("shifted attention is not offered"),
     "mixture_of_depths": refuse("it is not offered"),
     "use_llama_pro": refuse("added blocks are not offered"),
