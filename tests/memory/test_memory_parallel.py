@@ -74,3 +74,20 @@ def test_groups_that_cannot_be_made_are_refused_with_their_key(
     with pytest.raises(InputFault) as caught:
         plan(of(make_recipe, **launch), llama)
     assert caught.value.key == key
+
+
+def test_fsdp_2_fetches_a_layer_ahead_and_reduces_the_root_last(llama: ModelInfo, make_recipe: Make) -> None:
+    recipe = make_recipe(method="full", ranks=4)
+    one, two = (plan(recipe, llama, assume={"fsdp": version}) for version in "12")
+    layer, root = 2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336 + 2 * 4096, 2 * 128256 * 4096 + 4096
+
+    def parts(made: Any, name: str) -> dict[str, float]:
+        found: dict[str, float] = next(phase.parts for phase in made.phases if phase.name == name)
+        return found
+
+    for name in ("forward and loss", "recomputing a layer"):
+        assert parts(two, name)["gathered weights"] - parts(one, name)["gathered weights"] == 2 * layer
+    last = parts(two, "reducing the root's gradients")
+    assert last["buffer of a reduction"] == 2 * root
+    assert last["gradients"] == 4 * P / 4 + 2 * root
+    assert not any(phase.name == "reducing the root's gradients" for phase in one.phases)

@@ -73,7 +73,8 @@ def test_nf4_with_nested_constants_is_half_a_byte_and_a_bit(llama: ModelInfo, ma
     rest = 2 * (P - linear)
     assert part(nested, "weights") == pytest.approx(linear * (0.5 + 1 / 64 + 4 / 16384) + rest, rel=2e-4)
     assert part(plain, "weights") == pytest.approx(linear * (0.5 + 4 / 64) + rest, rel=2e-4)
-    upcast = plan(make_recipe(method="qlora", load_in_4bit=True, use_bnb_nested_quant=True), llama)
+    cast = {"kbit_upcast": "true"}
+    upcast = plan(make_recipe(method="qlora", load_in_4bit=True, use_bnb_nested_quant=True), llama, assume=cast)
     assert part(upcast, "weights") - part(nested, "weights") == rest
 
 

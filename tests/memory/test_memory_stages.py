@@ -29,12 +29,33 @@ def test_a_reward_model_has_a_score_instead_of_the_output_matrix(llama: ModelInf
 
 
 def test_ppo_holds_four_models_and_trains_two(llama: ModelInfo, make_recipe: Make) -> None:
-    made = plan(make_recipe(stage="ppo", method="full"), llama)
+    made = plan(make_recipe(stage="ppo", method="full", reward_model_name_or_path="judge"), llama)
     parts = made.binding.parts
-    assert parts["weights"] == parts["reference model"] == parts["value model"] == parts["reward model"] == 2 * P
-    assert parts["value model's optimizer"] == parts["optimizer"] == 4 * P
-    step = next(phase for phase in made.phases if phase.name == "optimizer step")
-    assert step.parts["gradients"] == 4 * P
+    # Value and reward have a head of one number in the place of the output matrix.
+    scores = P - 128256 * 4096 + 4096
+    assert parts["weights"] == parts["reference model"] == 2 * P
+    assert parts["value model"] == parts["reward model"] == 2 * scores
+    assert (parts["optimizer"], parts["value model's optimizer"]) == (4 * P, 4 * scores)
+    phases = {phase.name: phase for phase in made.phases}
+    assert phases["optimizer step"].parts["gradients"] == 2 * P + 2 * scores
+    # The value learns when the policy's gradients are there already.
+    assert phases["training the value"].parts["gradients"] >= 2 * P
+    functions = plan(make_recipe(stage="ppo", method="full", reward_funcs=("length:4",)), llama)
+    assert not any("reward model" in phase.parts for phase in functions.phases)
+
+
+def test_ppo_on_one_base_trains_two_adapters(llama: ModelInfo, make_recipe: Make) -> None:
+    alone = plan(make_recipe(stage="sft"), llama)
+    both = plan(make_recipe(stage="ppo", reward_funcs=("length:4",)), llama)
+    assert both.trainable == 2 * alone.trainable
+    judged = plan(make_recipe(stage="ppo", reward_model_name_or_path="adapter"), llama)
+    assert judged.binding.parts["adapters"] == 1.5 * both.binding.parts["adapters"]
+
+
+def test_no_stage_of_ours_makes_all_logits(llama: ModelInfo, make_recipe: Make) -> None:
+    for stage in ("sft", "dpo", "kto", "orpo", "ppo", "grpo"):
+        made = plan(make_recipe(stage=stage, per_device_train_batch_size=8, max_length=8192), llama)
+        assert not any("logits" in phase.parts for phase in made.phases if phase.name == "forward and loss"), stage
 
 
 def test_sampling_needs_a_cache_for_every_answer_of_a_step(llama: ModelInfo, make_recipe: Make) -> None:

@@ -55,16 +55,20 @@ class Adapter:
 
 
 def adapter_of(
-    recipe: Recipe, shapes: Architecture, method: str, assumed: Assumptions, quantization: str
+    recipe: Recipe, shapes: Architecture, method: str, assumed: Assumptions, *, rounded: bool
 ) -> Adapter | None:
     """What the recipe's method adds to the model.
+
+    Args:
+        rounded: the trainer puts the adapter into half precision.
 
     Raises:
         InputFault: it does not go with this model.
     """
     if method not in METHODS:
         return None
-    width = 4 if assumed.choose("adapter_dtype", "fp32", "PEFT trains adapters in float32") == "fp32" else 2
+    default, reason = ("bf16", "TRL 1.16 rounds adapters on a quantized base") if rounded else ("fp32", "PEFT's own")
+    width = 4 if assumed.choose("adapter_dtype", default, reason) == "fp32" else 2
     if method in ("prefix", "prompt"):
         return _learned_tokens(recipe, method, width)
     saved = _saved(recipe, shapes)

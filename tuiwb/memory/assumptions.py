@@ -26,7 +26,8 @@ QUESTIONS = (
         "loss",
         ("chunked", "full_logits", "liger", "triton", "rows"),
         "how the loss is computed: TRL's fused output layer in chunks, all logits at once with a float32 copy, Liger's "
-        "fused linear cross entropy, a Triton kernel on all logits (Unsloth), or some rows at a time (ours, on a CPU)",
+        "fused linear cross entropy, a Triton kernel on all logits (Unsloth), or some rows at a time (ours: on a CPU, "
+        "and for PPO)",
     ),
     Question(
         "logits_held",
@@ -35,8 +36,9 @@ QUESTIONS = (
     ),
     Question(
         "kernels",
-        ("transformers", "liger", "unsloth"),
-        "norm, rotary embedding and feed-forward kernels: plain PyTorch, Liger's, or Unsloth's Triton kernels",
+        ("transformers", "liger", "unsloth", "own"),
+        "norm, rotary embedding and feed-forward kernels: plain PyTorch, Liger's, Unsloth's Triton kernels, or this "
+        "program's own on a CPU, for norms that are not trained and for LoRA",
     ),
     Question("adapter_dtype", ("fp32", "bf16"), "type of the adapter's weights; PEFT trains them in float32"),
     Question(

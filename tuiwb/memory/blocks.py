@@ -24,11 +24,21 @@ class Blocks(Matrices):
         if self.path.fused_norm:
             # One kernel; it saves its input and a number for each row.
             return self.tape.op([x], x.elements, x.width, saved=[x], parameter_grads=self._norm_grads(norm))
-        return self._rms_norm(x, norm)
+        return self._own_norm(x) if self.path.own and not self.path.trained else self._rms_norm(x, norm)
 
     def _norm_grads(self, norm: Norm) -> list[Extent]:
         keeps = self.path.trained and not self.path.accumulates
         return [fixed(norm.parameters * self.path.norm_weights)] if keeps else []
+
+    def _own_norm(self, x: Tensor) -> Tensor:
+        """tuiwb/workers/norms.py: a float32 copy while it is computed, of which a number for each row stays."""
+        tape = self.tape
+        wide = tape.allocate(x.elements.times(4))
+        narrow = tape.allocate(x.elements.times(x.width if x.width < 4 else 0))
+        copies = [x.elements.times(4)] * (1 if x.width == 4 else 2)
+        made = tape.op([x], x.elements, max(x.width, self.path.norm_weights), saved=[x], temporaries=copies)
+        del wide, narrow
+        return made
 
     def _rms_norm(self, x: Tensor, norm: Norm) -> Tensor:
         """`weight * (x32 * rsqrt(mean(x32²))).to(dtype)`; the square is a tensor of its own while it lives."""

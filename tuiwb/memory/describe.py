@@ -64,9 +64,9 @@ def _texts(inputs: Inputs) -> dict[str, tuple[str, str]]:
         "modules trained whole": ("lora_modules_to_save", "PEFT utils/other.py ModulesToSaveWrapper"),
         "copy of one layer's cache": ("keys are appended by copying", "transformers cache_utils.py DynamicLayer"),
         "batch": (f"{tokens} × 24 B: ids, labels, mask", "transformers data collators"),
-        "reference model": (_weights_formula(inputs) + over, "TRL trainer/dpo_trainer.py: a second copy"),
-        "value model": (_weights_formula(inputs) + over, "TRL experimental/ppo"),
-        "reward model": (_weights_formula(inputs) + over, "TRL experimental/ppo, trainer/grpo_trainer.py"),
+        "reference model": (_weights_formula(inputs) + over, "tuiwb/workers/reference.py: a second copy"),
+        "value model": (_weights_formula(inputs) + " less the output matrix" + over, "tuiwb/workers/ppo_team.py"),
+        "reward model": (_weights_formula(inputs) + " less the output matrix" + over, "tuiwb/workers/scorer.py"),
         "value model's optimizer": (f"{count(shapes.parameters)} × as the policy's", cost.source),
         "cache of keys and values": (
             f"{sum(layer.kv_width for layer in shapes.layers)} × {inputs.compute} B × {inputs.batch} × "
@@ -85,7 +85,15 @@ def _texts(inputs: Inputs) -> dict[str, tuple[str, str]]:
         "final norm and loss": (f"{tokens} × {hidden}, by the loss path {inputs.loss.path}", loss),
         "unpacked weights": ("the largest quantized matrix, unpacked to compute with", "bitsandbytes autograd"),
         "autocast copies": ("weights in the compute type for one layer", "torch autocast weight cache"),
-        "gathered weights": ("root unit and the layer that computes, whole", "torch FSDP _unshard"),
+        "gathered weights": (
+            "root unit and the layer that computes, whole"
+            + (", and the buffer of the all-gather of one more layer" if inputs.fsdp == "2" else ""),
+            "torch/distributed/fsdp, unshard and _backward_prefetch",
+        ),
+        "buffer of a reduction": (
+            "gradients of one layer, laid out to be reduced and split, until those of the next are",
+            "torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py post_backward",
+        ),
         "kept by FSDP's hooks": (
             f"2 × ({layers} - 1) × {tokens} × {hidden}: layer inputs and their gradients, in a reference cycle",
             "torch/distributed/fsdp/_runtime_utils.py _register_post_backward_reshard_only_hook",

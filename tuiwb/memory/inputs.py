@@ -31,6 +31,8 @@ class Inputs:
         vllm_share: part of the GPU's memory that vLLM takes for sampling.
         workspace: bytes of cuBLAS.
         repeats: keys and values are repeated for every query head before the attention kernel.
+        rounds: batches whose answers are sampled together; `at_once` of them at most where that is not None.
+        copies: adapters on the base that are not trained.
         others: models besides the trained one, by name; `value model` is trained as well.
         judges: a forward pass of a reference comes between the trained model's forward and backward pass.
         weights: bytes of an unquantized weight of the base model as loaded.
@@ -75,6 +77,9 @@ class Inputs:
     others: tuple[str, ...]
     judges: bool
     completion: int
+    rounds: int
+    at_once: int | None
+    copies: int
     generations: int
     engine: str
     cache_width: int
@@ -84,10 +89,15 @@ class Inputs:
     checkpoints_kept: int
     save_only_model: bool
 
-    @property
+    @cached_property
     def tokens(self) -> int:
         """Tokens that one forward pass computes at once on this GPU."""
         return -(-self.batch * self.per_row * (self.length + self.prompt) // self.grid.context)
+
+    @property
+    def sampled(self) -> int:
+        """Answers that are sampled at once."""
+        return min(self.batch * self.rounds, self.at_once or self.batch * self.rounds)
 
     @property
     def ranks(self) -> int:
@@ -148,6 +158,7 @@ class Inputs:
             fused_norm=unsloth or liger,
             fused_rope=unsloth or liger,
             fused_mlp=liger,
+            own=self.kernels == "own",
             parallel=self.grid.tensor,
         )
 

@@ -3,8 +3,8 @@
 `full_logits` keeps a float32 copy of all logits and the log-softmax of it (transformers `loss_utils.py`; up to 4.48 a
 shifted copy as well). `chunked` is TRL's fused output layer (`kernels/chunked_logprob.py`): tiles of 4096 tokens, the
 gradient of the hidden states in float32. `liger` is Liger's fused linear cross entropy: it makes the gradients in the
-forward pass, chunk by chunk; `rows` is this program's own on a CPU, which does the same. `triton` keeps the float32
-logits and writes the gradient over them (Unsloth).
+forward pass, chunk by chunk; `rows` is this program's own, on a CPU and for PPO, which does the same. `triton` keeps
+the float32 logits and writes the gradient over them (Unsloth).
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ LossPath = Literal["full_logits", "chunked", "liger", "triton", "rows"]
 Stack = Literal["5", "4.48", "4.44"]
 
 CHUNK_TOKENS = 4096  # trl/kernels/chunked_logprob.py TOKEN_CHUNK_SIZE
-ROWS = 128  # tuiwb/workers/loss.py _CHUNK
+ROWS = 128  # tuiwb/workers/loss.py and ppo_sequences.py _CHUNK
 CHUNK_VOCABULARY = 32768  # trl trainer/utils.py _CHUNKED_LOGPROB_CHUNK_SIZE
 
 
@@ -42,7 +42,9 @@ class LossCode:
         share: part of the tokens that reach the output matrix (completion tokens in DPO and GRPO).
         outside: the loss is computed outside the model, on outputs that stay: under autocast accelerate makes a float32
             copy of them (GPT-BigCode up to transformers 4.48).
-        few_tokens: there are fewer tokens than a tile of the chunked loss has rows.
+        few_tokens: there are fewer tokens than a tile of the loss has rows.
+        again: the gradient of the output matrix is made in the backward pass, from logits that are computed once more
+            (PPO, where it is not known before).
         cache: elements a token of the keys and values that the model returns with them.
     """
 
@@ -53,7 +55,13 @@ class LossCode:
     outside: bool = False
     cache: int = 0
     few_tokens: bool = False
+    again: bool = False
     outputs: int = 0  # a value or reward head has so many outputs instead of the vocabulary
+
+    @property
+    def tile(self) -> int:
+        """Tokens whose logits are there at once; 0 where those of all are."""
+        return {"chunked": CHUNK_TOKENS, "rows": ROWS}.get(self.path, 0)
 
 
 class Ending(NamedTuple):
@@ -191,7 +199,8 @@ def _fused(blocks: Blocks, architecture: Ending, hidden: Tensor, code: LossCode)
     if code.path == "chunked":
         return _chunked(blocks, architecture, hidden, code, grads)
     if code.path == "rows":
-        return _by_rows(blocks, architecture, hidden, grads)
+        by_rows = _by_rows_again if code.again else _by_rows
+        return by_rows(blocks, architecture, hidden, code, grads)
     # Liger: chunks of about T·h/V rows, so that a chunk's logits are no larger than the hidden states.
     rows = architecture.hidden
     chunk = tape.allocate(features(rows * (path.compute + 4)))
@@ -216,40 +225,72 @@ def _chunked(blocks: Blocks, architecture: Ending, hidden: Tensor, code: LossCod
     width = path.compute if path.autocast else max(hidden.width, path.weights)
 
     def tile(words: int) -> Extent:
-        return features(words) if code.few_tokens else fixed(words * CHUNK_TOKENS)
+        return _tile(words, code)
 
     # The buffer has its full width also where the vocabulary is smaller. Without Triton a tile is folded in torch, out
     # of place: 12 and 29 bytes an element of temporaries, counted in _forward_tile and _backward_tile.
     buffer = tile(CHUNK_VOCABULARY).times(width)
     words = tile(min(CHUNK_VOCABULARY, architecture.vocab))
     forward, backward = (12, 29) if path.float_masks else (0, 0)
-    scored = tape.op([hidden], hidden.elements, hidden.width)  # hidden_states[mask]
+    scored = tape.op([hidden], hidden.elements.times(code.share), hidden.width)  # hidden_states[mask]
     temporary = tape.allocate(buffer.plus(words.times(forward)), "logits of one tile")
     del temporary
-    temporaries = [buffer, words.times(backward), hidden.elements.times(4)]
+    temporaries = [buffer, words.times(backward), scored.elements.times(4)]
     if path.trained:
         weight = architecture.vocab * architecture.embedding_width
         temporaries.append(fixed(4 * weight) if path.weights != 4 else Extent())
     return tape.op([scored], fixed(1), 4, saved=[scored], temporaries=temporaries, parameter_grads=grads)
 
 
-def _by_rows(blocks: Blocks, architecture: Ending, hidden: Tensor, grads: list[Extent]) -> Tensor:
-    """This program's own loss on a CPU: so many rows of logits at a time, with their gradient at once."""
+def _tile(words: int, code: LossCode) -> Extent:
+    """Elements of so many tokens × so many words."""
+    return features(words * code.share) if code.few_tokens else fixed(words * code.tile)
+
+
+def _by_rows(blocks: Blocks, architecture: Ending, hidden: Tensor, code: LossCode, grads: list[Extent]) -> Tensor:
+    """tuiwb/workers/loss.py: so many rows of logits at a time, with their gradient at once, which is handed on."""
     tape, path = blocks.tape, blocks.path
     weight = architecture.vocab * architecture.embedding_width
-    selected = tape.op([hidden], hidden.elements, hidden.width)  # the rows that have a label
+    selected = tape.op([hidden], hidden.elements.times(code.share), hidden.width)  # the rows that have a label
     width = path.compute if path.autocast else path.weights
-    made = [tape.allocate(selected.elements.times(selected.width))]
+    made = tape.allocate(selected.elements.times(selected.width))
     copy = tape.allocate(fixed(weight * width if path.autocast and width != path.weights else 0))
+    gradient = tape.allocate(fixed(weight * 4), "gradients") if path.trained else None
+    tile = _tile(architecture.vocab, code)
+    rows = tape.allocate(tile.times(4 + (4 if width == 4 else 2 * width)), "logits of one tile")
+    del rows
     if path.trained:
-        made.append(tape.allocate(fixed(weight * 4), "gradients"))
-    rows = tape.allocate(
-        fixed(ROWS * architecture.vocab * (4 + (4 if width == 4 else 2 * width))), "logits of one tile"
-    )
+        # A tile's share of the matrix's gradient is a matrix of its own before it is added.
+        product = tape.allocate(tile.times(4 if width == 4 else 4 + width).plus(fixed(weight * width)), "loss")
+        del product, copy
+        if path.weights != 4:
+            gradient = tape.allocate(fixed(weight * path.weights), "gradients")
+    saved = [made] if gradient is None or grads else [made, gradient]
+    if gradient is not None and grads:
+        tape.kept_grads.append(gradient)
+    return tape.op([selected], fixed(1), 4, saved=saved, grads=["saved"])
+
+
+def _by_rows_again(blocks: Blocks, architecture: Ending, hidden: Tensor, code: LossCode, grads: list[Extent]) -> Tensor:
+    """tuiwb/workers/ppo_sequences.py: logarithms and entropies of some rows at a time. What a logarithm changes by with
+    its hidden state is made at once; what it changes by with the matrix, from the logits once more."""
+    tape, path = blocks.tape, blocks.path
+    weight = architecture.vocab * architecture.embedding_width
+    selected = tape.op([hidden], hidden.elements.times(code.share), hidden.width)
+    width = path.compute if path.autocast else path.weights
+    copy = tape.allocate(fixed(weight * width if path.autocast and width != path.weights else 0))
+    slopes = tape.allocate(selected.elements.times(selected.width))
+    tile = _tile(architecture.vocab, code)
+    # Logits and their log-softmax, while those of the tile before and their exponentials still have names.
+    rows = tape.allocate(tile.times(12 if code.few_tokens else 16), "logits of one tile")
     del rows, copy
-    return tape.op(
-        [selected], fixed(1), 4, saved=made, grads=[(selected.elements, selected.width)], parameter_grads=grads
-    )
+    saved, temporaries = [slopes], []
+    if path.trained:
+        saved.append(selected.storage)
+        temporaries = [fixed(weight * width), tile.times(8)]
+        if path.weights != 4 or not grads:
+            temporaries.append(fixed(weight * 4))
+    return tape.op([selected], fixed(1), 4, saved=saved, temporaries=temporaries, parameter_grads=grads)
 
 
 def _scalar(tape: Tape, x: Tensor) -> Tensor:

@@ -51,6 +51,8 @@ class Matrices:
         """
         if linear.name in self.path.scaled:
             return self._scaled(x, linear, share)
+        if linear.name in self.path.adapted and self._is_own(linear):
+            return self._own_adapter(x, linear, share)
         base = self.base_linear(x, linear, share)
         if linear.name not in self.path.adapted:
             return base
@@ -128,6 +130,24 @@ class Matrices:
             width,
             saved=[down],
             parameter_grads=self._adapter_grads(linear.outputs * linear.copies),
+        )
+
+    def _is_own(self, linear: Linear) -> bool:
+        path = self.path
+        return path.own and not (path.quantized or path.dropout or path.magnitudes) and linear.copies == 1
+
+    def _own_adapter(self, x: Tensor, linear: Linear, share: float) -> Tensor:
+        """tuiwb/workers/lora.py: the small product is added by the matrix product itself, in the type of the base."""
+        path = self.path
+        compute = self.cast(x, path.compute)
+        small = self.tape.allocate(features(path.rank * share * path.compute))
+        return self.tape.op(
+            [compute],
+            features(linear.outputs * share),
+            path.compute,
+            saved=[compute, small],
+            temporaries=[small.size],
+            parameter_grads=self._adapter_grads(linear.inputs + linear.outputs),
         )
 
     def _fused_adapter(self, x: Tensor, result: Tensor, linear: Linear, share: float) -> Tensor:

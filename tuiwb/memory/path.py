@@ -24,6 +24,7 @@ class Path:
         dropout: the adapter drops inputs.
         parallel: GPUs that share each matrix; norms and residual stream are split over them by tokens.
         fused_norm, fused_rope, fused_mlp: kernels that keep no intermediate tensors (Liger, Unsloth).
+        own: this program's kernels for a CPU: a norm that is not trained and a LoRA layer are one operation each.
     """
 
     compute: int = 2
@@ -50,4 +51,5 @@ class Path:
     fused_norm: bool = False
     fused_rope: bool = False
     fused_mlp: bool = False
+    own: bool = False
     parallel: int = 1

@@ -14,7 +14,7 @@ from tuiwb.memory.answering import answering, cache_bytes
 from tuiwb.memory.architecture import Layer
 from tuiwb.memory.inputs import SAMPLING, Inputs
 from tuiwb.memory.layers import LayerTrace, trace_layer
-from tuiwb.memory.losses import CHUNK_TOKENS, LossTrace, ending, trace_loss
+from tuiwb.memory.losses import LossCode, LossTrace, ending, trace_loss
 from tuiwb.memory.path import Path
 from tuiwb.memory.sharding import Shards
 from tuiwb.memory.trace import Moment
@@ -36,9 +36,14 @@ class Phase:
 
 @dataclass(frozen=True)
 class Step:
-    """All phases of one training step on one GPU."""
+    """All phases of one training step on one GPU.
+
+    Attributes:
+        values: the part of a PPO step that trains the value, which comes when the policy's gradients are there.
+    """
 
     inputs: Inputs
+    values: bool = False
 
     # ------------------------------------------------------------------------------------------------- the traces
 
@@ -90,7 +95,7 @@ class Step:
         inputs = replace(self.inputs, batch=batch, length=length)
         step = Step(inputs)
         step.__dict__.update(_traces=self._traces, shards=self.shards.of_batch(inputs))
-        if (inputs.tokens < CHUNK_TOKENS) == (self.inputs.tokens < CHUNK_TOKENS):
+        if step._scores_few == self._scores_few:
             step.__dict__["loss"] = self.loss
         return step
 
@@ -99,9 +104,14 @@ class Step:
         inputs = replace(self.inputs, grid=replace(self.inputs.grid, ranks=ranks))
         step = Step(inputs)
         step.__dict__.update(_traces=self._traces, shards=self.shards.of_ranks(inputs))
-        if (inputs.tokens < CHUNK_TOKENS) == (self.inputs.tokens < CHUNK_TOKENS):
+        if step._scores_few == self._scores_few:
             step.__dict__["loss"] = self.loss
         return step
+
+    @property
+    def _scores_few(self) -> bool:
+        """Fewer tokens are taken to the vocabulary than a tile of the loss has rows."""
+        return self.inputs.tokens * self.inputs.loss.share < self.inputs.loss.tile
 
     @cached_property
     def loss(self) -> LossTrace:
@@ -111,7 +121,9 @@ class Step:
             path = replace(path, trained=True)
         if inputs.quantization and inputs.upcast == "true":
             path = replace(path, weights=4)
-        code = replace(inputs.loss, few_tokens=inputs.tokens < CHUNK_TOKENS)
+        code = replace(inputs.loss, few_tokens=self._scores_few)
+        if self.values:
+            code = LossCode("full_logits", outputs=1)
         return trace_loss(ending(inputs.architecture), path, code, self._traces[-1][2].out_width)
 
     @property
@@ -137,7 +149,9 @@ class Step:
         """What is there in every phase."""
         parts = self.shards.standing()
         if self.keeps_gradients:
-            parts["gradients"] = parts.get("gradients", 0) + self.shards.gradients
+            parts["gradients"] = self.shards.gradients if self.values else self.shards.policy_gradients
+        elif self.values:
+            parts["gradients"] = self.shards.policy_gradients
         if self.inputs.grid.pipeline > 1:
             parts["batches in flight"] = self._in_flight
         if prefix := self._prefix:
@@ -211,6 +225,8 @@ class Step:
         if self.inputs.stage == "inference":
             return tuple(answering(self))
         found = [self._loss_phase(), *self._backward_phases(), self._step_phase()]
+        if self.inputs.stage == "ppo":
+            found.insert(-1, self._value_phase())
         if self.inputs.judges:
             found.insert(1, self._reference_phase())
         if self.inputs.stage in SAMPLING:
@@ -254,6 +270,12 @@ class Step:
         moments = (*self.loss.forward, *self.loss.backward)
         return Phase("forward and loss", self._highest(base, moments, inputs.tokens, inputs.length))
 
+    def _value_phase(self) -> Phase:
+        step = Step(self.inputs, values=True)
+        step.__dict__.update(_traces=self._traces, shards=self.shards)
+        highest = max((step._loss_phase(), *step._backward_phases()), key=lambda phase: phase.bytes)
+        return Phase("training the value", highest.parts)
+
     def _reference_phase(self) -> Phase:
         """The reference's forward pass without a graph, while the trained model's waits for its backward pass."""
         inputs = self.inputs
@@ -267,7 +289,7 @@ class Step:
     def _sampling_phase(self) -> Phase:
         """Answers are sampled with a cache of keys and values; TRL samples all batches of one step together."""
         inputs = self.inputs
-        sequences = inputs.batch * inputs.accumulation
+        sequences = inputs.sampled
         base = dict(self._standing)
         base.update(self.shards.unsharded(None))
         if not inputs.vllm_share:
@@ -297,17 +319,20 @@ class Step:
                 for name, value in self.shards.retained(index, last, trace.out_width).items():
                     base[name] = base.get(name, 0.0) + value
                 base.update(self.shards.unsharded(layer))
+                base.update(self.shards.reducing(layer, index, last))
                 if inputs.trains_base and not self.keeps_gradients:
                     for name, value in self.shards.gradients_after(index, self._head_gradients).items():
                         base[name] = base.get(name, 0.0) + value
                 elif inputs.adapter and not self.keeps_gradients:
-                    made = self.shards.gradients * (last - index) / (last + 1)
+                    made = self.shards.policy_gradients * (last - index) / (last + 1)
                     base["gradients"] = base.get("gradients", 0.0) + made
                 name = "recomputing a layer" if inputs.checkpointing else "backward pass"
                 phase = Phase(name, self._highest(base, trace.backward, inputs.tokens, inputs.length))
                 if name not in candidates or phase.bytes > candidates[name].bytes:
                     candidates[name] = phase
         yield from candidates.values()
+        if root := self.shards.reducing_root():
+            yield Phase("reducing the root's gradients", self._standing | self._held | root)
         tied = self._tied_embedding_phase()
         if tied is not None:
             yield tied
@@ -315,19 +340,18 @@ class Step:
     def _tied_embedding_phase(self) -> Phase | None:
         """A tied embedding gets a second gradient of its size before the two are added."""
         inputs = self.inputs
-        if not (inputs.method == "full" and inputs.architecture.tied) or inputs.stage == "reward":
+        if not (inputs.method == "full" and inputs.architecture.tied) or inputs.stage == "reward" or self.values:
             return None
         base = self._standing | self._held
         if not self.keeps_gradients:
-            base["gradients"] = base.get("gradients", 0.0) + self.shards.gradients
+            base["gradients"] = base.get("gradients", 0.0) + self.shards.policy_gradients
         base["second gradient of the embedding"] = inputs.architecture.embedding * self.shards.gradient_width
         base.update(self.shards.unsharded(None))
         return Phase("gradient of the embedding", base)
 
     def _step_phase(self) -> Phase:
         base = self._standing | self._held
-        if not self.keeps_gradients:
-            base["gradients"] = base.get("gradients", 0.0) + self.shards.gradients
+        base["gradients"] = self.shards.gradients
         base["optimizer's copy"] = self.shards.step_copy
         return Phase("optimizer step", {name: value for name, value in base.items() if value >= 0.5})
 

@@ -4,7 +4,10 @@ FSDP splits weights, gradients and optimizer states; while a layer computes, its
 root unit (embedding, output matrix, final norm) all the time. FSDP 1 keeps, for a unit whose weights are all frozen, a
 reference cycle in the hook that frees the unit again (torch.autograd.graph.register_multi_grad_hook on the layer's
 input): the input and its gradient of every layer stay until the backward pass has ended. That, not a layer's interior,
-is why LoRA under FSDP needs 2·(L - 2) more h·T than on one GPU.
+is why LoRA under FSDP needs 2·(L - 2) more h·T than on one GPU. FSDP 2 has no such cycle. It has a second copy of a
+layer's weights instead, the buffer of an all-gather: in the forward pass that of the layer itself, kept for the next,
+in the backward pass that of the layer that comes next; and the buffer from which the gradients of the layer before are
+reduced (torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py: wait_for_unshard, _backward_prefetch, post_backward).
 """
 
 from dataclasses import dataclass
@@ -19,9 +22,15 @@ ZERO_BUCKET = 500_000_000  # elements: reduce_bucket_size and allgather_bucket_s
 BATCH_BYTES = 24  # input ids, labels and attention mask of a token, 8 bytes each
 
 
+def scoring_parameters(inputs: Inputs) -> int:
+    """Parameters of a model of the same layers with a head that makes one number: a value or a reward model."""
+    shapes = inputs.architecture
+    return shapes.parameters - (shapes.head.parameters if shapes.head else 0) + shapes.hidden
+
+
 def inputs_value(inputs: Inputs) -> int:
     """Parameters of a value model that is trained beside the policy."""
-    return inputs.architecture.parameters if "value model" in inputs.others else 0
+    return scoring_parameters(inputs) if "value model" in inputs.others else 0
 
 
 _OF_THE_MODEL = ("weights", "compute_weights", "trained", "_above")
@@ -95,6 +104,13 @@ class Shards:
         own = self.trained * self.inputs.compute if self._adapters_alone else states.gradient_bytes(self.inputs)
         return (own + value) / self._gradients_over
 
+    @property
+    def policy_gradients(self) -> float:
+        """Those of the policy alone; PPO trains a value beside it, and with adapters two of them."""
+        if self.inputs.stage != "ppo":
+            return self.gradients
+        return states.gradient_bytes(self.inputs) / self._gradients_over / (2 if self.inputs.adapter else 1)
+
     @cached_property
     def step_copy(self) -> float:
         return states.step_bytes(self.inputs) / self._optimizer_over
@@ -130,16 +146,20 @@ class Shards:
         if inputs.adapter is not None:
             alone = self._adapters_alone
             count = adapters.parameters(inputs.architecture, inputs.adapter)
+            count *= inputs.copies + (2 if inputs.stage == "ppo" else 1)
             parts["adapters"] = count * (inputs.compute if alone else inputs.adapter.width / self._weights_over)
             if saved := adapters.saved_parameters(inputs.architecture, inputs.adapter):
                 parts["modules trained whole"] = saved * inputs.weights / self._weights_over
         for name in inputs.others:
             parts[name] = self.weights.sharded / self._weights_over + self.weights.replicated
+            if name != "reference model":
+                without = inputs.architecture.parameters - scoring_parameters(inputs)
+                parts[name] -= without * inputs.weights / self._weights_over
         if "value model" in inputs.others:
             cost = states.optimizer_cost(inputs)
             width = inputs.weights
             each = cost.state * width / states.trained_width(inputs)
-            parts["value model's optimizer"] = inputs.architecture.parameters * each / self._optimizer_over
+            parts["value model's optimizer"] = inputs_value(inputs) * each / self._optimizer_over
         if value := self.optimizer():
             parts["optimizer"] = value
         if inputs.architecture.model_type == "gpt_bigcode" and inputs.transformers != "5":
@@ -164,18 +184,52 @@ class Shards:
     # ------------------------------------------------------------------------------------- while a layer computes
 
     def unsharded(self, layer: Layer | None) -> dict[str, float]:
-        """The root unit, and the layer that computes, gathered from all GPUs."""
+        """The root unit, and the layer that computes, gathered from all GPUs.
+
+        Args:
+            layer: None where the loss is computed.
+        """
         if not self.fully:
             return {}
-        inputs = self.inputs
         gathered = float(self.compute_weights.root)
         if layer is not None:
-            gathered += self.compute_weights.layer
-            if inputs.adapter is not None:
-                gathered += adapters.layer_parameters(layer, inputs.adapter) * inputs.adapter.width
-            if inputs.fsdp == "2" or inputs.sharding == "zero3":
-                gathered += self.compute_weights.layer  # the next layer is fetched ahead
+            gathered += self._unit(layer)
+        if self.fetches_ahead:
+            gathered += self._unit(layer or self.inputs.architecture.layers[-1])
         return {"gathered weights": gathered}
+
+    @property
+    def fetches_ahead(self) -> bool:
+        """A layer's weights are gathered while the one before computes."""
+        return self.fully and (self.inputs.fsdp == "2" or self.inputs.sharding == "zero3")
+
+    def _unit(self, layer: Layer) -> float:
+        """Bytes of a layer and of the adapters on it, whole."""
+        adapter = self.inputs.adapter
+        own = 0 if adapter is None else adapters.layer_parameters(layer, adapter) * adapter.width
+        return float(self.compute_weights.layer + own)
+
+    def reducing(self, layer: Layer, index: int, last: int) -> dict[str, float]:
+        """FSDP 2: the gradients of the layer above, laid out for the reduction, until this layer's are."""
+        inputs = self.inputs
+        if inputs.sharding != "fsdp" or inputs.fsdp != "2" or index == last:
+            return {}
+        if inputs.adapter is not None:
+            return {"buffer of a reduction": float(adapters.layer_parameters(layer, inputs.adapter) * self._reduced)}
+        return {"buffer of a reduction": float(layer.parameters * self._reduced)} if inputs.trains_base else {}
+
+    @property
+    def _reduced(self) -> int:
+        """Bytes of a gradient that is reduced: of the type in which it was computed."""
+        return self.inputs.compute if self.inputs.sharded_master else self.gradient_width
+
+    def reducing_root(self) -> dict[str, float]:
+        """FSDP 2 reduces the gradients of embedding, output matrix and final norm at the very end."""
+        inputs = self.inputs
+        if inputs.sharding != "fsdp" or inputs.fsdp != "2" or not inputs.trains_base:
+            return {}
+        root = inputs.architecture.root_parameters * self._reduced
+        return {"gradients": self.gradients + root, "buffer of a reduction": float(root)}
 
     def retained(self, index: int, last: int, width: int) -> dict[str, float]:
         """FSDP 1 with frozen units: inputs and gradients of the layers that are done."""

@@ -7,6 +7,8 @@ from tuiwb.memory import adapters
 from tuiwb.memory.architecture import Experts, Layer, Linear
 from tuiwb.memory.inputs import Inputs
 
+# Optimizers of torch that update all weights in one go, or one after the other (torch optim, `foreach`).
+ONE_BY_ONE = ("adamw_torch", "sgd", "adagrad", "rmsprop")
 ALLOCATION = 512  # PyTorch's caching allocator rounds every tensor up to this many bytes
 
 
@@ -127,7 +129,9 @@ def trained(inputs: Inputs) -> tuple[tuple[int, int], ...]:
     adapter = inputs.adapter
     if adapter is None:
         return ((base_trained(inputs), trained_width(inputs)),)
-    groups = ((adapters.parameters(inputs.architecture, adapter), adapter.width),)
+    # PPO trains a second adapter, which says what a state is worth.
+    own = adapters.parameters(inputs.architecture, adapter) * (2 if inputs.stage == "ppo" else 1)
+    groups = ((own, adapter.width),)
     saved = adapters.saved_parameters(inputs.architecture, adapter)
     return (*groups, (saved, inputs.weights)) if saved else groups
 
@@ -153,8 +157,30 @@ def optimizer_bytes(inputs: Inputs) -> float:
 
 
 def step_bytes(inputs: Inputs) -> float:
-    """The copy that the optimizer makes while it updates."""
+    """The copies that the optimizer makes while it updates: of all weights, or two of one weight after the other."""
+    if inputs.optimizer == "adamw_torch" and not inputs.foreach:
+        return 2.0 * largest(inputs) * trained_width(inputs)
     return sum(count * optimizer_cost(inputs, width).step for count, width in trained(inputs))
+
+
+def largest(inputs: Inputs) -> int:
+    """Elements of the largest weight that is trained."""
+    shapes, adapter = inputs.architecture, inputs.adapter
+    if adapter is not None:
+        whole = max((shapes.embedding for _ in adapter.saved), default=0)
+        if adapter.kind in ("prefix", "prompt"):
+            return max(whole, adapters.parameters(shapes, adapter))
+        sides = [
+            max(one.inputs, one.outputs)
+            for layer, _ in shapes.kinds
+            for one in adapters.adaptable(layer)
+            if one.name in adapter.targets
+        ]
+        return max(whole, max(sides, default=0) * max(adapter.rank, 1))
+    matrices = [one.weight for layer, _ in shapes.kinds for one in adapters.adaptable(layer)]
+    outside = [] if inputs.trained_from else [shapes.embedding]
+    head = [] if shapes.head is None else [shapes.head.weight]
+    return max((*matrices, *outside, *head), default=0)
 
 
 # ------------------------------------------------------------------------------------------------------- optimizer

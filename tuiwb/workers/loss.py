@@ -180,4 +180,6 @@ class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         (outer,) = gradients
-        return *(None if kept is None else kept * outer.to(kept.dtype) for kept in ctx.kept), None
+        # The caller's loss names this node, and with it what it keeps, until the whole backward pass has ended.
+        kept, ctx.kept = ctx.kept, ()
+        return *(None if one is None else one.mul_(outer.to(one.dtype)) for one in kept), None
