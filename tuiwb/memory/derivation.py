@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 from tuiwb.base.errors import InputFault
-from tuiwb.memory import states
 from tuiwb.memory.adapters import METHODS, adapter_of
 from tuiwb.memory.architecture import Architecture, AttentionKernel
 from tuiwb.memory.assumptions import Assumptions
@@ -17,9 +16,17 @@ from tuiwb.models import ModelInfo
 from tuiwb.recipe import Launch, Recipe
 
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
+_LEAST_CAPABILITY = {"int8": (7, 5), "fp8": (8, 9)}
 CUBLAS, CUBLAS_HOPPER = 8_519_680, 33_554_432  # bytes of a workspace, in general and on compute capability 9 and 10
-LENGTH, ANSWER = 1024, 256  # tokens of a prompt or row, and of a sampled answer, where the recipe leaves them out
 VLLM_SHARE = 0.3  # trl/trainer/grpo_config.py vllm_gpu_memory_utilization, with the engine in the trainer's process
+
+# Beyond these nothing was ever trained: a typing error, not a plan.
+_MOST = {
+    "max_length": 1 << 27, "max_completion_length": 1 << 27, "per_device_train_batch_size": 1 << 20,
+    "per_device_eval_batch_size": 1 << 20, "gradient_accumulation_steps": 1 << 20, "lora_r": 1 << 16,
+    "num_virtual_tokens": 1 << 20, "num_generations": 1 << 16, "save_total_limit": 1 << 20,
+}  # fmt: skip
+_MOST_GPUS = 1 << 17
 
 
 def inputs_from(
@@ -39,12 +46,14 @@ def inputs_from(
     Raises:
         InputFault: the model's configuration or the recipe does not say, or contradicts, what is needed.
     """
+    _check_sizes(recipe)
     shapes = architecture(model.config, source=model.ref)
-    for text in shapes.notes:
-        assumed.note("architecture", model.architecture, text)
+    if shapes.notes:
+        assumed.note("architecture", model.architecture, "; ".join(shapes.notes))
     stage = "inference" if answers else recipe.stage or "sft"
     method: str = recipe.method or ("qlora" if recipe.load_in_4bit else "lora")
     quantization, nested, group, bits = _quantization(recipe, model, method)
+    _check_runs(quantization, capability, stored="quantization_config" in model.config)
     if answers:
         method = "none"
     if method == "full" and quantization:
@@ -61,9 +70,11 @@ def inputs_from(
         sharding = "ddp"
     if grid.shards == 1:
         sharding = "none"
-    device = assumed.choose("device", "cpu" if recipe.use_cpu else "gpu", _where(recipe))
-    others = _others(recipe, stage, method, assumed)
-    kernels = _kernels(recipe, stage, device, others, assumed)
+    kernels = assumed.choose(
+        "kernels",
+        "liger" if recipe.use_liger_kernel else "transformers",
+        "use_liger_kernel is on" if recipe.use_liger_kernel else "no fused kernels are asked for",
+    )
     release = assumed.choose("transformers", "5", "the release that this program installs")
     checkpointing = bool(recipe.gradient_checkpointing)
     reentrant = offloads = False
@@ -73,30 +84,26 @@ def inputs_from(
         default = "true" if release != "5" else "false"
         reentrant = assumed.choose("reentrant", default, f"the default of that time (transformers {release})") == "true"
     optimizer = recipe.optim or "adamw_torch_fused"
-    # tuiwb/workers/model.py adapters_to_float32 takes it back on a CPU; its own trainers for ORPO and PPO never do it.
-    rounded = quantization in ("nf4", "int8") and stage not in ("orpo", "ppo") and device == "gpu"
-    rounded = rounded and release == "5" and kernels != "unsloth"
-    adapter = adapter_of(recipe, shapes, method, assumed, rounded=rounded)
+    adapter = adapter_of(recipe, shapes, method, assumed, quantization)
     upcast = "false"
     if quantization in ("nf4", "int8") and not answers:
-        old = release != "5"
-        text = "PEFT's prepare_model_for_kbit_training" if old else "neither this program nor TRL 1.16 casts anything"
-        upcast = assumed.choose("kbit_upcast", "true" if old else "false", text)
+        upcast = assumed.choose("kbit_upcast", "true", "PEFT's prepare_model_for_kbit_training, as the trainer runs it")
     trained_from = {"full": 0, "freeze": recipe.freeze_layers or 0}.get(method)
     if method == "freeze" and (recipe.freeze_layers or 0) >= len(shapes.layers):
         raise InputFault(
             f"the model has only {len(shapes.layers)} layers, so nothing is left to train", key="freeze_layers"
         )
     fsdp = assumed.choose("fsdp", "1", "accelerate takes version 1 unless told") if sharding == "fsdp" else "1"
-    length = recipe.max_length or LENGTH
+    length = recipe.max_length or 1024
     if stage in (*SAMPLING, "inference"):
-        length += recipe.max_completion_length or ANSWER
+        length += recipe.max_completion_length or 256
         assumed.note("length", f"{length} tokens", "max_length of the prompt and max_completion_length of the answer")
     if stage == "reward":
         shapes = _with_score(shapes)
     evaluates = recipe.eval_strategy not in (None, "no")
     batch = recipe.per_device_train_batch_size or 1
     attention = _attention(recipe, assumed)
+    device = assumed.choose("device", "cpu" if recipe.use_cpu else "gpu", _where(recipe))
     engine = assumed.choose("engine", "transformers", "what `tuiwb chat` runs") if answers else "transformers"
     sampler = "transformers"
     if stage in ("grpo", "rloo"):
@@ -121,13 +128,13 @@ def inputs_from(
         upcast=upcast,
         adapter=adapter,
         optimizer=optimizer,
-        foreach=_foreach(optimizer, device, assumed),
+        foreach=_foreach(optimizer, assumed),
         attention=attention,
         kernels=kernels,
         transformers=release,
         reentrant=reentrant,
         offloads_inputs=offloads,
-        loss=_loss(recipe, shapes, stage, kernels, release, device, assumed),
+        loss=_loss(shapes, stage, kernels, release, device, assumed),
         sharding=sharding,
         fsdp=fsdp,
         offload=launch.offload or "none",
@@ -135,12 +142,9 @@ def inputs_from(
         eval_batch=recipe.per_device_eval_batch_size or recipe.per_device_train_batch_size or 1,
         evaluates=evaluates,
         device=device,
-        others=others,
+        others=_others(recipe, stage, method, assumed),
         judges=_judges(recipe, stage),
-        completion=recipe.max_completion_length or ANSWER,
-        rounds=(recipe.gradient_accumulation_steps or 1) * (recipe.num_mini_batches or 1 if stage == "ppo" else 1),
-        at_once=recipe.local_rollout_forward_batch_size if stage == "ppo" else None,
-        copies=_copies(recipe, stage, method),
+        completion=recipe.max_completion_length or 256,
         generations=recipe.num_generations or 8,
         engine=engine,
         cache_width=2 if engine != "transformers" or half else weights,
@@ -150,15 +154,6 @@ def inputs_from(
         checkpoints_kept=recipe.save_total_limit or 2,
         save_only_model=bool(recipe.save_only_model),
     )
-
-
-def _kernels(recipe: Recipe, stage: str, device: str, others: tuple[str, ...], assumed: Assumptions) -> str:
-    if recipe.use_liger_kernel:
-        return assumed.choose("kernels", "liger", "use_liger_kernel is on")
-    # tuiwb/workers/cpu.py: a reference that is a model of its own would be computed by other code, so none has them.
-    if device == "cpu" and stage != "inference" and not others:
-        return assumed.choose("kernels", "own", "this program's own on a CPU")
-    return assumed.choose("kernels", "transformers", "no fused kernels are asked for")
 
 
 def _judges(recipe: Recipe, stage: str) -> bool:
@@ -178,27 +173,17 @@ def _others(recipe: Recipe, stage: str, method: str, assumed: Assumptions) -> tu
     elif needs_reference:
         assumed.note("reference model", "none", "the base with the adapter switched off")
     if stage == "ppo" and whole:
-        found.append("value model")
-        assumed.note("value model", "of the same size", "the layers of one are trained beside the policy")
+        found += ["value model", "reward model"]
+        assumed.note("value model", "of the same size", "one is trained beside the policy")
+        assumed.note("reward model", "of the same size", "its size is not read from the recipe")
     elif stage == "ppo":
-        assumed.note("value model", "an adapter", "a second one is trained on the base that policy and reference share")
-    if stage not in SAMPLING or not recipe.reward_model_name_or_path:
-        return tuple(found)
-    if stage == "ppo" and not whole:
-        assumed.note("reward model", "an adapter", "taken to be one on that base as well")
-        return tuple(found)
-    assumed.note("reward model", "of the same size", "its size is not read from the recipe")
-    return (*found, "reward model")
-
-
-def _copies(recipe: Recipe, stage: str, method: str) -> int:
-    """Adapters beside the trained ones on the same base: the one that it went on from, as the reference, and that of a
-    reward model."""
-    if method not in METHODS or stage not in ("dpo", "kto", *SAMPLING):
-        return 0
-    compared = stage in ("dpo", "kto", "ppo") or bool(recipe.beta)
-    found = int(compared and bool(recipe.adapter_name_or_path or recipe.ref_model_name_or_path))
-    return found + int(stage == "ppo" and bool(recipe.reward_model_name_or_path))
+        # Small beside the base: the adapters of value and reward are not counted.
+        assumed.note("value model", "none", "an adapter on the base that policy and reference share")
+        assumed.note("reward model", "none", "taken to be an adapter on that base as well")
+    elif stage in ("grpo", "rloo") and recipe.reward_model_name_or_path:
+        found.append("reward model")
+        assumed.note("reward model", "of the same size", "its size is not read from the recipe")
+    return tuple(found)
 
 
 def _with_score(shapes: Architecture) -> Architecture:
@@ -216,11 +201,12 @@ def _quantization(recipe: Recipe, model: ModelInfo, method: str) -> tuple[Quanti
     if isinstance(stored, Mapping):
         kind = str(stored.get("quant_method") or "")
         if kind in ("gptq", "awq"):
-            group = int(stored.get("group_size") or 128)
-            return ("gptq" if kind == "gptq" else "awq"), False, group, int(stored.get("bits") or 4)
+            group, bits = _stated_number(stored, "group_size", 128, least=-1), _stated_number(stored, "bits", 4)
+            return ("gptq" if kind == "gptq" else "awq"), False, group, bits
         if kind == "fp8":
             block = stored.get("weight_block_size")
-            return "fp8", False, int(block[0]) if isinstance(block, list) and block else 0, 8
+            side = block[0] if isinstance(block, list) and block and isinstance(block[0], int) else 0
+            return "fp8", False, max(side, 0), 8
         if kind == "bitsandbytes":
             if stored.get("load_in_4bit"):
                 return "nf4", bool(stored.get("bnb_4bit_use_double_quant")), 64, 4
@@ -231,6 +217,42 @@ def _quantization(recipe: Recipe, model: ModelInfo, method: str) -> tuple[Quanti
     if recipe.load_in_8bit:
         return "int8", False, 0, 8
     return "", False, 0, 0
+
+
+def _check_sizes(recipe: Recipe) -> None:
+    """Refuse what nobody can have meant.
+
+    Raises:
+        InputFault: with the key.
+    """
+    stated = [(key, getattr(recipe, key), most) for key, most in _MOST.items()]
+    launch = recipe.launch or Launch()
+    stated += [(f"launch.{key}", getattr(launch, key), _MOST_GPUS) for key in ("nodes", "processes")]
+    for key, value, most in stated:
+        if value is not None and value > most:
+            raise InputFault(f"{value:,} is more than there can be; at most {most:,} is planned", key=key)
+    if (launch.nodes or 1) * (launch.processes or 1) > _MOST_GPUS:
+        raise InputFault(f"more than {_MOST_GPUS:,} GPUs are not planned", key="launch.nodes")
+
+
+def _stated_number(stored: Mapping[str, Any], key: str, default: int, least: int = 1) -> int:
+    """A number of the quantization's settings; -1 is all of a column in group_size."""
+    value = stored.get(key)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int) or not (least <= value <= 4096) or value == 0:
+        raise InputFault(f"{value!r} is not a possible value", key=f"quantization_config.{key}")
+    return value
+
+
+def _check_runs(quantization: str, capability: tuple[int, int] | None, stored: bool) -> None:
+    """Refuse what the GPU has no units for (transformers quantizer_finegrained_fp8.py, bitsandbytes' README)."""
+    least = _LEAST_CAPABILITY.get(quantization)
+    if least is None or capability is None or capability >= least:
+        return
+    key = "quantization_config" if stored else "load_in_8bit"
+    what = f"{quantization} needs a GPU of compute capability {least[0]}.{least[1]}"
+    raise InputFault(f"{what}, and this one has {capability[0]}.{capability[1]}", key=key)
 
 
 def _weights(recipe: Recipe, model: ModelInfo, assumed: Assumptions, quantization: str) -> int:
@@ -249,10 +271,8 @@ def _weights(recipe: Recipe, model: ModelInfo, assumed: Assumptions, quantizatio
     return WIDTHS[name]
 
 
-def _foreach(optimizer: str, device: str, assumed: Assumptions) -> bool:
-    if device == "cpu" and optimizer in states.ONE_BY_ONE:
-        return assumed.choose("foreach", "false", "torch takes one weight after the other on a CPU") == "true"
-    if optimizer in states.ONE_BY_ONE:
+def _foreach(optimizer: str, assumed: Assumptions) -> bool:
+    if optimizer in ("adamw_torch", "sgd", "adagrad", "rmsprop"):
         return assumed.choose("foreach", "true", f"torch's default for {optimizer} on a GPU") == "true"
     if optimizer.startswith("adamw_torch"):
         return assumed.choose("foreach", "false", f"{optimizer} updates in one kernel, without copies") == "true"
@@ -297,22 +317,14 @@ def _repeats(
     return assumed.choose("padding", "true" if pads else "false", f"{reason} in a batch") == "true"
 
 
-def _loss(
-    recipe: Recipe,
-    shapes: Architecture,
-    stage: str,
-    kernels: str,
-    release: str,
-    device: str,
-    assumed: Assumptions,
-) -> LossCode:
+def _loss(shapes: Architecture, stage: str, kernels: str, release: str, device: str, assumed: Assumptions) -> LossCode:
     if stage == "reward":
         return LossCode("full_logits", "5", outputs=1)
-    if stage == "ppo":
-        default, reason = "rows", "this program's own: the logits of some tokens of the answers at a time"
+    if stage in ("orpo", "ppo"):
+        default, reason = "full_logits", f"TRL's experimental {stage} trainer computes all logits"
     else:
         default, reason = "chunked", "TRL 1.16 computes the loss in chunks with its fused output layer"
-    if kernels == "liger" and stage in ("sft", "pretrain"):
+    if kernels == "liger":
         default, reason = "liger", "Liger's kernels include its fused loss"
     elif kernels == "unsloth":
         default, reason = "triton", "Unsloth's kernels include its loss"
@@ -332,10 +344,4 @@ def _loss(
     # Their modelling code does not convert the logits, and Qwen's first is no part of transformers.
     outside = shapes.model_type in ("gpt_bigcode", "qwen") and release != "5"
     cache = sum(layer.kv_width for layer in shapes.layers) if shapes.model_type == "gpt_bigcode" and outside else 0
-    share = 1.0
-    if stage in SAMPLING and (chosen == "rows" or (chosen == "chunked" and device == "gpu")):
-        # Of a sampled text only the answer is scored; TRL's tiles on a CPU take the prompt as well.
-        answer = recipe.max_completion_length or ANSWER
-        share = answer / (answer + (recipe.max_length or LENGTH))
-    again = stage == "ppo" and chosen == "rows"
-    return LossCode(paths[chosen], stacks[release], held, share, outside=outside, cache=cache, again=again)
+    return LossCode(paths[chosen], stacks[release], held, outside=outside, cache=cache)

@@ -52,13 +52,12 @@ def _build(config: Mapping[str, Any], source: str) -> Architecture:
             f"the memory of the architecture {model_type!r} is not known{hint}", file=source, key="model_type"
         )
     merged = {**config, **inner} if inner is not config else inner
-    return _with_equal_layers_shared(build(Config(merged, source)))
-
-
-def _with_equal_layers_shared(shapes: Architecture) -> Architecture:
-    """Equal layers as one object, so that whoever walks them sees at once which are alike."""
+    read = Config(merged, source)
+    shapes = build(read)
+    # Equal layers are one object, so that whoever walks them sees at once which are alike.
     known: dict[Layer, Layer] = {}
-    return replace(shapes, layers=tuple(known.setdefault(layer, layer) for layer in shapes.layers))
+    layers = tuple(known.setdefault(layer, layer) for layer in shapes.layers)
+    return replace(shapes, layers=layers, notes=(*shapes.notes, *read.assumed.values()))
 
 
 def known_architectures() -> tuple[str, ...]:
@@ -67,6 +66,12 @@ def known_architectures() -> tuple[str, ...]:
 
 
 # ---------------------------------------------------------------------------------------------- the Llama line
+
+# Where these leave head_dim out, their configuration classes have it so, whatever the hidden size.
+_HEADS = {
+    "gemma": 256, "gemma2": 256, "gemma3": 256, "gemma3_text": 256, "glm4": 128, "gpt_oss": 64, "qwen3": 128,
+    "qwen3_next": 256,
+}  # fmt: skip
 
 
 def llama_like(
@@ -104,7 +109,7 @@ def llama_like(
     count = config.integer("num_hidden_layers")
     heads = config.integer("num_attention_heads")
     kv_heads = config.integer("num_key_value_heads", default=heads)
-    head_dim = config.integer("head_dim", default=max(hidden // heads, 1))
+    head_dim = config.integer("head_dim", default=_HEADS.get(str(config.get("model_type")), max(hidden // heads, 1)))
     bias = config.flag("attention_bias")
     in_bias = bias if qkv_bias is None else qkv_bias
     out_bias = bias if output_bias is None else output_bias

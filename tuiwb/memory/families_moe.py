@@ -7,6 +7,15 @@ from tuiwb.memory.architecture import Architecture, Attention, Experts, FeedForw
 from tuiwb.memory.config import Config
 from tuiwb.memory.families import Builder, llama_like
 
+# All their blocks are experts, and the width of these has the name that others give to a dense one.
+_ONE_WIDTH = ("mixtral", "olmoe", "granitemoe", "granitemoeshared", "gpt_oss", "phimoe", "jamba")
+
+_COUNTED_AS = {
+    "mixtral": "num_local_experts", "granitemoe": "num_local_experts", "granitemoeshared": "num_local_experts",
+    "gpt_oss": "num_local_experts", "phimoe": "num_local_experts", "deepseek_v2": "n_routed_experts",
+    "deepseek_v3": "n_routed_experts", "glm4_moe": "n_routed_experts", "glm4_moe_lite": "n_routed_experts",
+}  # fmt: skip
+
 
 def dense(hidden: int, width: int, names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj")) -> FeedForward:
     gate, up, down = names
@@ -15,12 +24,16 @@ def dense(hidden: int, width: int, names: tuple[str, str, str] = ("gate_proj", "
 
 def experts(config: Config, **more: Any) -> Experts:
     hidden = config.integer("hidden_size")
-    count = config.integer("num_experts", "num_local_experts", "n_routed_experts")
+    names = ("num_experts", "num_local_experts", "n_routed_experts")
+    own = _COUNTED_AS.get(str(config.get("model_type")), "num_experts")
+    count = config.integer(own, *(name for name in names if name != own))
     options: dict[str, Any] = {
         "router": Linear("gate", hidden, count),
         "count": count,
         "active": config.integer("num_experts_per_tok"),
-        "width": config.integer("moe_intermediate_size", "intermediate_size"),
+        "width": config.integer(
+            "intermediate_size" if config.get("model_type") in _ONE_WIDTH else "moe_intermediate_size"
+        ),
         "hidden": hidden,
         "gated": True,
         "activation": "silu",
