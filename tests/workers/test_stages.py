@@ -105,6 +105,11 @@ def test_prompts_are_answered_at_each_evaluation(runs: dict[str, RunDir]) -> Non
     assert [one["current_steps"] for one in found] == [3, 6]
     assert {one["prompt"] for one in found} == {"What is 3?"}
     assert all(one["tokens"] > 0 and isinstance(one["answer"], str) for one in found)
+    for name in ("grpo", "rloo"):
+        (part,) = runs[name].parts()
+        sampled = rundir.read_all(part.answers_file)
+        assert sampled, name
+        assert all(one["tokens"] > 0 and isinstance(one["score"], float) for one in sampled), name
 
 
 def test_a_reward_model_is_saved_with_its_head_and_scores_the_same(runs: dict[str, RunDir], tiny_model: Path) -> None:
