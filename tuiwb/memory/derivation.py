@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from tuiwb.base.errors import InputFault
+from tuiwb.memory import states
 from tuiwb.memory.adapters import METHODS, adapter_of
 from tuiwb.memory.architecture import Architecture, AttentionKernel
 from tuiwb.memory.assumptions import Assumptions
@@ -18,6 +19,7 @@ from tuiwb.recipe import Launch, Recipe
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 _LEAST_CAPABILITY = {"int8": (7, 5), "fp8": (8, 9)}
 CUBLAS, CUBLAS_HOPPER = 8_519_680, 33_554_432  # bytes of a workspace, in general and on compute capability 9 and 10
+LENGTH, ANSWER = 1024, 256  # tokens of a prompt or row, and of a sampled answer, where the recipe leaves them out
 VLLM_SHARE = 0.3  # trl/trainer/grpo_config.py vllm_gpu_memory_utilization, with the engine in the trainer's process
 
 # Beyond these nothing was ever trained: a typing error, not a plan.
@@ -70,11 +72,9 @@ def inputs_from(
         sharding = "ddp"
     if grid.shards == 1:
         sharding = "none"
-    kernels = assumed.choose(
-        "kernels",
-        "liger" if recipe.use_liger_kernel else "transformers",
-        "use_liger_kernel is on" if recipe.use_liger_kernel else "no fused kernels are asked for",
-    )
+    device = assumed.choose("device", "cpu" if recipe.use_cpu else "gpu", _where(recipe))
+    others = _others(recipe, stage, method, assumed)
+    kernels = _kernels(recipe, stage, device, others, assumed)
     release = assumed.choose("transformers", "5", "the release that this program installs")
     checkpointing = bool(recipe.gradient_checkpointing)
     reentrant = offloads = False
@@ -84,26 +84,30 @@ def inputs_from(
         default = "true" if release != "5" else "false"
         reentrant = assumed.choose("reentrant", default, f"the default of that time (transformers {release})") == "true"
     optimizer = recipe.optim or "adamw_torch_fused"
-    adapter = adapter_of(recipe, shapes, method, assumed, quantization)
+    # tuiwb/workers/model.py adapters_to_float32 takes it back on a CPU; its own trainers for ORPO and PPO never do it.
+    rounded = quantization in ("nf4", "int8") and stage not in ("orpo", "ppo") and device == "gpu"
+    rounded = rounded and release == "5" and kernels != "unsloth"
+    adapter = adapter_of(recipe, shapes, method, assumed, rounded=rounded)
     upcast = "false"
     if quantization in ("nf4", "int8") and not answers:
-        upcast = assumed.choose("kbit_upcast", "true", "PEFT's prepare_model_for_kbit_training, as the trainer runs it")
+        old = release != "5"
+        text = "PEFT's prepare_model_for_kbit_training" if old else "neither this program nor TRL 1.16 casts anything"
+        upcast = assumed.choose("kbit_upcast", "true" if old else "false", text)
     trained_from = {"full": 0, "freeze": recipe.freeze_layers or 0}.get(method)
     if method == "freeze" and (recipe.freeze_layers or 0) >= len(shapes.layers):
         raise InputFault(
             f"the model has only {len(shapes.layers)} layers, so nothing is left to train", key="freeze_layers"
         )
     fsdp = assumed.choose("fsdp", "1", "accelerate takes version 1 unless told") if sharding == "fsdp" else "1"
-    length = recipe.max_length or 1024
+    length = recipe.max_length or LENGTH
     if stage in (*SAMPLING, "inference"):
-        length += recipe.max_completion_length or 256
+        length += recipe.max_completion_length or ANSWER
         assumed.note("length", f"{length} tokens", "max_length of the prompt and max_completion_length of the answer")
     if stage == "reward":
         shapes = _with_score(shapes)
     evaluates = recipe.eval_strategy not in (None, "no")
     batch = recipe.per_device_train_batch_size or 1
     attention = _attention(recipe, assumed)
-    device = assumed.choose("device", "cpu" if recipe.use_cpu else "gpu", _where(recipe))
     engine = assumed.choose("engine", "transformers", "what `tuiwb chat` runs") if answers else "transformers"
     sampler = "transformers"
     if stage in ("grpo", "rloo"):
@@ -128,13 +132,13 @@ def inputs_from(
         upcast=upcast,
         adapter=adapter,
         optimizer=optimizer,
-        foreach=_foreach(optimizer, assumed),
+        foreach=_foreach(optimizer, device, assumed),
         attention=attention,
         kernels=kernels,
         transformers=release,
         reentrant=reentrant,
         offloads_inputs=offloads,
-        loss=_loss(shapes, stage, kernels, release, device, assumed),
+        loss=_loss(recipe, shapes, stage, kernels, release, device, assumed),
         sharding=sharding,
         fsdp=fsdp,
         offload=launch.offload or "none",
@@ -142,9 +146,12 @@ def inputs_from(
         eval_batch=recipe.per_device_eval_batch_size or recipe.per_device_train_batch_size or 1,
         evaluates=evaluates,
         device=device,
-        others=_others(recipe, stage, method, assumed),
+        others=others,
         judges=_judges(recipe, stage),
-        completion=recipe.max_completion_length or 256,
+        completion=recipe.max_completion_length or ANSWER,
+        rounds=(recipe.gradient_accumulation_steps or 1) * (recipe.num_mini_batches or 1 if stage == "ppo" else 1),
+        at_once=recipe.local_rollout_forward_batch_size if stage == "ppo" else None,
+        copies=_copies(recipe, stage, method),
         generations=recipe.num_generations or 8,
         engine=engine,
         cache_width=2 if engine != "transformers" or half else weights,
@@ -154,6 +161,15 @@ def inputs_from(
         checkpoints_kept=recipe.save_total_limit or 2,
         save_only_model=bool(recipe.save_only_model),
     )
+
+
+def _kernels(recipe: Recipe, stage: str, device: str, others: tuple[str, ...], assumed: Assumptions) -> str:
+    if recipe.use_liger_kernel:
+        return assumed.choose("kernels", "liger", "use_liger_kernel is on")
+    # tuiwb/workers/cpu.py: a reference that is a model of its own would be computed by other code, so none has them.
+    if device == "cpu" and stage != "inference" and not others:
+        return assumed.choose("kernels", "own", "this program's own on a CPU")
+    return assumed.choose("kernels", "transformers", "no fused kernels are asked for")
 
 
 def _judges(recipe: Recipe, stage: str) -> bool:
@@ -173,17 +189,27 @@ def _others(recipe: Recipe, stage: str, method: str, assumed: Assumptions) -> tu
     elif needs_reference:
         assumed.note("reference model", "none", "the base with the adapter switched off")
     if stage == "ppo" and whole:
-        found += ["value model", "reward model"]
-        assumed.note("value model", "of the same size", "one is trained beside the policy")
-        assumed.note("reward model", "of the same size", "its size is not read from the recipe")
+        found.append("value model")
+        assumed.note("value model", "of the same size", "the layers of one are trained beside the policy")
     elif stage == "ppo":
-        # Small beside the base: the adapters of value and reward are not counted.
-        assumed.note("value model", "none", "an adapter on the base that policy and reference share")
-        assumed.note("reward model", "none", "taken to be an adapter on that base as well")
-    elif stage in ("grpo", "rloo") and recipe.reward_model_name_or_path:
-        found.append("reward model")
-        assumed.note("reward model", "of the same size", "its size is not read from the recipe")
-    return tuple(found)
+        assumed.note("value model", "an adapter", "a second one is trained on the base that policy and reference share")
+    if stage not in SAMPLING or not recipe.reward_model_name_or_path:
+        return tuple(found)
+    if stage == "ppo" and not whole:
+        assumed.note("reward model", "an adapter", "taken to be one on that base as well")
+        return tuple(found)
+    assumed.note("reward model", "of the same size", "its size is not read from the recipe")
+    return (*found, "reward model")
+
+
+def _copies(recipe: Recipe, stage: str, method: str) -> int:
+    """Adapters beside the trained ones on the same base: the one that it went on from, as the reference, and that of a
+    reward model."""
+    if method not in METHODS or stage not in ("dpo", "kto", *SAMPLING):
+        return 0
+    compared = stage in ("dpo", "kto", "ppo") or bool(recipe.beta)
+    found = int(compared and bool(recipe.adapter_name_or_path or recipe.ref_model_name_or_path))
+    return found + int(stage == "ppo" and bool(recipe.reward_model_name_or_path))
 
 
 def _with_score(shapes: Architecture) -> Architecture:
@@ -271,8 +297,10 @@ def _weights(recipe: Recipe, model: ModelInfo, assumed: Assumptions, quantizatio
     return WIDTHS[name]
 
 
-def _foreach(optimizer: str, assumed: Assumptions) -> bool:
-    if optimizer in ("adamw_torch", "sgd", "adagrad", "rmsprop"):
+def _foreach(optimizer: str, device: str, assumed: Assumptions) -> bool:
+    if device == "cpu" and optimizer in states.ONE_BY_ONE:
+        return assumed.choose("foreach", "false", "torch takes one weight after the other on a CPU") == "true"
+    if optimizer in states.ONE_BY_ONE:
         return assumed.choose("foreach", "true", f"torch's default for {optimizer} on a GPU") == "true"
     if optimizer.startswith("adamw_torch"):
         return assumed.choose("foreach", "false", f"{optimizer} updates in one kernel, without copies") == "true"
@@ -317,14 +345,22 @@ def _repeats(
     return assumed.choose("padding", "true" if pads else "false", f"{reason} in a batch") == "true"
 
 
-def _loss(shapes: Architecture, stage: str, kernels: str, release: str, device: str, assumed: Assumptions) -> LossCode:
+def _loss(
+    recipe: Recipe,
+    shapes: Architecture,
+    stage: str,
+    kernels: str,
+    release: str,
+    device: str,
+    assumed: Assumptions,
+) -> LossCode:
     if stage == "reward":
         return LossCode("full_logits", "5", outputs=1)
-    if stage in ("orpo", "ppo"):
-        default, reason = "full_logits", f"TRL's experimental {stage} trainer computes all logits"
+    if stage == "ppo":
+        default, reason = "rows", "this program's own: the logits of some tokens of the answers at a time"
     else:
         default, reason = "chunked", "TRL 1.16 computes the loss in chunks with its fused output layer"
-    if kernels == "liger":
+    if kernels == "liger" and stage in ("sft", "pretrain"):
         default, reason = "liger", "Liger's kernels include its fused loss"
     elif kernels == "unsloth":
         default, reason = "triton", "Unsloth's kernels include its loss"
@@ -344,4 +380,10 @@ def _loss(shapes: Architecture, stage: str, kernels: str, release: str, device: 
     # Their modelling code does not convert the logits, and Qwen's first is no part of transformers.
     outside = shapes.model_type in ("gpt_bigcode", "qwen") and release != "5"
     cache = sum(layer.kv_width for layer in shapes.layers) if shapes.model_type == "gpt_bigcode" and outside else 0
-    return LossCode(paths[chosen], stacks[release], held, outside=outside, cache=cache)
+    share = 1.0
+    if stage in SAMPLING and (chosen == "rows" or (chosen == "chunked" and device == "gpu")):
+        # Of a sampled text only the answer is scored; TRL's tiles on a CPU take the prompt as well.
+        answer = recipe.max_completion_length or ANSWER
+        share = answer / (answer + (recipe.max_length or LENGTH))
+    again = stage == "ppo" and chosen == "rows"
+    return LossCode(paths[chosen], stacks[release], held, share, outside=outside, cache=cache, again=again)
