@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stage_runs import stage_recipe, steps
 from training import losses, make_run, train, write_rows
 
 from tuiwb import resolve
@@ -49,3 +50,26 @@ def test_three_ways_have_the_same_losses(tmp_path: Path, tiny_model: Path, keys:
         assert other.keys() == ours.keys()
         for step, loss in other.items():
             assert loss == pytest.approx(ours[step], abs=2e-3), step
+
+
+def test_pairs_have_them_too(tmp_path: Path, tiny_model: Path) -> None:
+    """In an order that TRL can take as well: it groups no pairs by length, and the export says so."""
+    grouped = resolve.assess(stage_recipe("dpo", tiny_model, tmp_path, report_to="none", bf16=False))
+    assert "train_sampling_strategy: random" in hand_over(grouped, tmp_path / "grouped", "trl").notes[0]
+    stated = stage_recipe("dpo", tiny_model, tmp_path, train_sampling_strategy="random", save_strategy="epoch",
+                          save_steps=None, learning_rate=1e-2, bf16=False, report_to="none")  # fmt: skip
+    assessment = resolve.assess(stated)
+    run = make_run(tmp_path / "run", assessment.resolved.recipe, "dpo")
+    assert train(run) == 0, run.output_file.read_text()[-2000:]
+    ours = {step: record["loss"] for step, record in steps(run).items()}
+    trl = hand_over(assessment, tmp_path / "trl", "trl")
+    script = hand_over(assessment, tmp_path / "script", "script")
+    assert not trl.notes
+    theirs = run_there(trl.folder, [str(Path(sys.executable).parent / "trl"), "dpo", "--config", "trl.yaml"])
+    written = run_there(script.folder, [sys.executable, "train.py"])
+    assert len(ours) == 6
+    assert max(ours.values()) - min(ours.values()) > 0.1, "it learns, so that equal losses say something"
+    for other in (theirs, written):
+        assert other.keys() == ours.keys()
+        for step, loss in other.items():
+            assert loss == pytest.approx(ours[step], abs=1e-5), step

@@ -58,6 +58,8 @@ def run_export(args: argparse.Namespace) -> int:
     output.write(found.command)
     held = f", {found.held_out:,} to measure on" if found.held_out else ""
     output.say(f"{found.rows:,} examples to train on{held}; the command above trains them")
+    for note in found.notes:
+        output.say(f"note: {note}")
     return 0
 
 

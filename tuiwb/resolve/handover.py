@@ -49,6 +49,7 @@ class Handover:
         file: what is run.
         command: to be typed in `folder`.
         rows, held_out: examples trained and measured on.
+        notes: in what TRL's training will differ from the one here.
     """
 
     folder: Path
@@ -56,6 +57,7 @@ class Handover:
     command: str
     rows: int
     held_out: int
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -64,6 +66,7 @@ class Handover:
             "command": self.command,
             "rows": self.rows,
             "held_out": self.held_out,
+            "notes": list(self.notes),
         }
 
 
@@ -108,7 +111,24 @@ def hand_over(assessment: "Assessment", folder: Path, kind: Kind, *, task: Task 
         atomic.write_text(file, text, mode=0o644)
     except OSError as error:
         raise EnvironmentFault(f"cannot be written ({reason_of(error)})", file=folder) from error
-    return Handover(folder, file, f"cd {shlex.quote(str(folder))} && {command}", rows, held)
+    notes = tuple(_notes(recipe, run.command))
+    return Handover(folder, file, f"cd {shlex.quote(str(folder))} && {command}", rows, held, notes)
+
+
+def _notes(recipe: Recipe, command: str) -> Iterator[str]:
+    """In what TRL's training will differ from the one here."""
+    order = recipe.train_sampling_strategy
+    if command == "kto" and order != "sequential":
+        yield (
+            "TRL takes answers in the order of the file; train_sampling_strategy: sequential makes both orders equal"
+        )
+    elif command not in ("sft", "kto") and order == "group_by_length":
+        yield (
+            "TRL cannot group pairs by length, so it draws them at random and pads more; "
+            "train_sampling_strategy: random makes both orders equal"
+        )
+    if command == "reward":
+        yield "the head that scores begins with other random numbers, so the first losses differ"
 
 
 @dataclass(frozen=True, slots=True)
