@@ -1,11 +1,10 @@
 """The prompt as the model reads it: the tokens that a conversation comes to under a lane's template."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from tuiwb import models
 from tuiwb.chat.conversation import Conversation
-from tuiwb.chat.protocol import Lane
+from tuiwb.chat.protocol import Lane, tokenizer_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,7 @@ def prompt_tokens(lane: Lane, conversation: Conversation) -> PromptTokens:
     Raises:
         InputFault: the template refuses the conversation.
     """
-    tokenizer = models.load_tokenizer(Path(lane.adapter or lane.model))
+    tokenizer = models.load_tokenizer(tokenizer_place(lane.model, lane.adapter))
     ends_open = bool(conversation.turns) and conversation.turns[-1].role == "user"
     text = tokenizer.template(lane.template).render(conversation.messages(), add_generation_prompt=ends_open)
     ids = tokenizer.encode(text)

@@ -4,6 +4,7 @@ The client sends `Ask`, `Cancel` and `AddLane`; the engine answers with the even
 `id` of the question it belongs to, so that several may be under way.
 """
 
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -31,6 +32,14 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     """Longest prompt and answer together, tokens."""
     quantization: Literal["nf4", "nf4-double", "int8"] | None = None
     """How bitsandbytes holds the base's weights: as the run trained with them."""
+
+
+def tokenizer_place(model: str, adapter: str | None) -> Path:
+    """Where the tokenizer is: beside the adapter, as a run leaves it (it may have learned new tokens), else with the
+    base."""
+    if adapter is not None and (Path(adapter) / "tokenizer.json").is_file():
+        return Path(adapter)
+    return Path(model)
 
 
 class EndpointLane(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from tuiwb import endpoints, models, rundir, runs
 from tuiwb.base.errors import InputFault, UsageFault
 from tuiwb.base.tasks import Task
 from tuiwb.base.text import gate_line
-from tuiwb.chat.protocol import AnyLane, EndpointLane, Lane
+from tuiwb.chat.protocol import AnyLane, EndpointLane, Lane, tokenizer_place
 from tuiwb.models import ModelInfo
 
 _MARK = re.compile(r"<\|[a-z_0-9]+\|>")
@@ -79,7 +79,7 @@ def target_of(
 def _misfit(lane: Lane) -> str | None:
     """Why the template is not the model's: its marks of a turn are no tokens of the model, which reads them as text
     that it never learned."""
-    tokenizer = models.load_tokenizer(Path(lane.adapter or lane.model))
+    tokenizer = models.load_tokenizer(tokenizer_place(lane.model, lane.adapter))
     text = tokenizer.template(lane.template).render([{"role": "user", "content": "hello"}], add_generation_prompt=True)
     special = {tokenizer.token(number) for number in tokenizer.special_ids}
     strange = [mark for mark in dict.fromkeys(_MARK.findall(text)) if mark not in special]

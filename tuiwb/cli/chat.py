@@ -11,7 +11,7 @@ from tuiwb.base.text import gate
 from tuiwb.cli import output
 
 if TYPE_CHECKING:
-    from tuiwb.chat import Sampling
+    from tuiwb.chat import Sampling, Target
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -116,6 +116,7 @@ def _once(args: argparse.Namespace) -> int:
         lane = chat.further(target, ref)
         target = dataclasses.replace(target, lanes=(*target.lanes, lane))
         names = (*names, lane.name)
+    say_whether_it_fits(dataclasses.replace(target, lanes=tuple(each for each in target.lanes if each.name in names)))
     streamed = not args.json and len(names) == 1
 
     def show(_: str, text: str) -> None:
@@ -142,6 +143,15 @@ def _once(args: argparse.Namespace) -> int:
         for name, answer in answers.items():
             output.write(f"── {name}\n{answer.text}\n")
     return 0
+
+
+def say_whether_it_fits(target: "Target") -> None:
+    """Before it is loaded, where a training goes on beside or there is too little memory."""
+    from tuiwb.chat.fits import fit_of
+
+    fit = fit_of(target)
+    if fit is not None and (fit.training is not None or not fit.ok):
+        output.say(fit.sentence)
 
 
 def draft_of(ref: str | None) -> str | None:

@@ -18,7 +18,7 @@ def run(whom: str, args: argparse.Namespace) -> int:
     from tuiwb import chat
     from tuiwb.chat import server as servers
     from tuiwb.chat.broker import Broker
-    from tuiwb.cli.chat import draft_of
+    from tuiwb.cli.chat import draft_of, say_whether_it_fits
 
     if args.port is not None and args.socket is not None:
         raise UsageFault("give a port or a socket, not both")
@@ -30,6 +30,7 @@ def run(whom: str, args: argparse.Namespace) -> int:
     lanes = tuple(lane for lane in target.lanes if isinstance(lane, chat.Lane))
     if len(lanes) < len(target.lanes):
         raise InputFault("an endpoint is served already")
+    say_whether_it_fits(target)
     given = os.environ.get(TOKEN, "").strip()
     token = given or secrets.token_urlsafe(24)
     signal.signal(signal.SIGTERM, _interrupt)

@@ -123,7 +123,7 @@ class Engine:
             self._link.send(Loading(doing=f"loading {Path(lane.model).name}"))
             self._bases[key] = Base(
                 model=load_model(lane.model, self._spec.dtype, quantization=lane.quantization),
-                tokenizer=models.load_tokenizer(Path(lane.adapter or lane.model)),
+                tokenizer=models.load_tokenizer(protocol.tokenizer_place(lane.model, lane.adapter)),
             )
         base = self._bases[key]
         if lane.adapter is not None:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from tuiwb import data, endpoints, models
 from tuiwb.base.errors import InputFault
+from tuiwb.chat.protocol import tokenizer_place
 from tuiwb.data.example import Turns
 from tuiwb.data.render import Renderer
 from tuiwb.data.sides import render_sides
@@ -60,7 +61,7 @@ class Models:
             self._told(f"loading {Path(subject.model).name}")
             self._bases[key] = Base(
                 model=load_model(subject.model, self._dtype, quantization=subject.quantization),
-                tokenizer=models.load_tokenizer(Path(subject.adapter or subject.model)),
+                tokenizer=models.load_tokenizer(tokenizer_place(subject.model, subject.adapter)),
             )
         base = self._bases[key]
         if subject.adapter is not None:

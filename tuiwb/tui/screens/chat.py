@@ -1,6 +1,5 @@
 """The Chat screen: talk to a model, or to what a run trained with its base beside it."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -10,7 +9,6 @@ from textual.containers import Horizontal
 from textual.content import Content
 
 from tuiwb.base.errors import TuiwbError
-from tuiwb.base.tasks import Task
 from tuiwb.base.text import gate_line
 from tuiwb.chat.protocol import Sampling
 from tuiwb.chat.session import MOST_LANES, Chat
@@ -18,16 +16,16 @@ from tuiwb.chat.target import Target
 from tuiwb.tui.screen import RoomScreen
 from tuiwb.tui.screens.chat_judge import JUDGING, JudgeActions
 from tuiwb.tui.screens.chat_past import PastActions
+from tuiwb.tui.screens.chat_whom import WhomActions
 from tuiwb.tui.widgets.chat_lane import LaneView
 from tuiwb.tui.widgets.frame import Empty, Pane
 from tuiwb.tui.widgets.prompt import Prompt
-from tuiwb.tui.workspace import Workspace
 
 REFRESH_S = 0.11
 """Nine looks a second at what the engine said: smooth for reading, light on a slow link."""
 
 
-class ChatScreen(PastActions, JudgeActions, RoomScreen):
+class ChatScreen(WhomActions, PastActions, JudgeActions, RoomScreen):
     ROOM: ClassVar[str] = "chat"
     AUTO_FOCUS = ""
 
@@ -57,10 +55,6 @@ class ChatScreen(PastActions, JudgeActions, RoomScreen):
 
     # Whom to talk to
 
-    def show_workspace(self, workspace: Workspace) -> None:
-        if self.chat is None and not self._whom and workspace.run_id:
-            self._find({"whom": workspace.run_id}, quiet=True)
-
     def layout_state(self) -> dict[str, Any]:
         return {
             "side": self._side,
@@ -85,40 +79,6 @@ class ChatScreen(PastActions, JudgeActions, RoomScreen):
                 {key: state[key] for key in ("whom", "template", "adapters", "beside", "start") if state.get(key)},
                 quiet=not state.get("start"),
             )
-
-    def _find(self, whom: dict[str, Any], *, quiet: bool = False) -> None:
-        """Find out what can be talked to under a name. `quiet`: nobody asked for it now, so no toast when it fails."""
-
-        # Kept from the start: until it is found, the run that is selected elsewhere must not take its place.
-        before, self._whom = self._whom, whom
-
-        def work(task: Task) -> Target:
-            from tuiwb import chat
-
-            target = chat.target_of(
-                whom["whom"], adapters=whom.get("adapters") or (), template=whom.get("template"), task=task
-            )
-            for ref in whom.get("beside") or ():
-                lane = chat.further(target, ref, task=task)
-                target = dataclasses.replace(target, lanes=(*target.lanes, lane))
-            return target
-
-        def found(target: Target) -> None:
-            self._meet(target)
-            for warning in target.warnings:
-                self.app.notify(warning, severity="warning", markup=False, timeout=20)
-            self.open_waiting()
-            if whom.get("start"):
-                self._safely(self._start)
-
-        def failed(error: TuiwbError) -> None:
-            self._whom = before
-            if quiet:
-                self.query_one("#nobody", Empty).say(str(error), "o: choose a run or a model")
-            else:
-                self.problem(error)
-
-        self.start("whom", work, found, failed)
 
     def _meet(self, target: Target) -> None:
         if self.chat is not None:
@@ -363,22 +323,6 @@ class ChatScreen(PastActions, JudgeActions, RoomScreen):
         for view in self.query(LaneView):
             view.scroller.scroll_page_down(animate=False)
 
-    def action_whom(self) -> None:
-        self.start("choices", _choices, self._choose)
-
-    def _choose(self, choices: list[tuple[str, str, str]]) -> None:
-        """Let the user choose among (ref, name, what it is)."""
-        if not choices:
-            self.problem(
-                "There is no model and no finished run yet: `tuiwb models get smollm2-135m-instruct`, or press 5."
-            )
-            return
-        self.choose(
-            "Whom to talk to",
-            [(name, about) for _, name, about in choices],
-            lambda at: self._find({"whom": choices[at][0], "start": True}),
-        )
-
     def copyable(self) -> str:
         """The last answers."""
         if self.chat is None:
@@ -396,23 +340,6 @@ class ChatScreen(PastActions, JudgeActions, RoomScreen):
         if self.chat is not None:
             self.chat.stop_engine()
             self.keep()
-
-
-def _choices(task: Task) -> list[tuple[str, str, str]]:
-    """Runs with something to talk to, newest first, then the endpoints and the models that are here."""
-    from tuiwb import endpoints, models, rundir, runs
-    from tuiwb.base.units import parameters
-
-    choices = []
-    for view in runs.scan():
-        task.step("looking at runs")
-        if view.kind == "train" and rundir.newest_valid_checkpoint(view.run) is not None:
-            choices.append((view.run_id, f"{view.name}", f"run, {view.state}, step {view.step or 0:,} ({view.run_id})"))
-    choices += [(each.name, each.name, f"endpoint at {each.place}") for each in endpoints.profiles().values()]
-    for info in models.installed():
-        size = parameters(info.parameters) if info.parameters else ""
-        choices.append((info.name, info.name, f"model {size} {info.architecture}".strip()))
-    return choices
 
 
 def _written(value: object, none: str = "drawn anew") -> str:
