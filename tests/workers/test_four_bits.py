@@ -52,3 +52,45 @@ def test_gradients_flow_through_it_after_an_evaluation(tmp_path: Path) -> None:
     assert float(before[first].abs().sum()) > 0
     for name, gradient in before.items():
         torch.testing.assert_close(after[name], gradient, msg=name)
+
+
+@pytest.mark.parametrize("spare", [0.0, 0.05])
+@pytest.mark.parametrize("half", [False, True])
+def test_fused_layers_on_it_compute_the_same(
+    tmp_path: Path, half: bool, spare: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from tuiwb.workers import lora
+    from tuiwb.workers.model import load_base, make_trainable
+
+    monkeypatch.setattr(lora, "_SPARE", spare)
+    kind = "bfloat16" if half else "float32"
+    recipe = Recipe(
+        method="qlora", load_in_4bit=True, model_name_or_path=str(make_tiny_model(tmp_path / "model", hidden=128)),
+        lora_r=4, lora_alpha=8, lora_target_modules="all-linear", dtype=kind, bf16=half,
+    )  # fmt: skip
+    torch.manual_seed(3)
+    model = make_trainable(load_base(recipe, device=torch.device("cpu")), recipe).train()
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    ids = torch.randint(3, 250, (2, 9))
+
+    def step() -> tuple[float, dict[str, torch.Tensor]]:
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        return float(loss), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    loss, theirs = step()
+    assert lora.fuse_lora(model) == 14, "seven matrices in each of two layers"
+    assert (lora.kept_bytes(model) > 0) == (spare > 0)
+    again, ours = step()
+    assert again == pytest.approx(loss, rel=5e-3 if half else 1e-6)
+    for name, gradient in theirs.items():
+        assert ours[name].dtype == gradient.dtype == torch.float32
+        error = (ours[name] - gradient).norm() / gradient.norm()
+        assert error < (0.05 if half else 1e-5), name
+    assert not any("kept" in name for name in model.state_dict())

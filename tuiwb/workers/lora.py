@@ -3,15 +3,22 @@
 PEFT computes `x W + scaling * (x A) B` as five operations, of which three pass over a tensor as large as the layer's
 output, forwards and backwards; and with a bfloat16 base it takes x to the adapter's float32, from where autocast takes
 it back. Here the small product is added by the matrix product itself, in the type of the base. A base in 4 bits is put
-together in each pass, straight into that type. The numbers are the same up to rounding.
+together in each pass, straight into that type, or once for all where the copy is small beside the machine's memory. The
+numbers are the same up to rounding.
 """
 
+import math
 import sys
 from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from tuiwb import hardware
+
+# A copy of a 4-bit base is kept where it takes no more of the memory that is free.
+_SPARE = 0.05
 
 
 def fuse_lora(model: torch.nn.Module) -> int:
@@ -21,12 +28,28 @@ def fuse_lora(model: torch.nn.Module) -> int:
     Returns:
         how many there are.
     """
-    count = 0
-    for layer in model.modules():
-        if type(layer) in _kinds() and _is_plain(layer):
-            layer.forward = MethodType(_forward, layer)
-            count += 1
-    return count
+    kinds = _kinds()
+    plain = [layer for layer in model.modules() if type(layer) in kinds and _is_plain(layer)]
+    for layer in plain:
+        layer.forward = MethodType(_forward, layer)
+    _keep(plain)
+    return len(plain)
+
+
+def kept_bytes(model: torch.nn.Module) -> int:
+    """What the copies of a 4-bit base take that are kept in what is computed in; 0 where there are none."""
+    return sum(layer.kept.nbytes for layer in model.modules() if getattr(layer, "kept", None) is not None)
+
+
+def _keep(layers: list[Any]) -> None:
+    """Put 4-bit weights together once for all, where that takes next to nothing of this machine's memory."""
+    quantized = [layer for layer in layers if _state(layer.base_layer) is not None]
+    bases = [layer.base_layer for layer in quantized]
+    needed = sum(math.prod(_state(base).shape) * base.compute_dtype.itemsize for base in bases)
+    if needed > _SPARE * hardware.host().memory_available:
+        return
+    for layer, base in zip(quantized, bases, strict=True):
+        layer.kept = _matrix(base.weight, _state(base), base.compute_dtype)
 
 
 def _kinds() -> tuple[type, ...]:
@@ -55,7 +78,7 @@ def _is_plain(layer: Any) -> bool:
 def _has_plain_base(base: torch.nn.Module) -> bool:
     if type(base) is torch.nn.Linear:
         return base.weight.dtype in (torch.float32, torch.bfloat16)
-    state = getattr(base.weight, "quant_state", None)
+    state = _state(base)
     return (
         type(base).__name__ == "Linear4bit"
         and state is not None
@@ -70,17 +93,24 @@ def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     (name,) = self.active_adapters
     base = self.base_layer
     computing = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    state = getattr(base.weight, "quant_state", None)
-    if computing != (base.weight.dtype if state is None else base.compute_dtype):
+    weight, state = getattr(self, "kept", None), None
+    if weight is None:
+        weight, state = base.weight, _state(base)
+    if computing != (weight.dtype if state is None else base.compute_dtype):
         return type(self).forward(self, x)
     return _LoraLinear.apply(
-        x, base.weight, base.bias, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name], computing,
+        x, weight, base.bias, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name], computing,
         state,
     )  # fmt: skip
 
 
+def _state(base: Any) -> Any:
+    """How bitsandbytes holds a layer's weight in 4 bits; None where it does not."""
+    return getattr(base.weight, "quant_state", None)
+
+
 def _matrix(weight: Tensor, state: Any, kind: torch.dtype) -> Tensor:
-    """The weight of a layer, put together from its 4 bits where it has no more. Not kept: between the two passes it
+    """The weight of a layer, put together from its 4 bits where it has no more. Not kept from one pass to the other: it
     would take the memory that 4 bits were to save."""
     if state is None:
         return weight

@@ -193,6 +193,7 @@ class Attempt:
 
     def _trainer(self, recipe: Recipe, data: Data, device: Any) -> Trains:
         from tuiwb.workers.callback import RunCallback
+        from tuiwb.workers.lora import kept_bytes
         from tuiwb.workers.model import count_parameters
 
         callback = RunCallback(self.run, self.part, self.beats, examples=len(data.rows), mean_tokens=data.mean_tokens)
@@ -200,7 +201,8 @@ class Attempt:
         trainable, total = count_parameters(trainer.model)
         if not trainable:
             raise InputFault("nothing of this model would be trained", key="method")
-        self._event("loaded", trainable_parameters=trainable, parameters=total, device=str(device))
+        kept = {"kept_bytes": size} if (size := kept_bytes(trainer.model)) else {}
+        self._event("loaded", trainable_parameters=trainable, parameters=total, device=str(device), **kept)
         return trainer
 
     def _run(self, trainer: Trains) -> None:
