@@ -1,6 +1,7 @@
 """The Plan screen: what is typed changes the plan at once, remedies change the open recipe, nothing is cramped."""
 
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,11 @@ from typing import Any
 import pytest
 from pilot import BenchPilot, bench
 
+from tuiwb.base.tasks import Task
 from tuiwb.base.units import unit_of
+from tuiwb.memory.history import Past
+from tuiwb.runs.measuring import Measured
+from tuiwb.tui.screens import plan_measured
 from tuiwb.tui.screens.plan_fields import Fields
 
 CONFIG = {
@@ -224,3 +229,43 @@ async def test_no_figure_is_parted_from_its_unit(recipe_file: Path, size: tuple[
         await pilot.until_text("on the GPU")
         (line,) = (line for line in pilot.text().splitlines() if "on the GPU" in line)
         assert line.rstrip(" │").endswith("GiB")
+
+
+async def test_past_runs_are_shown_beside_their_plans(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = (Past("sft-one", "lora", "cuda", 9 << 30, 10 << 30, None), Past("sft-two", "lora", "cpu", 1, 2, None))
+    monkeypatch.setattr(plan_measured, "past_runs", lambda: runs)
+    async with planned(recipe_file) as (pilot, _):
+        await pilot.press("h")
+        await pilot.until_text("Past runs on this machine")
+        await pilot.until_text("-10.0%")
+        await pilot.until_text("resident memory")
+
+
+async def test_two_steps_are_measured_without_blocking_and_can_be_ended(
+    recipe_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = {"examples": 1, "trained_tokens": 7, "tokens": 9, "loss": 2.5, "finite": True, "text": "Once upon"}
+    allowed = threading.Event()
+    ended: list[Task] = []
+
+    def measure(_: object, task: Task) -> Measured:
+        while not allowed.wait(0.01):
+            if task.cancelled:
+                ended.append(task)
+            task.step("two steps")
+        return Measured("cpu", 200 << 20, 150 << 20, 1.5, batch)
+
+    monkeypatch.setattr(plan_measured, "measure", measure)
+    async with planned(recipe_file) as (pilot, room):
+        await pilot.press("t")
+        await pilot.until(lambda: room.task_of("measure") is not None)
+        await go(pilot, "per_device_train_batch_size")
+        await pilot.press("8")
+        await pilot.until(lambda: room._view.plan.inputs.batch == 8)
+        await pilot.press("t")
+        await pilot.until(lambda: ended)
+        allowed.set()
+        await pilot.press("t")
+        await pilot.until_text("Two steps on this machine")
+        await pilot.until_text("(-25.0% of what was measured)")
+        await pilot.until_text("Once upon")

@@ -12,10 +12,8 @@ from tuiwb.cli.recipe import add_recipe, read_recipe
 if TYPE_CHECKING:
     from tuiwb.hardware.catalogue import GpuSpec
     from tuiwb.memory import Plan
-    from tuiwb.memory.history import Past
 
 _SHOWN_REMEDIES = 6
-_SHOWN_RUNS = 50
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -120,27 +118,17 @@ def make_plan(args: argparse.Namespace) -> "Plan":
     return memory.plan(resolved.recipe, model, gpu=gpu, assume=assume, answers=args.inference, reached=reached)
 
 
-def _past() -> "tuple[Past, ...]":
-    """The newest trainings on this machine."""
-    from tuiwb import rundir, runs
-    from tuiwb.base import settings
-    from tuiwb.memory.history import past
-
-    here = rundir.machine_id()
-    folders = runs.run_dirs(settings.runs_root(settings.load()))
-    newest = sorted(folders, key=lambda run: run.run_id, reverse=True)[:_SHOWN_RUNS]
-    states = ((run, rundir.read_state(run) or {}) for run in newest)
-    return past(run for run, state in states if (state.get("machine") or {}).get("machine_id") == here)
-
-
 def _reached(device: str) -> tuple[float, float] | None:
     from tuiwb.memory.history import speed
+    from tuiwb.runs.past import past_here
 
-    return speed(_past(), device)
+    return speed(past_here(), device)
 
 
 def _history(args: argparse.Namespace) -> int:
-    found = _past()
+    from tuiwb.runs.past import past_here
+
+    found = past_here()
     if args.json:
         output.print_json({"runs": [one.to_json() for one in found]})
         return 0

@@ -8,6 +8,8 @@ KEYS = (
     Key("plan.remedy", "r", "Remedy", "Apply one of the changes that would help to the open recipe.", "Plan"),
     Key("plan.assume", "a", "Assume", "Answer what no recipe says: loss path, kernels, adapter type …", "Plan"),
     Key("plan.view", "v", "View", "Show phases, map, remedies, assumptions, formulas or rules.", "Look"),
+    Key("plan.measure", "t", "Measure", "Do two real steps here, and hold their peak against the plan.", "Plan"),
+    Key("plan.history", "h", "Past runs", "Show what past runs here measured, beside their plans.", "Look"),
     Key("plan.model", "m", "Model", "Choose the base model.", "Fields", footer=False),
     Key("plan.preset", "p", "Preset", "Choose a preset or open a recipe file.", "Fields", footer=False),
     Key("plan.reset", "delete", "Leave out", "Take the field out; a fitting value is chosen.", "Fields", footer=False),

@@ -14,6 +14,7 @@ from tuiwb.memory.assumptions import QUESTIONS
 from tuiwb.recipe import Recipe, with_settings
 from tuiwb.tui.recipes import RecipeStart, open_dialog
 from tuiwb.tui.screen import RoomScreen
+from tuiwb.tui.screens import plan_measured
 from tuiwb.tui.screens import plan_text as text
 from tuiwb.tui.screens.plan_fields import Field, Fields
 from tuiwb.tui.screens.plan_model import View, fields, make_view
@@ -150,7 +151,7 @@ class PlanScreen(RoomScreen):
     # --------------------------------------------------------------------------------------------- what can be done
 
     def reason(self, action: str) -> str | None:
-        if action == "preset":
+        if action in ("preset", "history"):
             return None
         if self.recipe is None:
             return "No recipe is open: p chooses a preset or a file."
@@ -271,6 +272,26 @@ class PlanScreen(RoomScreen):
         if value is not None:
             self._assume[name] = value
         self._replan()
+
+    def action_history(self) -> None:
+        title = "Past runs on this machine"
+        self.start("past", lambda _: plan_measured.history(plan_measured.past_runs()), lambda it: self.read(title, it))
+
+    def action_measure(self) -> None:
+        """Two steps in a worker, which take their time; the key again ends them."""
+        recipe = self.recipe
+        assert recipe is not None
+        if self.task_of("measure") is not None:
+            self.cancel("measure")
+            self.app.notify("Measuring was ended; nothing of it stays.")
+            return
+        self.app.notify("Two steps are done in the background; t ends them.")
+        self.start(
+            "measure",
+            lambda task: plan_measured.measured(plan_measured.measure(recipe, task)),
+            lambda it: self.read("Two steps on this machine", it),
+            keep=True,
+        )
 
     def action_view(self) -> None:
         # Where the screen is wide, all but the formulas and the rules are there.
