@@ -63,7 +63,7 @@ QUESTIONS = (
         "sampler", ("transformers", "vllm"), "what samples the answers of GRPO and RLOO; vLLM takes its own share"
     ),
     Question("engine", ("transformers", "llama.cpp", "vllm"), "what answers, and how it keeps keys and values"),
-    Question("fsdp", ("1", "2"), "version of fully sharded data parallel; accelerate 1.15 takes 1 unless told"),
+    Question("fsdp", ("1", "2"), "version of fully sharded data parallel; this program trains with 2"),
     Question(
         "offload_inputs",
         ("false", "true"),

@@ -98,7 +98,9 @@ def inputs_from(
         raise InputFault(
             f"the model has only {len(shapes.layers)} layers, so nothing is left to train", key="freeze_layers"
         )
-    fsdp = assumed.choose("fsdp", "1", "accelerate takes version 1 unless told") if sharding == "fsdp" else "1"
+    fsdp, reason = ("2", "the trainers here ask for version 2") if release == "5" else ("1", "there was no other")
+    if sharding == "fsdp":
+        fsdp = assumed.choose("fsdp", fsdp, reason)
     length = recipe.max_length or LENGTH
     if stage in (*SAMPLING, "inference"):
         length += recipe.max_completion_length or ANSWER
