@@ -11,7 +11,14 @@ from tuiwb.rundir import RunDir
 
 
 @pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def _long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop that a busy machine makes slow is no reason for a signal."""
+    monkeypatch.setenv("TUIWB_WORKER_STOP_GRACE_S", "30")
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For workers that never answer, and for what takes longer than the grace and is waited for all the same."""
     monkeypatch.setenv("TUIWB_WORKER_STOP_GRACE_S", "0.5")
 
 

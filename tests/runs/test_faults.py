@@ -146,7 +146,7 @@ def test_an_adopted_run_still_stops_with_its_checkpoint(start):
     run = start(steps=30, hold_at=5)
     at_step(run, 5)
     kill(identity(run, "wrapper"))
-    answer = runs.answer(run, runs.ask(run.run_id, "pause"), wait_s=20)
+    answer = runs.answer(run, runs.ask(run.run_id, "pause"), wait_s=60)
     assert (answer["state"], answer["step"]) == ("paused", 5)
 
 
@@ -192,10 +192,11 @@ def test_kill_of_the_worker(start):
     assert losses(run) == losses(straight)
 
 
+@pytest.mark.usefixtures("short_waits")
 def test_stop_before_the_first_step(start):
     run = start(steps=30, load_s=600)
     until(lambda: state_of(run) == "running")
-    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=20)
+    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=60)
     assert (answer["state"], answer["reason"]) == ("stopped", "before the first step")
     assert "problem" not in answer
 
@@ -217,20 +218,22 @@ def test_sigterm_to_the_wrapper_asks_the_run_to_stop(start):
     assert (state["state"], state["reason"]) == ("stopped", "saved at step 7")
 
 
+@pytest.mark.usefixtures("short_waits")
 def test_stop_during_a_save_that_takes_longer_than_the_grace(start):
     run = start(steps=30, save_every=5, save_s=0.6)
     until(lambda: (rundir.read_beat(run) or {}).get("phase") == "save")
-    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=20)
+    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=60)
     assert answer["state"] == "stopped"
     assert answer["reason"].startswith("saved at step ")
     assert rundir.read_exit(run)["signals"] == []
     assert events_of(run, "quarantined") == []
 
 
+@pytest.mark.usefixtures("short_waits")
 def test_stop_during_an_evaluation_that_takes_longer_than_the_grace(start):
     run = start(steps=30, save_every=0, eval_every=5, eval_s=1.5)
     until(lambda: (rundir.read_beat(run) or {}).get("phase") == "eval")
-    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=20)
+    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=60)
     assert (answer["state"], answer["reason"]) == ("stopped", "saved at step 5")
     assert rundir.read_exit(run)["signals"] == []
 
@@ -266,7 +269,7 @@ def test_a_truncated_checkpoint_is_skipped(start):
 def test_a_stop_whose_checkpoint_is_broken_does_not_claim_it(start):
     run = start(steps=30, hold_at=7, cut_checkpoint=7)
     at_step(run, 7)
-    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=20)
+    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=60)
     assert answer["state"] == "stopped"
     assert "checkpoint-7 is broken" in answer["reason"]
     assert "its newest whole checkpoint is step 5" in answer["reason"]

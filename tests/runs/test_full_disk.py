@@ -93,7 +93,7 @@ def test_at_a_metric_the_run_goes_on_and_no_metric_is_lost(disk, start):
     disk.free()
     at_step(run, 50)
     assert [value["current_steps"] for value in metrics_of(run)][:50] == list(range(1, 51))
-    runs.answer(run, runs.ask(run.run_id, "cancel"), wait_s=20)
+    runs.answer(run, runs.ask(run.run_id, "cancel"), wait_s=60)
 
 
 def test_at_a_checkpoint(disk, start):
@@ -140,7 +140,7 @@ def test_an_end_can_be_asked_for(disk, start):
     run = start(steps=30, hold_at=7)
     at_step(run, 7)
     disk.fill()
-    assert runs.answer(run, runs.ask(run.run_id, "cancel"), wait_s=20)["state"] == "cancelled"
+    assert runs.answer(run, runs.ask(run.run_id, "cancel"), wait_s=60)["state"] == "cancelled"
 
 
 def _ticks(process: rundir.Identity) -> int:
@@ -152,12 +152,12 @@ def test_a_stop_that_cannot_save_does_not_end_the_run(disk, start):
     run = start(steps=10_000, save_every=0, weight_bytes=MIB, hold_at=7)
     at_step(run, 7)
     disk.fill(leave=MIB // 2)
-    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=20)
+    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=60)
     assert "No space left on device" in answer["problem"]
     at_step(run, 100)
     until(lambda: runs.view(run).state == "running")
     disk.free()
-    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=20)
+    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=60)
     assert (answer["state"], answer["reason"]) == ("stopped", f"saved at step {answer['step']}")
     assert rundir.read_exit(run)["signals"] == []
 

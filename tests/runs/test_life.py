@@ -60,7 +60,7 @@ def test_save_now_is_acknowledged_with_a_checkpoint_and_the_run_goes_on(start):
     run = start(steps=10_000, save_every=0)
     at_step(run, 3)
     asked = runs.ask(run.run_id, "save")
-    answer = runs.answer(run, asked, wait_s=20)
+    answer = runs.answer(run, asked, wait_s=60)
     saved = rundir.verify_checkpoint(run.path / answer["checkpoint"])
     assert saved.valid
     assert saved.step == answer["step"]
@@ -74,7 +74,7 @@ def test_save_now_is_acknowledged_with_a_checkpoint_and_the_run_goes_on(start):
 def test_stop_saves_and_says_where(start):
     run = start(steps=10_000, save_every=0)
     at_step(run, 3)
-    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=20)
+    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=60)
     assert answer["state"] == "stopped"
     assert answer["reason"] == f"saved at step {answer['step']}"
     assert rundir.newest_valid_checkpoint(run).step == answer["step"]
@@ -85,7 +85,7 @@ def test_pause_and_resume_is_exact(start):
     straight = start(steps=30)
     paused = start(steps=30, hold_at=13)
     at_step(paused, 13)
-    assert runs.answer(paused, runs.ask(paused.run_id, "pause"), wait_s=20)["state"] == "paused"
+    assert runs.answer(paused, runs.ask(paused.run_id, "pause"), wait_s=60)["state"] == "paused"
     let_go(paused)
     runs.resume(paused.run_id)
     assert at_rest(paused)["state"] == "finished"
@@ -98,16 +98,17 @@ def test_pause_and_resume_is_exact(start):
 def test_cancel_ends_at_once_without_saving(start):
     run = start(steps=10_000, save_every=0, children=2)
     at_step(run, 2)
-    answer = runs.answer(run, runs.ask(run.run_id, "cancel"), wait_s=20)
+    answer = runs.answer(run, runs.ask(run.run_id, "cancel"), wait_s=60)
     assert answer["state"] == "cancelled"
     assert runs.view(run).checkpoints == ()
 
 
 @pytest.mark.parametrize(("plan", "signals"), [({}, ["terminate"]), ({"stubborn": True}, ["terminate", "kill"])])
+@pytest.mark.usefixtures("short_waits")
 def test_a_deaf_worker_meets_the_next_rungs(start, plan, signals):
     run = start(steps=10_000, save_every=4, deaf=True, hold_at=9, children=1, **plan)
     at_step(run, 9)
-    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=20)
+    answer = runs.answer(run, runs.ask(run.run_id, "stop"), wait_s=60)
     assert answer["state"] == "stopped"
     assert "did not answer; its newest whole checkpoint is step 8" in answer["reason"]
     assert rundir.read_exit(run)["signals"] == signals
@@ -118,7 +119,7 @@ def test_a_cancel_overtakes_a_stop(start):
     at_step(run, 3)
     runs.ask(run.run_id, "stop")
     until(lambda: state_of(run) == "stopping")
-    assert runs.answer(run, runs.ask(run.run_id, "cancel"), wait_s=20)["state"] == "cancelled"
+    assert runs.answer(run, runs.ask(run.run_id, "cancel"), wait_s=60)["state"] == "cancelled"
 
 
 def test_an_error_of_the_worker_is_the_reason(start):
@@ -168,7 +169,7 @@ def test_delete_restore_and_purge(start):
     at_step(run, 1)
     with pytest.raises(UsageFault, match="stop or cancel it"):
         runs.delete(run.run_id)
-    runs.answer(run, runs.ask(run.run_id, "cancel"), wait_s=20)
+    runs.answer(run, runs.ask(run.run_id, "cancel"), wait_s=60)
     trashed = runs.delete(run.run_id)
     assert runs.scan() == []
     assert runs.restore("last") == run
@@ -207,7 +208,7 @@ def test_the_wrapper_is_light_and_knows_nothing_of_training(start):
     status = rundir.process_status(identity(run, "wrapper").pid)
     assert status.rss_pages * os.sysconf("SC_PAGE_SIZE") < 32 << 20
     assert until(lambda: rundir.read_all(run.samples_file))[0]["memory_total"] > 0
-    runs.answer(run, runs.ask(run.run_id, "cancel"), wait_s=20)
+    runs.answer(run, runs.ask(run.run_id, "cancel"), wait_s=60)
 
 
 def test_a_wrapper_that_does_not_start_is_told(monkeypatch, tmp_path):

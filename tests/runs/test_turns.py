@@ -197,7 +197,7 @@ def test_a_named_gpu_that_is_not_there(gpus, want):
     gpus(2)
     run = want(gpus=(7,))
     waits(run, "wants 1 GPUs where this machine has 0 for it")
-    assert runs.answer(run, runs.ask(run.run_id, "cancel"), wait_s=20)["state"] == "cancelled"
+    assert runs.answer(run, runs.ask(run.run_id, "cancel"), wait_s=60)["state"] == "cancelled"
 
 
 def test_a_lease_outlives_its_wrapper_as_long_as_the_run_does(gpus, want):
@@ -256,7 +256,7 @@ def test_ending_a_run_that_waits(gpus, want):
     for verb, state in {"cancel": "cancelled", "stop": "stopped", "pause": "paused"}.items():
         run = want()
         waits(run, "is used by run")
-        answer = runs.answer(run, runs.ask(run.run_id, verb), wait_s=20)
+        answer = runs.answer(run, runs.ask(run.run_id, verb), wait_s=60)
         assert (answer["state"], answer["reason"]) == (state, "before it began")
     let_go(first)
     at_rest(first)

@@ -61,9 +61,9 @@ def test_show_has_the_fields_of_the_page(start, answer):
 def test_the_whole_way_on_the_command_line(start, tuiwb, answer):
     run = start(steps=30, hold_at=7)
     at_step(run, 7)
-    code, asked = answer("save", "last", "--wait", "20")
+    code, asked = answer("save", "last", "--wait", "60")
     assert (code, asked["answer"]["checkpoint"]) == (0, "parts/1-main/checkpoint-7")
-    code, asked = answer("pause", run.run_id[-6:], "--wait", "20")
+    code, asked = answer("pause", run.run_id[-6:], "--wait", "60")
     assert (code, asked["answer"]["state"]) == (0, "paused")
     let_go(run)
     assert answer("resume", "last") == (0, {"run_id": run.run_id, "run_dir": str(run.path)})
