@@ -7,9 +7,10 @@ import pytest
 from machines import a_gpu, a_host
 
 from tuiwb import resolve
+from tuiwb.base.errors import InputFault
 from tuiwb.recipe import DatasetEntry, Recipe
 from tuiwb.resolve.duration import duration
-from tuiwb.resolve.whatif import alternatives
+from tuiwb.resolve.whatif import alternative, alternatives
 
 
 @pytest.fixture
@@ -80,3 +81,16 @@ def test_no_time_is_promised_where_none_is_known(tiny_model: Path, rows: Path, t
     assert found is not None
     assert found.seconds is None
     assert duration(assessed(tiny_model, tmp_path / "none.jsonl"), host=a_host(), gpus=[]) is None
+
+
+def test_one_value_as_it_is_typed(tiny_model: Path, rows: Path) -> None:
+    known = assessed(tiny_model, rows)
+    more = alternative(known, "per_device_train_batch_size", "16", host=a_host(), gpus=[])
+    assert more is not None
+    assert more.change_bytes > 0
+    now = alternative(known, "per_device_train_batch_size", "4", host=a_host(), gpus=[])
+    assert now is not None
+    assert (now.change_bytes, now.now) == (0, True)
+    assert alternative(known, "model_name_or_path", "another", host=a_host(), gpus=[]) is None
+    with pytest.raises(InputFault, match="must be a whole number"):
+        alternative(known, "lora_r", "x", host=a_host(), gpus=[])

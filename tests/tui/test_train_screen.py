@@ -11,9 +11,10 @@ from pilot import BenchPilot, bench
 from tuiwb import resolve, rundir, runs
 from tuiwb.base import settings
 from tuiwb.base.tasks import Task
-from tuiwb.recipe import Recipe
+from tuiwb.recipe import Recipe, pairs
 from tuiwb.runs import training
 from tuiwb.tui.screens import train as screen
+from tuiwb.tui.screens import train_work
 from tuiwb.tui.widgets.recipe_text import RecipeText
 from tuiwb.tui.widgets.table import Table
 
@@ -276,7 +277,7 @@ async def test_keys_work_while_a_check_takes_its_time(recipe_file: Path, monkeyp
         go.wait(20)
         return resolve.assess(recipe, task=task)
 
-    monkeypatch.setattr(screen, "_assess", slowly)
+    monkeypatch.setattr(train_work, "assess", slowly)
     async with bench(screen="train", recipe=str(recipe_file)) as pilot:
         await pilot.until_text("checking…")
         await pilot.press("l")
@@ -338,3 +339,74 @@ async def test_a_recipe_of_another_tool_is_imported_with_its_account(tmp_path: P
         await pilot.press("escape")
         assert recipe_of(pilot).lora_r == 4
         assert pilot.app.workspace.changed, "it is in no file yet"
+
+
+async def test_a_preset_is_made_to_fit_and_says_what_gave_way(
+    recipe_file: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "names", lambda: ("sft-full", "sft-dora"))
+    async with bench(screen="train", size=(120, 40), recipe=str(recipe_file)) as pilot:
+        await checked(pilot)
+        for wanted, then in (
+            ("make one fit", "Which model is it to fit?"),
+            ("8B", "On which device?"),
+            ("24 GiB", "What fits a GPU with 24 GiB"),
+        ):
+            if wanted == "make one fit":
+                await pilot.press("p")
+                await pilot.until_text("type to filter")
+            await pilot.enter(wanted)
+            await pilot.press("enter")
+            await pilot.until_text(then)
+        await pilot.enter("sft-full")
+        await pilot.until_text("does not fit: ")
+        await pilot.press(*["backspace"] * 8)
+        await pilot.enter("sft-dora")
+        await pilot.until_text("checkpointing")
+        await pilot.press("enter")
+        await pilot.until_text("would be needed")
+        found = recipe_of(pilot)
+        assert (found.method, found.gradient_checkpointing) == ("dora", True)
+        assert found.datasets is not None
+        assert found.datasets[0].path == str(rows), "the data stay those of the open recipe"
+        await pilot.press("escape")
+        await checked(pilot)
+        assert "Recipe from sft-dora" in pilot.text(), "the difference to the preset can be seen"
+
+
+async def test_comments_stay_on_screen_and_in_the_file(recipe_file: Path) -> None:
+    recipe_file.write_text("# For the report\n" + recipe_file.read_text() + "seed: 3  # as last time\n")
+    async with bench(screen="train", size=(160, 50), recipe=str(recipe_file)) as pilot:
+        await checked(pilot)
+        await pilot.until(lambda: "# as last time" in pilot.room.query_one(RecipeText).text)
+        await go_to(pilot, "max_length")
+        await pilot.press("e")
+        await pilot.until_text("Longest example")
+        await pilot.press(*["backspace"] * 3)
+        await pilot.enter("64")
+        await pilot.press("enter")
+        await pilot.until(lambda: recipe_of(pilot).max_length == 64)
+        await pilot.until(lambda: "max_length: 64" in pilot.room.query_one(RecipeText).text)
+        assert "# For the report" in pilot.room.query_one(RecipeText).text
+        await pilot.press("ctrl+s")
+        await pilot.until_text("Save the recipe as")
+        await pilot.press("enter")
+        await pilot.until(lambda: not pilot.app.workspace.changed)
+    saved = recipe_file.read_text()
+    assert saved.startswith("# For the report\n")
+    assert "max_length: 64\n" in saved
+    assert "seed: 3  # as last time" in saved
+
+
+async def test_what_is_typed_is_costed_while_it_is_typed(recipe_file: Path) -> None:
+    async with bench(screen="train", size=(80, 24), recipe=str(recipe_file)) as pilot:
+        await checked(pilot)
+        await go_to(pilot, "per_device_train_batch_size")
+        await pilot.press("e")
+        await pilot.until_text("Examples that each device computes at once.")
+        await pilot.enter("0")  # after the 4 that stands there
+        await pilot.until_text("at the peak, +")
+        await pilot.enter("x")
+        await pilot.until_text("must be a whole number")
+        await pilot.press("escape")
+        assert recipe_of(pilot).per_device_train_batch_size is None, "nothing was taken"

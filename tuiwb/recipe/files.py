@@ -119,7 +119,7 @@ def dumps(recipe: Recipe) -> str:
     yaml.width = 4096  # a long path or prompt stays on its line
     yaml.indent(mapping=2, sequence=4, offset=2)
     stream = io.StringIO()
-    yaml.dump(_quoted(to_plain(recipe)), stream)
+    yaml.dump(quoted(to_plain(recipe)), stream)
     return stream.getvalue()
 
 
@@ -223,16 +223,16 @@ def _lists(value: Any) -> Any:
     return [_lists(item) for item in value] if isinstance(value, (tuple, list)) else value
 
 
-def _quoted(value: Any) -> Any:
+def quoted(value: Any) -> Any:
     """Strings that need other quotes than the emitter's own: words that YAML 1.1, which many tools still read, takes
     for true and false, and line breaks of Unicode, which come back only when they are escaped."""
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString, SingleQuotedScalarString
 
     match value:
         case dict():
-            return {_quoted(key): _quoted(inner) for key, inner in value.items()}
+            return {quoted(key): quoted(inner) for key, inner in value.items()}
         case list():
-            return [_quoted(item) for item in value]
+            return [quoted(item) for item in value]
         case str() if any(mark in value for mark in "\x85\u2028\u2029"):
             return DoubleQuotedScalarString(value)
         case "no" | "yes" | "on" | "off" | "y" | "n":

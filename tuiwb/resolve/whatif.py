@@ -71,18 +71,45 @@ def alternatives(
     for other in _values(key, value):
         if task is not None:
             task.step("planning")
-        if other == _word(value):
-            found.append(Alternative(other, plan.peak_bytes, 0, plan.fits.ok if plan.fits else None, now=True))
-            continue
         try:
-            recipe = with_settings(assessment.resolved.stated, {key: other} | dict.fromkeys(_FOLLOWS.get(key, ()), ""))
-            changed = plan.changed(resolve(recipe, model=model, host=host, gpus=gpus).recipe)
+            one = alternative(assessment, key, other, host=host, gpus=gpus)
         except TuiwbError:
             continue  # the recipe as a whole does not go with this value
-        fits = changed.fits.ok if changed.fits else None
-        found.append(Alternative(other, changed.peak_bytes, changed.peak_bytes - plan.peak_bytes, fits))
+        found += [] if one is None else [one]
     noticed = any(abs(one.change_bytes) > _NOTICED for one in found)
     return tuple(found) if noticed else ()
+
+
+def alternative(
+    assessment: Assessment,
+    key: str,
+    value: str,
+    *,
+    host: "Host | None" = None,
+    gpus: "Sequence[Gpu] | None" = None,
+) -> Alternative | None:
+    """A value of a key as it is typed, with its memory; None where nothing can be planned.
+
+    Args:
+        value: as `--set` takes it.
+        host, gpus: the machine; None asks it.
+
+    Raises:
+        InputFault: the key does not take this value, or the recipe does not go with it.
+    """
+    from tuiwb import hardware
+
+    plan, model, stated = assessment.plan, assessment.model, assessment.resolved.stated
+    if plan is not None and value == _word(_at(assessment.resolved.recipe, key)):
+        return Alternative(value, plan.peak_bytes, 0, plan.fits.ok if plan.fits else None, now=True)
+    recipe = with_settings(stated, {key: value} | dict.fromkeys(_FOLLOWS.get(key, ()), ""))
+    if plan is None or model is None or recipe.model_name_or_path != stated.model_name_or_path:
+        return None
+    host = host or hardware.host()
+    gpus = hardware.gpus() if gpus is None else gpus
+    changed = plan.changed(resolve(recipe, model=model, host=host, gpus=gpus).recipe)
+    fits = changed.fits.ok if changed.fits else None
+    return Alternative(value, changed.peak_bytes, changed.peak_bytes - plan.peak_bytes, fits)
 
 
 def _values(key: str, value: Any) -> tuple[str, ...]:

@@ -291,9 +291,9 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
             self._remember_layout(room)
         now, text = self.workspace, ""
         if now.changed:
-            from tuiwb.recipe import dumps
+            from tuiwb.recipe.keeping import kept
 
-            text = dumps(now.recipe)
+            text = kept(now.text, now.recipe)
         session.save(
             session.Session(
                 screen=self.current_room,

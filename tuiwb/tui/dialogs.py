@@ -1,7 +1,8 @@
 """The dialogs: confirm, ask for a line, choose one of a list, show a text. Escape leaves and does nothing."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import ClassVar
 
 from textual import events
@@ -10,11 +11,13 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
+from textual.timer import Timer
 from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from tuiwb.base.text import gate, gate_line
 
+_PAUSE_S = 0.15
 _CHOOSE, _READER = 84, 92
 """Widths of these dialogs, as app.tcss has them."""
 
@@ -62,20 +65,46 @@ class Confirm(ModalScreen[bool]):
         self.dismiss(yes)
 
 
+Live = Callable[[str, Callable[[Content], None]], None]
+"""Told what stands in a line while it is typed, and by what to say something of it."""
+
+
 class Ask(ModalScreen[str | None]):
-    """One line of text; None when left with Escape."""
+    """One line of text; None when left with Escape.
+
+    Args:
+        live: is told of the line whenever the typing pauses; what it says stands below.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape", "leave")]
 
-    def __init__(self, title: str, value: str = "", hint: str = "") -> None:
+    def __init__(self, title: str, value: str = "", hint: str = "", live: Live | None = None) -> None:
         super().__init__()
         self._title, self._value, self._hint = title, value, hint
+        self._live = live
+        self._pause: Timer | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
             box.border_title = Content(gate_line(self._title))
             yield Input(self._value, select_on_focus=False, compact=True)
+            if self._live is not None:
+                yield Static("", id="live", classes="detail")
             yield Static(Content.styled(gate(self._hint or "enter: take it   esc: leave"), "dim"), classes="detail")
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if self._live is not None:
+            if self._pause is not None:
+                self._pause.stop()
+            self._pause = self.set_timer(_PAUSE_S, partial(self._tell, event.value))
+
+    def _tell(self, value: str) -> None:
+        def say(text: Content) -> None:
+            if self.is_attached and self.query_one(Input).value == value:
+                self.query_one("#live", Static).update(text)
+
+        assert self._live is not None
+        self._live(value, say)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.dismiss(event.value)

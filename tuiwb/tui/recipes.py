@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tuiwb.base import paths
 from tuiwb.tui.dialogs import Ask, Choose, Confirm, Reader
+from tuiwb.tui.fitting import fit_dialog
 from tuiwb.tui.widgets.start import Offer, Start
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def open_dialog(bench: "Workbench") -> None:
     def show(found: list[Offer]) -> None:
         options = [(offer.name, offer.about) for offer in found] + [
             ("a file…", "type the path of a recipe"),
+            ("make one fit…", "every stage and method made to fit a model and a GPU: what gives way, and why"),
             ("import…", "from LLaMA-Factory, Axolotl or TRL, or a script with a command line in it"),
         ]
 
@@ -112,6 +114,8 @@ def open_dialog(bench: "Workbench") -> None:
             if position < len(found):
                 open_source(bench, found[position].source)
             elif position == len(found) + 1:
+                fit_dialog(bench, lambda recipe, name: _unless_lost(bench, lambda: bench.keeper.take(recipe, name)))
+            elif position == len(found) + 2:
                 hint = "path of another tool's YAML file, or of a script with a command line in it"
                 bench.push_screen(Ask("Import a recipe", hint=hint), imported)
             else:

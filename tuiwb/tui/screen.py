@@ -52,6 +52,7 @@ from tuiwb.tui.workspace import Workspace
 
 if TYPE_CHECKING:
     from tuiwb.tui.app import Workbench
+    from tuiwb.tui.dialogs import Live
 
 _WIDTHS = ((0, "-tiny"), (MINIMUM[0], "-narrow"), (100, "-normal"), (150, "-wide"))
 _HEIGHTS = ((0, "-low"), (MINIMUM[1], "-short"), (34, "-tall"))
@@ -139,15 +140,21 @@ class RoomScreen(JobHost, Screen[None]):
 
         self.app.push_screen(Confirm(question, detail, yes), answered)
 
-    def ask(self, title: str, then: Callable[[str], None], *, value: str = "", hint: str = "") -> None:
-        """Ask for a line of text; `then` runs unless the user left."""
+    def ask(
+        self, title: str, then: Callable[[str], None], *, value: str = "", hint: str = "", live: "Live | None" = None
+    ) -> None:
+        """Ask for a line of text; `then` runs unless the user left.
+
+        Args:
+            live: as `Ask` takes it.
+        """
         from tuiwb.tui.dialogs import Ask
 
         def answered(answer: str | None) -> None:
             if answer is not None:
                 then(answer)
 
-        self.app.push_screen(Ask(title, value, hint), answered)
+        self.app.push_screen(Ask(title, value, hint, live), answered)
 
     def choose(
         self, title: str, options: Sequence[tuple[str, str]], then: Callable[[int], None], *, current: int = 0

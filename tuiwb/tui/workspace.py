@@ -23,6 +23,7 @@ class Workspace:
         recipe: the open `tuiwb.recipe.Recipe`, or None: nothing is open yet.
         source: where it came from: a path, or a preset's name; what `recipe.load` takes.
         path: the file that `save` writes; None for a preset that was never saved.
+        text: what it was read from; what its author wrote beside the keys stays when it is saved.
         changed: the recipe differs from that file. The session keeps it, so nothing is lost on leaving.
         model: the `tuiwb.models.ModelInfo` of the recipe's model; None while it is being opened, or when it cannot be.
         model_problem: why the model cannot be opened: one sentence, or empty.
@@ -32,6 +33,7 @@ class Workspace:
     recipe: Any = None
     source: str = ""
     path: Path | None = None
+    text: str = ""
     changed: bool = False
     model: Any = None
     model_problem: str = ""
@@ -58,14 +60,15 @@ class Keeper:
 
         def load(_: object) -> Any:
             from tuiwb import recipe
+            from tuiwb.recipe.reading import read_text
 
-            return recipe.load(source)
+            file = recipe.locate(source)
+            return recipe.load(source), "" if file is None else read_text(file)
 
-        def opened(recipe: Any) -> None:
-            path = Path(source)
-            self._set(
-                replace(self.now, recipe=recipe, source=source, path=path if path.is_file() else None, changed=False)
-            )
+        def opened(found: Any) -> None:
+            recipe, text = found
+            path = Path(source) if Path(source).is_file() else None
+            self._set(replace(self.now, recipe=recipe, source=source, path=path, text=text, changed=False))
 
         self.app.start("open recipe", load, opened)
 
@@ -78,7 +81,7 @@ class Keeper:
             return recipe.loads(text, source=source)
 
         def opened(recipe: Any) -> None:
-            self._set(replace(self.now, recipe=recipe, source=source, path=path, changed=True))
+            self._set(replace(self.now, recipe=recipe, source=source, path=path, text=text, changed=True))
 
         self.app.start("open recipe", load, opened)
 
@@ -88,32 +91,39 @@ class Keeper:
         Args:
             name: what the header calls it.
         """
-        self._set(replace(self.now, recipe=recipe, source=name, path=None, changed=True))
+        self._set(replace(self.now, recipe=recipe, source=name, path=None, text="", changed=True))
 
-    def change(self, recipe: Any) -> None:
-        """Put an edited recipe in the place of the open one."""
-        if recipe != self.now.recipe:
-            self._set(replace(self.now, recipe=recipe, changed=True))
+    def change(self, recipe: Any, text: str | None = None) -> None:
+        """Put an edited recipe in the place of the open one.
+
+        Args:
+            text: what was typed, where the recipe was edited as text.
+        """
+        text = self.now.text if text is None else text
+        if recipe != self.now.recipe or text != self.now.text:
+            self._set(replace(self.now, recipe=recipe, text=text, changed=True))
 
     def save(self, path: Path) -> None:
-        """Write the open recipe to `path`, in a thread."""
-        recipe = self.now.recipe
+        """Write the open recipe to `path`, in a thread; comments stay."""
+        recipe, text = self.now.recipe, self.now.text
 
         def write(_: object) -> Any:
             from tuiwb.base import atomic, paths
             from tuiwb.base.errors import EnvironmentFault, reason_of
-            from tuiwb.recipe import dumps
+            from tuiwb.recipe.keeping import kept
 
             paths.private_folder(path.parent)
+            saved = kept(text, recipe, folder=path.parent.absolute())
             try:
-                atomic.write_text(path, dumps(recipe), mode=0o644)
+                atomic.write_text(path, saved, mode=0o644)
             except OSError as error:
                 raise EnvironmentFault(f"cannot be written ({reason_of(error)})", file=path) from error
-            return recipe
+            return saved
 
-        def written(recipe: Any) -> None:
-            still = self.now.recipe == recipe
-            self._set(replace(self.now, path=path, source=str(path), changed=not still))
+        def written(saved: str) -> None:
+            still = self.now.recipe == recipe and self.now.text == text
+            kept_text = saved if still else self.now.text
+            self._set(replace(self.now, path=path, source=str(path), text=kept_text, changed=not still))
             self.app.notify(f"saved to {path}")
 
         self.app.start("save recipe", write, written)

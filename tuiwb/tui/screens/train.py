@@ -8,7 +8,6 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tuiwb.base.errors import TuiwbError
-from tuiwb.base.tasks import Task
 from tuiwb.base.text import gate_line
 from tuiwb.recipe import Recipe
 from tuiwb.tui.recipes import RecipeStart, open_dialog
@@ -22,11 +21,14 @@ from tuiwb.tui.widgets.table import Column, Table
 from tuiwb.tui.workspace import Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tuiwb.recipe import Difference
     from tuiwb.resolve import Assessment
     from tuiwb.resolve.duration import Duration
     from tuiwb.resolve.whatif import Alternative
     from tuiwb.rundir import RunDir
+    from tuiwb.tui.dialogs import Live
 
 VIEWS = ("help", "checks", "yaml", "changes")
 _TONES = {"error": "bad", "warning": "warn"}
@@ -78,15 +80,15 @@ class TrainScreen(RoomScreen):
         self.set_class(workspace.recipe is None, "-nothing")
         if self._assessment is not None and self._assessment.resolved.stated != workspace.recipe:
             self._assessment, self._time, self._costs = None, None, {}
-        recipe, source = self.recipe, workspace.source
+        recipe, source, typed = self.recipe, workspace.source, workspace.text
         if recipe is not None:
-            self.start("picture", lambda _: work.picture_of(recipe, source), self._show_picture)
+            self.start("picture", lambda _: work.picture_of(recipe, source, typed), self._show_picture)
         self._assess()
 
     def _assess(self) -> None:
         recipe = self.recipe
         if recipe is not None and self.is_shown:
-            self.start("assess", lambda task: _assess(recipe, task), self._show_assessment)
+            self.start("assess", lambda task: work.assess(recipe, task), self._show_assessment)
 
     def _show_picture(self, picture: work.Picture) -> None:
         self._picture = picture
@@ -179,7 +181,7 @@ class TrainScreen(RoomScreen):
     def on_recipe_text_typed(self, event: RecipeText.Typed) -> None:
         def taken(recipe: Recipe) -> None:
             self._say_fault("")
-            self.bench.keeper.change(recipe)
+            self.bench.keeper.change(recipe, typed)
 
         typed = event.text
         self.start("yaml", lambda _: work.recipe_of(typed), taken, lambda error: self._say_fault(str(error)))
@@ -293,7 +295,19 @@ class TrainScreen(RoomScreen):
     def _type(self, key: str, value: str, problem: str = "") -> None:
         about = form.about(key)
         hint = problem or f"{about.help} It is {about.accepts}; nothing takes it out."
-        self.ask(key, lambda typed: self._change(key, typed), value=value, hint=hint)
+        self.ask(key, lambda typed: self._change(key, typed), value=value, hint=hint, live=self._costing(key))
+
+    def _costing(self, key: str) -> "Live | None":
+        """Says what a typed value costs in memory, or what is wrong with it."""
+        known = self._assessment
+        if known is None:
+            return None
+
+        def cost(typed: str, say: "Callable[[Content], None]") -> None:
+            self.start("cost", lambda _: work.cost_of(known, key, typed), lambda one: say(text.cost(one)),
+                       lambda error: say(text.fault(error)))  # fmt: skip
+
+        return cost
 
     def _offer(self, key: str, job: str, find: Any) -> None:
         """A list of what is at hand, and any other by typing it."""
@@ -344,7 +358,7 @@ class TrainScreen(RoomScreen):
             from tuiwb.runs.training import train
 
             # Checked again: what was true when the recipe was last changed may not be any more.
-            return train(_assess(recipe, task))
+            return train(work.assess(recipe, task))
 
         def launched(run: "RunDir") -> None:
             from tuiwb.hardware.logout import logout_problem
@@ -384,9 +398,3 @@ class TrainScreen(RoomScreen):
 def _pane(view: str, title: str, *, focus: bool = True) -> ComposeResult:
     with Pane(title=title, id=view), VerticalScroll(can_focus=focus):
         yield Static(id=f"{view}-text")
-
-
-def _assess(recipe: Recipe, task: Task) -> "Assessment":
-    from tuiwb.resolve import assess
-
-    return assess(recipe, task=task)

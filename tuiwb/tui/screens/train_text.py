@@ -9,6 +9,7 @@ from tuiwb.base.text import gate_line
 from tuiwb.tui.screens.train_form import Line, about, written
 
 if TYPE_CHECKING:
+    from tuiwb.base.errors import TuiwbError
     from tuiwb.recipe import Difference
     from tuiwb.resolve import Assessment, Check
     from tuiwb.resolve.duration import Duration
@@ -58,6 +59,20 @@ def _costs(costs: "tuple[Alternative, ...]") -> Content:
             Content.assemble((f"{gate_line(one.value)}: ", "dim"), (units.size(one.peak_bytes) + mark, style))
         )
     return Content.assemble(("memory   ", "dim"), Content.styled(" · ", "dim").join(pieces))
+
+
+def cost(one: "Alternative | None") -> Content:
+    """What a value that is being typed costs: `memory   2.31 GiB at the peak, +1.10 GiB, does not fit`."""
+    if one is None:
+        return Content("")
+    change = f", {'+' if one.change_bytes > 0 else '−'}{units.size(abs(one.change_bytes))}" if one.change_bytes else ""
+    fits = (", does not fit", "$text-error") if one.fits is False else ("", "")
+    return Content.assemble(("memory   ", "dim"), f"{units.size(one.peak_bytes)} at the peak{change}", fits)
+
+
+def fault(error: "TuiwbError") -> Content:
+    """What is wrong with what is being typed."""
+    return Content.styled(gate_line(error.message), "$text-error")
 
 
 def finding(check: "Check") -> Content:

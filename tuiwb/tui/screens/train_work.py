@@ -36,16 +36,24 @@ class Picture:
     changed: "tuple[Difference, ...]"
 
 
-def picture_of(recipe: Recipe, source: str) -> Picture:
-    """The picture of a recipe that was opened from `source`."""
+def picture_of(recipe: Recipe, source: str, text: str) -> Picture:
+    """The picture of a recipe that was opened from `source`, and read from or typed as `text`."""
     from tuiwb import recipe as recipes
+    from tuiwb.recipe.keeping import kept
 
     form.all_fields(recipe)  # reads the help once, so that the form itself takes no time
     try:
         changed = tuple(recipes.differences(recipes.load(source), recipe)) if source else ()
     except TuiwbError:
         changed = ()
-    return Picture(recipe, source, recipes.dumps(recipe), changed)
+    return Picture(recipe, source, kept(text, recipe, folder=Path.cwd()), changed)
+
+
+def assess(recipe: Recipe, task: Task) -> "Assessment":
+    """Everything that is to be known of a recipe on this machine."""
+    from tuiwb import resolve
+
+    return resolve.assess(recipe, task=task)
 
 
 def time_of(assessment: "Assessment", task: Task) -> "Duration | None":
@@ -60,6 +68,17 @@ def costs_of(assessment: "Assessment", key: str, task: Task) -> "tuple[Alternati
     from tuiwb.resolve.whatif import alternatives
 
     return alternatives(assessment, key, task=task)
+
+
+def cost_of(assessment: "Assessment", key: str, typed: str) -> "Alternative | None":
+    """What a value would cost in memory; None where that cannot be said.
+
+    Raises:
+        InputFault: the key does not take it.
+    """
+    from tuiwb.resolve.whatif import alternative
+
+    return alternative(assessment, key, typed)
 
 
 def recipe_of(text: str) -> Recipe:
