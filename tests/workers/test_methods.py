@@ -12,6 +12,7 @@ from tiny import make_tiny_model
 from training import make_run, recipe_of, train, write_rows
 
 from tuiwb import rundir
+from tuiwb.monitor.groups import group_of
 from tuiwb.recipe import DatasetEntry
 from tuiwb.rundir import RunDir
 
@@ -243,6 +244,8 @@ def test_general_examples_are_mixed_in_and_measured_beside_the_task(runs: dict[s
         task, kept = record["eval_task_loss"], record["eval_kept_loss"]
         assert min(task, kept) > 0
         assert min(task, kept) <= record["eval_loss"] <= max(task, kept)
+    drawn = {group_of(name) for name in ("eval_loss", "eval_task_loss", "eval_kept_loss")}
+    assert len(drawn) == 1, "the Runs screen draws them beside each other"
 
 
 def test_what_is_measured_does_not_depend_on_the_batch(runs: dict[str, RunDir]) -> None:
