@@ -10,6 +10,7 @@
  *   bare            only names and UUIDs are supported, as on hardware that shares the host's memory
  *   throttle=BITS   why the clocks are low, as nvmlClocksEventReasons has it (0)
  *   ecc=N           memory errors that could not be corrected (0)
+ *   ecc_later       they are counted from the third look on
  *   xid=CODE        one Xid error of GPU 0 is told once
  *   mig             GPU 0 is divided into two instances
  *   crash           asking for the first name kills the process
@@ -149,9 +150,11 @@ nvmlReturn_t nvmlDeviceGetCurrentClocksEventReasons(nvmlDevice_t device, unsigne
     return SUCCESS;
 }
 nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t device, int type, int counter, unsigned long long *count) {
+    static int looks = 0;
     (void)counter;
     MAYBE(device);
-    *count = type == 1 ? (unsigned long long)option("ecc=", 0) : 0;
+    int later = has("ecc_later") && looks++ < 2;
+    *count = type == 1 && !later ? (unsigned long long)option("ecc=", 0) : 0;
     return SUCCESS;
 }
 nvmlReturn_t nvmlDeviceGetPcieThroughput(nvmlDevice_t device, int counter, unsigned *kilobytes) {
