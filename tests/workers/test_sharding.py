@@ -19,6 +19,7 @@ SLOW = [
     ("sft", "full", "ddp", {}),
     ("sft", "lora", "ddp", {"lora_dropout": 0.1}),
     ("sft", "full", "fsdp", {"gradient_accumulation_steps": 2, "max_steps": 6, "num_train_epochs": 3.0}),
+    ("sft", "qlora", "fsdp", {"load_in_4bit": True, "bnb_4bit_quant_storage": "float32"}),
     ("pretrain", "full", "fsdp", {"gradient_checkpointing": True}),
     ("dpo", "lora", "ddp", {}),
     ("dpo", "lora", "fsdp", {}),
@@ -78,7 +79,7 @@ def test_split_weights_have_the_losses_of_whole_ones(tiny_model: Path, tmp_path:
     recipe = recipe_for("sft", "lora", tiny_model, tmp_path, sample_prompts=("What is 3?",))
     one, split = make_run(tmp_path / "one", recipe), two(tmp_path / "two", recipe, "sft", "fsdp")
     assert train(one, OMP_NUM_THREADS="1") == 0, one.output_file.read_text()
-    assert train(split, processes=2, OMP_NUM_THREADS="1") == 0, split.output_file.read_text()
+    assert train(split, processes=2, timeout=900, OMP_NUM_THREADS="1") == 0, split.output_file.read_text()
     assert_the_same(one, split)
     assert runs_with(split) == "fsdp2"
     for name in ("checkpoint-3", "checkpoint-6"):
@@ -91,6 +92,33 @@ def test_split_weights_have_the_losses_of_whole_ones(tiny_model: Path, tmp_path:
         torch.testing.assert_close(both[0](ids).logits, both[1](ids).logits, rtol=1e-4, atol=1e-5)
 
 
+def test_what_deepspeed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    from tuiwb.base.errors import EnvironmentFault
+    from tuiwb.workers.sharding import sharding_arguments, splits_weights
+
+    def told(sharding: str, **keys: Any) -> dict[str, Any]:
+        found: dict[str, Any] = sharding_arguments(Recipe(launch=Launch(processes=2, sharding=sharding, **keys)))
+        return found
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EnvironmentFault, match="needs the package deepspeed"):
+        told("zero2")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    assert told("ddp") == {}
+    for stage in (1, 2, 3):
+        config = told(f"zero{stage}")["deepspeed"]
+        assert config["zero_optimization"]["stage"] == stage
+        assert config["gradient_clipping"] == config["train_micro_batch_size_per_gpu"] == "auto"
+        # A checkpoint is whole, whatever was split.
+        assert config["zero_optimization"].get("stage3_gather_16bit_weights_on_model_save", stage < 3)
+        assert splits_weights(Recipe(launch=Launch(sharding=f"zero{stage}"))) == (stage == 3)
+    away = told("zero3", offload="all")["deepspeed"]["zero_optimization"]
+    assert away["offload_optimizer"]["device"] == away["offload_param"]["device"] == "cpu"
+    assert "offload_param" not in told("zero2", offload="optimizer")["deepspeed"]["zero_optimization"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("stage", "method", "sharding", "keys"), SLOW)
 def test_two_processes_have_the_losses_of_one_and_go_on_exactly(
@@ -99,13 +127,13 @@ def test_two_processes_have_the_losses_of_one_and_go_on_exactly(
     recipe = recipe_for(stage, method, tiny_model, tmp_path, **keys)
     one, split = make_run(tmp_path / "one", recipe, stage), two(tmp_path / "two", recipe, stage, sharding)
     assert train(one, OMP_NUM_THREADS="1") == 0, one.output_file.read_text()
-    assert train(split, processes=2, OMP_NUM_THREADS="1") == 0, split.output_file.read_text()
+    assert train(split, processes=2, timeout=900, OMP_NUM_THREADS="1") == 0, split.output_file.read_text()
     # The distance to kto's reference is estimated from the answers of each process; sampling and dropout draw in each.
     if stage not in ("kto", "grpo", "rloo") and not recipe.lora_dropout:
         assert_the_same(one, split)
     assert runs_with(split) == ("fsdp2" if sharding == "fsdp" else "multi_cpu")
     again = cut_short(split, tmp_path)
-    assert train(again, processes=2, OMP_NUM_THREADS="1") == 0, again.output_file.read_text()
+    assert train(again, processes=2, timeout=900, OMP_NUM_THREADS="1") == 0, again.output_file.read_text()
     assert [event["step"] for event in rundir.read_events(again) if event["event"] == "resumed"] == [3]
     before, after = steps(split), steps(again)
     for step in (4, 5, 6):

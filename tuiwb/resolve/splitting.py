@@ -34,6 +34,9 @@ def unfit_splitting(recipe: Recipe) -> list[tuple[str, str, str]]:
     if kind in ("fsdp", *ZERO) and (launch.processes or 1) == 1:
         message = f"sharding {kind} splits a model between processes, and there is one"
         return [("launch.sharding", message, "launch.processes: 2 or more, or sharding: none")]
+    if kind in ZERO and recipe.use_cpu:
+        # accelerate 1.15 leaves it out there without a word, and each process would train for itself.
+        return [("launch.sharding", "DeepSpeed is not used on processors", "sharding: fsdp, which is")]
     return [*_offload(kind, offload), *(_weights(recipe, kind) if kind in _WEIGHTS else ())]
 
 

@@ -35,11 +35,7 @@ def sharding_arguments(recipe: Recipe) -> dict[str, Any]:
     kind = kind_of(recipe)
     if kind == "fsdp":
         return _fsdp(recipe)
-    if kind not in ZERO:
-        return {}
-    # accelerate leaves DeepSpeed out where it is told to use a processor; where there is no other it needs no telling.
-    on_cpu = {"use_cpu": False} if recipe.use_cpu and not torch.cuda.is_available() else {}
-    return {"deepspeed": _deepspeed(recipe, ZERO[kind]), **on_cpu}
+    return {"deepspeed": _deepspeed(recipe, ZERO[kind])} if kind in ZERO else {}
 
 
 def splits_weights(recipe: Recipe) -> bool:
