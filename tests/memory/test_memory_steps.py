@@ -1,0 +1,34 @@
+"""Peaks of real steps of this program's trainers against the plan."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tracked_steps import Case, make_model, planned, track
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+LIGHT = (Case("sft", "full", True, 96), Case("dpo", "lora", False, 96))
+REST = (
+    *(Case(stage, "full", False, 96) for stage in ("pretrain", "reward", "kto", "orpo")),
+    Case("reward", "lora", True, 96),
+    Case("ppo", "lora", False, 96),
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    "case", [*LIGHT, *(pytest.param(case, marks=pytest.mark.slow) for case in REST)], ids=lambda case: case.name
+)
+def test_the_peak_of_a_real_step_is_within_three_per_cent(case: Case, tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model")
+    seen = track(case, model, tmp_path)
+    assert planned(case, seen.length, model).peak_bytes == pytest.approx(seen.peak, rel=0.03)
