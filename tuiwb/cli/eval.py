@@ -32,7 +32,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME",
         help="loss, perplexity, exact, contains, rouge1, rouge2, rougeL, bleu, json, fields, calls, call_names, "
-        "tokens, regex=PATTERN, judge (repeatable; loss)",
+        "tokens, regex=PATTERN, code, judge, mt_bench (repeatable; loss)",
+    )
+    what.add_argument(
+        "--task", action="append", default=[], metavar="NAME", help="of lm-eval, or a YAML file of one (repeatable)"
+    )
+    what.add_argument(
+        "--no-task-template", action="store_true", help="ask tasks without the chat template, as for base models"
     )
     what.add_argument("--judge", metavar="ENDPOINT", help="who compares the answers with the first subject's")
     what.add_argument("--criteria", default="", metavar="TEXT", help="what the judge looks at above all")
@@ -82,7 +88,9 @@ def _launch(whom: str, args: argparse.Namespace) -> int:
     spec = evaluate.Spec(
         subjects=_subjects(whom, args),
         datasets=tuple(_dataset(path, args.format, general=path in args.general) for path in args.data + args.general),
-        metrics=tuple(args.metric or ["loss"]),
+        metrics=tuple(args.metric or (["loss"] if args.data or args.general else [])),
+        tasks=tuple(_task(each) for each in args.task),
+        task_template=not args.no_task_template,
         max_examples=args.max_examples,
         max_new_tokens=args.max_new_tokens,
         batch_size=args.batch_size,
@@ -158,10 +166,24 @@ def _subject(lane: Any) -> "Subject":
 
 def _dataset(path: str, form: str | None, *, general: bool) -> Any:
     from tuiwb import data, evaluate
+    from tuiwb.evaluate import turns
 
     place = Path(path).expanduser().absolute()
+    if turns.are_turns(place):
+        return evaluate.Dataset(path=str(place), name=place.stem, general=general, turns=True)
     data.open(place, name=form).close()  # what is no dataset is told before there is a run
     return evaluate.Dataset(path=str(place), name=place.stem, format=form, general=general)
+
+
+def _task(name: str) -> str:
+    """A task's name, or the absolute path of its file."""
+    from tuiwb.evaluate import tasks
+
+    if not name.endswith((".yaml", ".yml")):
+        return name
+    file = Path(name).expanduser().absolute()
+    tasks.name_in(file)  # what is no task is told before there is a run
+    return str(file)
 
 
 def _show(ref: str, args: argparse.Namespace) -> int:
@@ -222,17 +244,11 @@ def _biases(found: dict[str, Any]) -> str:
 
 
 def _worst(run: "RunDir", args: argparse.Namespace) -> int:
-    import msgspec
+    from tuiwb import evaluate
 
-    from tuiwb import evaluate, rundir
-    from tuiwb.evaluate.report import records_file
-
-    job = rundir.read_job(run)
-    if job.get("kind") != "eval":
-        raise InputFault(f"{run.run_id} is no eval run")
-    spec = msgspec.convert(job["input"], evaluate.Spec)
-    metric = (args.metric or [spec.metrics[0]])[0]
-    found = evaluate.cases(spec, rundir.read_all(records_file(run)), metric)[: max(args.worst, 0)]
+    report = evaluate.read_report(run)
+    metric = (args.metric or [report["results"][0]["metric"]])[0]
+    found = evaluate.cases_of(run, metric)[: max(args.worst, 0)]
     if args.json:
         output.print_json({"run_id": run.run_id, "metric": metric, "cases": found})
         return 0

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuiwb.evaluate.launching import launch
-    from tuiwb.evaluate.report import build_report, cases, read_report
+    from tuiwb.evaluate.report import build_report, cases, cases_of, read_report
     from tuiwb.evaluate.spec import METRICS, Dataset, Metric, Spec, Subject, parse_metric
 
 _HOMES = {
     "launching": ("launch",),
-    "report": ("build_report", "cases", "read_report"),
+    "report": ("build_report", "cases", "cases_of", "read_report"),
     "spec": ("METRICS", "Dataset", "Metric", "Spec", "Subject", "parse_metric"),
 }
 
@@ -25,6 +25,7 @@ __all__ = [
     "Subject",
     "build_report",
     "cases",
+    "cases_of",
     "launch",
     "parse_metric",
     "read_report",

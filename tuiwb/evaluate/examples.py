@@ -1,6 +1,7 @@
 """From a row to a question and the right answer to it."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 _REFERENCES = ("reference", "answer", "solution", "target", "ground_truth", "output")
 
 
+_BLOCK = re.compile(r"```[A-Za-z0-9]*[ \t]*\n(.*?)(?:\n```|$)", re.DOTALL)
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One row to answer.
@@ -23,6 +27,7 @@ class Case:
         question: what is asked, for people and for the judge.
         reference: the right answer; None where the row has none.
         calls: the functions that the right answer calls, `[{"name", "arguments"}]`.
+        tests: Python that fails where the answer's code is wrong; None where the row has none.
     """
 
     row: int
@@ -30,6 +35,7 @@ class Case:
     question: str
     reference: str | None
     calls: tuple[Mapping[str, Any], ...] = ()
+    tests: str | None = None
 
 
 def case_of(example: Example) -> Case | None:
@@ -84,4 +90,27 @@ def _case(example: Example, prompt: Turns, answer: Turns | None) -> Case:
         reference = json.dumps([dict(call) for call in calls], ensure_ascii=False)
     asked = prompt if isinstance(prompt, str) else str(prompt[-1].get("content") or "")
     bare = Example(id=example.id, prompt=prompt, tools=example.tools)
-    return Case(example.id, bare, asked, reference, calls)
+    return Case(example.id, bare, asked, reference, calls, tests_of(example.extra))
+
+
+def tests_of(extra: Mapping[str, Any]) -> str | None:
+    """The tests that a row brings along: `test` or `tests` as text (with HumanEval's `entry_point`), or MBPP's
+    `test_list`."""
+    text = next((extra[name] for name in ("test", "tests", "test_list") if extra.get(name)), None)
+    if isinstance(text, list):
+        setup = extra.get("test_setup_code") or ""
+        text = "\n".join([str(setup), *map(str, text)])
+    if not isinstance(text, str):
+        return None
+    entry = extra.get("entry_point")
+    return f"{text}\n\ncheck({entry})" if isinstance(entry, str) and "def check(" in text else text
+
+
+def program_of(case: Case, answer: str) -> str:
+    """The program that an answer comes to: its last block of code; where it has none, what it goes on from where the
+    prompt was plain text, or the answer itself."""
+    blocks = _BLOCK.findall(answer)
+    code = blocks[-1] if blocks else answer
+    if not blocks and isinstance(case.example.prompt, str):
+        code = case.example.prompt + answer
+    return f"{code}\n\n{case.tests or ''}\n"

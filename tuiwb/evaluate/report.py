@@ -3,6 +3,10 @@
 {"kind": "text", "dataset", "subject", "row", "metric": "loss" | "perplexity", "nll", "tokens", "bytes", "start"}
 {"kind": "answer", "dataset", "subject", "row", "question", "answer", "reference", "calls", "answer_tokens", …}
 {"kind": "judge", "dataset", "subject", "row", "outcome", "verdicts", "longer"}
+{"kind": "code", "dataset", "subject", "row", "passed", "how"}
+{"kind": "turn", "dataset", "subject", "row", "turn", "question", "answer", "reference", "answer_tokens"}
+{"kind": "mark", "dataset", "subject", "row", "turn", "mark"}
+{"kind": "task", "dataset", "subject", "row", "scores", "question", "answer", "reference"}, and "task_result"
 """
 
 import math
@@ -12,14 +16,13 @@ from typing import Any
 
 from tuiwb import rundir
 from tuiwb.base.errors import InputFault
-from tuiwb.evaluate import bootstrap, judge, metrics
-from tuiwb.evaluate.spec import METRICS, Spec, parse_metric
+from tuiwb.evaluate import judge, metrics, tasks
+from tuiwb.evaluate.comparing import Aggregate, Values, compared
+from tuiwb.evaluate.spec import Dataset, Spec, parse_metric
 from tuiwb.rundir import RunDir
 
 Record = Mapping[str, Any]
 PART = "eval"
-Values = dict[int, tuple[float, float]]
-"""By row: what is added up, and its weight."""
 
 
 def records_file(run: RunDir) -> Path:
@@ -53,6 +56,22 @@ def read_report(run: RunDir) -> dict[str, Any]:
     return build_report(msgspec.convert(job["input"], Spec), records)
 
 
+def cases_of(run: RunDir, metric: str, *, dataset: str | None = None) -> list[dict[str, Any]]:
+    """As `cases`, of a run's records so far; `metric` is one of its report.
+
+    Raises:
+        InputFault: it is no eval run.
+    """
+    import msgspec
+
+    job = rundir.read_job(run)
+    if job.get("kind") != "eval":
+        raise InputFault(f"{run.run_id} is no eval run")
+    # What a report has more of than a spec: parts and other views of one metric.
+    whole = {"byte_perplexity": "perplexity"}.get(metric, "mt_bench" if metric.startswith("mt_bench_turn") else metric)
+    return cases(msgspec.convert(job["input"], Spec), rundir.read_all(records_file(run)), whole, dataset=dataset)
+
+
 def build_report(spec: Spec, records: Sequence[Record]) -> dict[str, Any]:
     """The report.
 
@@ -61,14 +80,17 @@ def build_report(spec: Spec, records: Sequence[Record]) -> dict[str, Any]:
         and `differences` to the first subject over the rows that both have, with `better`, `worse` and `equal` rows.
     """
     names = [subject.name for subject in spec.subjects]
-    results = []
+    results: list[dict[str, Any]] = []
     for dataset in spec.datasets:
         mine = [record for record in records if record["dataset"] == dataset.name]
         for wanted in spec.metrics:
             for label, aggregate in _aggregates(spec, wanted, mine).items():
-                found = _result(label, wanted, aggregate, names, spec)
+                metric, _ = parse_metric(wanted)
+                aggregate.about = aggregate.about or metric.summary
+                found = compared(label, aggregate, higher=metric.higher, names=names, spec=spec)
                 if found["values"]:
                     results.append({"dataset": dataset.name, "general": dataset.general, **found})
+    results += tasks.results(spec, records)
     return {"subjects": names, "base": names[0], "results": results, "records": len(records)}
 
 
@@ -79,14 +101,17 @@ def cases(spec: Spec, records: Sequence[Record], metric: str, *, dataset: str | 
     Returns:
         `{"dataset", "row", "scores": {subject: score}, "question", "reference", "answers": {subject: text}}`
     """
-    names, (known, _) = [subject.name for subject in spec.subjects], parse_metric(metric)
+    names = [subject.name for subject in spec.subjects]
+    higher = tasks.higher(records, metric) if metric not in spec.metrics else parse_metric(metric)[0].higher
     found = []
-    for each in spec.datasets:
+    known_tasks = tasks.scores(records)
+    for each in [*spec.datasets, *(Dataset(path=name, name=name) for name in known_tasks)]:
         if dataset not in (None, each.name):
             continue
         mine = [record for record in records if record["dataset"] == each.name]
-        answers = {(str(r["subject"]), int(r["row"])): r for r in mine if r["kind"] == "answer"}
-        scores = _by_row(spec, metric, mine)
+        answers = _answers(mine)
+        task = known_tasks.get(each.name)
+        scores = _by_row(spec, metric, mine) if task is None else task.get(metric, {})
         for row in sorted({row for values in scores.values() for row in values}):
             some = next((answers[name, row] for name in names if (name, row) in answers), {})
             found.append(
@@ -100,7 +125,7 @@ def cases(spec: Spec, records: Sequence[Record], metric: str, *, dataset: str | 
                     "answers": {name: answers[name, row]["answer"] for name in names if (name, row) in answers},
                 }
             )
-    sign = 1.0 if known.higher else -1.0
+    sign = 1.0 if higher else -1.0
 
     def badness(case: dict[str, Any]) -> tuple[float, float, str, int]:
         scores = case["scores"]
@@ -110,46 +135,31 @@ def cases(spec: Spec, records: Sequence[Record], metric: str, *, dataset: str | 
     return sorted(found, key=badness)
 
 
-class _Aggregate:
-    """How rows come to one number.
-
-    Args:
-        values: by subject and row.
-        transform: of the mean; perplexity is the exponential of one.
-        counts: for BLEU: what is added up instead of values.
-    """
-
-    def __init__(
-        self,
-        values: Mapping[str, Values],
-        *,
-        transform: Callable[[float], float] = float,
-        counts: Mapping[str, Mapping[int, list[int]]] | None = None,
-        about: str = "",
-    ) -> None:
-        self.values, self.transform, self.counts, self.about = values, transform, counts, about
-
-    def of(self, subject: str, rows: Sequence[int], drawn: Any) -> tuple[float, Any]:
-        import numpy as np
-
-        if self.counts is not None:
-            return bootstrap.summed(np.array([self.counts[subject][row] for row in rows]), metrics.corpus_bleu, drawn)
-        pairs = np.array([self.values[subject][row] for row in rows], dtype=float)
-        value, resampled = bootstrap.ratio(pairs[:, 0], pairs[:, 1], drawn)
-        return self.transform(value), np.vectorize(self.transform)(resampled)
+def _answers(records: Sequence[Record]) -> dict[tuple[str, int], Record]:
+    """By subject and row; the turns of a conversation as one text."""
+    found: dict[tuple[str, int], Record] = {}
+    for record in records:
+        key = str(record["subject"]), int(record["row"])
+        if record["kind"] in ("answer", "task"):
+            found[key] = record
+        elif record["kind"] == "turn":
+            said = found.get(key, {"question": "", "answer": "", "reference": None})
+            more = {name: f"{said[name]}\n\n{record[name]}".strip() for name in ("question", "answer")}
+            found[key] = {**more, "reference": record.get("reference") or said["reference"]}
+    return found
 
 
-def _aggregates(spec: Spec, wanted: str, records: Sequence[Record]) -> dict[str, _Aggregate]:
+def _aggregates(spec: Spec, wanted: str, records: Sequence[Record]) -> dict[str, Aggregate]:
     known, _ = parse_metric(wanted)
     if known.name == "perplexity":
         per_token = _values(records, "text", "perplexity", lambda r: (r["nll"], r["tokens"]))
         per_byte = _values(records, "text", "perplexity", lambda r: (r["nll"], r["bytes"]))
         return {
-            "perplexity": _Aggregate(per_token, transform=_exp),
-            "byte_perplexity": _Aggregate(per_byte, transform=_exp),
+            "perplexity": Aggregate(per_token, transform=_exp),
+            "byte_perplexity": Aggregate(per_byte, transform=_exp),
         }
     if known.name == "loss":
-        return {"loss": _Aggregate(_values(records, "text", "loss", lambda r: (r["nll"], r["tokens"])))}
+        return {"loss": Aggregate(_values(records, "text", "loss", lambda r: (r["nll"], r["tokens"])))}
     if known.name == "bleu":
         answered = [r for r in records if r["kind"] == "answer" and r.get("reference") is not None]
         if not answered:
@@ -160,12 +170,27 @@ def _aggregates(spec: Spec, wanted: str, records: Sequence[Record]) -> dict[str,
         for record in answered:
             counts.setdefault(record["subject"], {})[record["row"]] = of(record["reference"], record["answer"])[1]
         values = {name: dict.fromkeys(rows, (0.0, 1.0)) for name, rows in counts.items()}
-        return {"bleu": _Aggregate(values, counts=counts, about=f"sacrebleu, tokenize={tokenizer}")}
+        return {"bleu": Aggregate(values, counts=counts, about=f"sacrebleu, tokenize={tokenizer}")}
     rows = _by_row(spec, wanted, records)
+    if known.name == "mt_bench":
+        turns = sorted({int(record["turn"]) for record in records if record["kind"] == "mark"})
+        parts = {f"mt_bench_turn_{turn}": _marks(records, turn) for turn in turns}
+        return {name: Aggregate(_weighed(each)) for name, each in {"mt_bench": rows, **parts}.items()}
     about = metrics.Rouge([known.name], _texts(records)).tokenizer if known.name.startswith("rouge") and rows else ""
-    return {
-        wanted: _Aggregate({name: {k: (v, 1.0) for k, v in each.items()} for name, each in rows.items()}, about=about)
-    }
+    return {wanted: Aggregate(_weighed(rows), about=about)}
+
+
+def _weighed(scores: Mapping[str, Mapping[int, float]]) -> dict[str, Values]:
+    return {name: {row: (score, 1.0) for row, score in each.items()} for name, each in scores.items()}
+
+
+def _marks(records: Sequence[Record], turn: int | None = None) -> dict[str, dict[int, float]]:
+    """The judge's marks by subject and row, the mean of all turns or those of one."""
+    found: dict[str, dict[int, list[float]]] = {}
+    for record in records:
+        if record["kind"] == "mark" and record["mark"] is not None and turn in (None, record["turn"]):
+            found.setdefault(record["subject"], {}).setdefault(record["row"], []).append(record["mark"])
+    return {name: {row: sum(each) / len(each) for row, each in rows.items()} for name, rows in found.items()}
 
 
 def _by_row(spec: Spec, wanted: str, records: Sequence[Record]) -> dict[str, dict[int, float]]:
@@ -181,19 +206,26 @@ def _by_row(spec: Spec, wanted: str, records: Sequence[Record]) -> dict[str, dic
             if record["kind"] == "judge" and (won := judge.points(record)) is not None:
                 scores.setdefault(record["subject"], {})[record["row"]] = won
         return scores
+    if known.name == "mt_bench":
+        return _marks(records)
+    if known.name == "code":
+        for record in records:
+            if record["kind"] == "code":
+                scores.setdefault(record["subject"], {})[record["row"]] = float(record["passed"])
+        return scores
     answered = [record for record in records if record["kind"] == "answer"]
-    compared = [record for record in answered if record.get("reference") is not None]
+    with_reference = [record for record in answered if record.get("reference") is not None]
     of: Callable[[Record], float | None]
     if known.name.startswith("rouge"):
-        rouge = metrics.Rouge([known.name], _texts(compared)) if compared else None
-        answered = compared
+        rouge = metrics.Rouge([known.name], _texts(with_reference)) if with_reference else None
+        answered = with_reference
 
         def of(record: Record) -> float | None:
             assert rouge is not None
             return rouge(record["reference"], record["answer"])[known.name]
     elif known.name == "bleu":
-        sentence = metrics.bleu_statistics(metrics.bleu_tokenizer(_texts(compared))) if compared else None
-        answered = compared
+        sentence = metrics.bleu_statistics(metrics.bleu_tokenizer(_texts(with_reference))) if with_reference else None
+        answered = with_reference
 
         def of(record: Record) -> float | None:
             assert sentence is not None
@@ -217,42 +249,6 @@ def _values(
         if record["kind"] == kind and record["metric"] == metric and pair(record)[1] > 0:
             values.setdefault(record["subject"], {})[record["row"]] = pair(record)
     return values
-
-
-def _result(label: str, wanted: str, aggregate: _Aggregate, names: Sequence[str], spec: Spec) -> dict[str, Any]:
-    metric, values, differences = parse_metric(wanted)[0], {}, {}
-    base = aggregate.values.get(names[0], {})
-    for name in names:
-        mine = aggregate.values.get(name, {})
-        if not mine:
-            continue
-        rows = sorted(mine)
-        drawn = bootstrap.draws(len(rows), spec.resamples, spec.seed)
-        value, resampled = aggregate.of(name, rows, drawn)
-        values[name] = {**bootstrap.estimate(value, resampled).to_json(), "rows": len(rows)}
-        shared = sorted(mine.keys() & base.keys())
-        if name == names[0] or not shared:
-            continue
-        drawn = bootstrap.draws(len(shared), spec.resamples, spec.seed)
-        ours, ours_resampled = aggregate.of(name, shared, drawn)
-        theirs, theirs_resampled = aggregate.of(names[0], shared, drawn)
-        change = bootstrap.estimate(ours - theirs, ours_resampled - theirs_resampled)
-        differences[name] = {**change.to_json(), "rows": len(shared), **_compared(metric.higher, mine, base, shared)}
-    return {
-        "metric": label,
-        "higher_is_better": metric.higher,
-        "about": aggregate.about or METRICS[metric.name].summary,
-        "values": values,
-        "differences": differences,
-    }
-
-
-def _compared(higher: bool, mine: Values, base: Values, rows: Sequence[int]) -> dict[str, int]:
-    """Rows that got better, worse, or stayed; none for BLEU, which is not of rows."""
-    changes = [mine[row][0] / mine[row][1] - base[row][0] / base[row][1] for row in rows]
-    up, down = sum(change > 0 for change in changes), sum(change < 0 for change in changes)
-    better, worse = (up, down) if higher else (down, up)
-    return {"better": better, "worse": worse, "equal": len(rows) - up - down}
 
 
 def judged(records: Sequence[Record], subject: str, dataset: str) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ import msgspec
 
 from tuiwb.base.errors import InputFault
 
-Needs = Literal["text", "answer"]
+Needs = Literal["text", "answer", "turns"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,8 @@ class Metric:
     """One thing that is measured.
 
     Attributes:
-        needs: `text` reads the rows themselves (losses), `answer` lets the model answer them.
+        needs: `text` reads the rows themselves (losses), `answer` lets the model answer them, `turns` asks one question
+            after the other.
         reference: whether rows must hold the right answer.
         higher: whether more is better.
         extra: the package behind it, where it is not always there.
@@ -50,6 +51,9 @@ METRICS = {
         Metric("call_names", "the answer calls the reference's functions", "answer"),
         Metric("tokens", "length of the answer", "answer", reference=False, higher=False),
         Metric("regex", "regex=PATTERN: the pattern is found in the answer", "answer", reference=False),
+        Metric("code", "the answer's code passes the row's tests (test, tests, test_list), in a sandbox", "answer",
+               reference=False),
+        Metric("mt_bench", "the judge's mark, 1 to 10, for each of a row's turns", "turns", reference=False),
         Metric("judge", "how often the judge prefers it to the first subject, a tie counting half", "answer",
                reference=False),
     )
@@ -94,20 +98,26 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows to measure on. `general` marks what tells whether something was forgotten."""
+    """Rows to measure on. `general` marks what tells whether something was forgotten; `turns` are questions that go on
+    from each other, as MT-Bench has them."""
 
     path: str
     name: str
     format: str | None = None
     general: bool = False
+    turns: bool = False
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """An eval run. The first subject is what the others are compared with."""
 
     subjects: tuple[Subject, ...]
-    datasets: tuple[Dataset, ...]
-    metrics: tuple[str, ...]
+    datasets: tuple[Dataset, ...] = ()
+    metrics: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    """Of lm-eval: names, or YAML files of one's own."""
+    task_template: bool = True
+    """Whether tasks are asked with the chat template: the run's own."""
     max_examples: int | None = None
     """Rows of each dataset that are measured, evenly spread over it."""
     max_new_tokens: int = 256
@@ -138,31 +148,38 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         """
         if not self.subjects:
             raise InputFault("nobody is to be measured")
-        if not self.datasets:
+        if not self.datasets and not self.tasks:
             raise InputFault("name what to measure on", key="--data")
         if len({each.name for each in self.datasets}) < len(self.datasets):
             raise InputFault("two datasets have the same name", key="--data")
         if not 0 < self.stride <= self.window:
             raise InputFault("must be between 1 and the window", key="--stride")
         names = [parse_metric(each)[0].name for each in self.metrics]
-        if not names:
+        if not names and self.datasets:
             raise InputFault("name what to measure", key="--metric")
+        if "mt_bench" in names and not any(each.turns for each in self.datasets):
+            raise InputFault("the metric mt_bench needs rows with turns, as MT-Bench's questions have", key="--data")
+        if any(each.turns for each in self.datasets) and "mt_bench" not in names:
+            raise InputFault("rows with turns are measured with the metric mt_bench", key="--metric")
+        if "mt_bench" in names and self.judge is None:
+            raise InputFault("the metric mt_bench needs --judge ENDPOINT", key="--metric")
         if "judge" in names and self.judge is None:
             raise InputFault("the metric judge needs --judge ENDPOINT", key="--metric")
         if "judge" in names and len(self.subjects) < 2:
             raise InputFault("a judge compares two: there is one subject", key="--metric")
         for name in names:
-            _installed(METRICS[name])
+            _installed(name, METRICS[name].extra, "--metric")
+        if self.tasks:
+            _installed("a task", "lm_eval", "--task")
+            if any(not subject.model for subject in self.subjects):
+                raise InputFault("an endpoint tells no likelihoods, which tasks need: name a model", key="--task")
 
 
-def _installed(metric: Metric) -> None:
+def _installed(what: str, package: str, key: str) -> None:
     import importlib.util
 
-    if metric.extra and importlib.util.find_spec(metric.extra) is None:
-        raise InputFault(
-            f"{metric.name} needs the package {metric.extra.replace('_', '-')}: pip install 'tuiwb[eval]'",
-            key="--metric",
-        )
+    if package and importlib.util.find_spec(package) is None:
+        raise InputFault(f"{what} needs the package {package.replace('_', '-')}: pip install 'tuiwb[eval]'", key=key)
 
 
 def plain(spec: Spec) -> dict[str, Any]:

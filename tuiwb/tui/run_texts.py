@@ -330,6 +330,8 @@ def reason(view: "RunView", action: str, has_curves: bool) -> str | None:
         return None if view.kind == "train" else f"{name} is a run of kind {view.kind}: there is nobody to talk to."
     if action == "rows":
         return None if view.kind == "train" else f"{name} is a run of kind {view.kind}: it learned from no rows."
+    if action == "results":
+        return None if view.kind == "eval" else f"{name} is a run of kind {view.kind}: `tuiwb eval` makes results."
     if action == "clone":
         return None
     if view.supervised is None:

@@ -14,16 +14,16 @@ from typing import Any
 
 import msgspec
 
-from tuiwb import data, endpoints, rundir
+from tuiwb import data, rundir
 from tuiwb.base import atomic
 from tuiwb.base.errors import InputFault
-from tuiwb.evaluate import judge
-from tuiwb.evaluate.examples import case_of, examples
+from tuiwb.evaluate import turns
+from tuiwb.evaluate.examples import Case, case_of, examples
 from tuiwb.evaluate.report import PART, build_report, judged, records_file, report_file
 from tuiwb.evaluate.spec import Dataset, Spec, Subject, parse_metric
 from tuiwb.recipe import DatasetEntry
 from tuiwb.rundir import BeatWriter, MetricsWriter, RunDir
-from tuiwb.workers import failure
+from tuiwb.workers import eval_asked, eval_tasks, failure
 from tuiwb.workers.eval_model import Models
 
 _FAILED = 5
@@ -63,17 +63,33 @@ class Evaluation:
         """
         self.spec.check()
         self.beats.beat("data")
-        rows = {dataset.name: self._rows(dataset) for dataset in self.spec.datasets}
-        self.total = self._count(rows)
-        rundir.append_event(self.run, "evaluating", by="worker", rows={name: len(each) for name, each in rows.items()})
+        rows = {dataset.name: self._rows(dataset) for dataset in self.spec.datasets if not dataset.turns}
+        talks = {
+            dataset.name: turns.questions(Path(dataset.path), self.spec.max_examples)
+            for dataset in self.spec.datasets
+            if dataset.turns
+        }
+        self.total = self._count(rows) + 2 * len(self.spec.subjects) * sum(
+            len(each.questions) for found in talks.values() for each in found
+        )
+        counted = {name: len(each) for name, each in (rows | talks).items()}
+        rundir.append_event(self.run, "evaluating", by="worker", rows=counted)
         for subject in self.spec.subjects:
             self._subject(subject, rows)
-        if "judge" in self._names():
+            for name, found in talks.items():
+                eval_asked.converse(self, subject, name, found)
+            for task in self.spec.tasks:
+                eval_tasks.measure(self, subject, task)
+        if "judge" in self.names:
             for subject in self.spec.subjects[1:]:
-                self._judge(subject)
+                eval_asked.compare(self, subject)
+        if "mt_bench" in self.names:
+            for name, found in talks.items():
+                eval_asked.mark(self, name, found)
         self._finish("finished")
 
-    def _names(self) -> list[str]:
+    @property
+    def names(self) -> list[str]:
         return [parse_metric(each)[0].name for each in self.spec.metrics]
 
     def _rows(self, dataset: Dataset) -> list[data.Example]:
@@ -93,18 +109,21 @@ class Evaluation:
                         file=dataset.path,
                         key="--data",
                     )
+            if "code" in self.names and all(case.tests is None for case in cases):
+                raise InputFault("no row has tests to run", file=dataset.path, key="--data")
         return found
 
     def _count(self, rows: dict[str, list[data.Example]]) -> int:
-        names = self._names()
+        names = self.names
         each = sum(name in names for name in ("loss", "perplexity")) + int(self.spec.needs("answer"))
+        each += int("code" in names)
         judged_ones = (len(self.spec.subjects) - 1) * int("judge" in names)
         return sum(len(found) for found in rows.values()) * (each * len(self.spec.subjects) + judged_ones)
 
     def _subject(self, subject: Subject, rows: dict[str, list[data.Example]]) -> None:
         for dataset in self.spec.datasets:
             for name in ("loss", "perplexity"):
-                if name in self._names():
+                if name in self.names:
                     self._texts(name, subject, dataset, rows[dataset.name])
             if self.spec.needs("answer"):
                 self._answers(subject, dataset, rows[dataset.name])
@@ -118,16 +137,20 @@ class Evaluation:
             measured = (
                 voice.loss(example) if name == "loss" else voice.perplexity(example, self.spec.window, self.spec.stride)
             )
-            self._record(
+            self.record(
                 kind="text", metric=name, dataset=dataset.name, subject=subject.name, row=example.id, **measured
             )
-            self._look()
+            self.look()
 
     def _answers(self, subject: Subject, dataset: Dataset, found: Sequence[data.Example]) -> None:
         cases = [case for each in found if (case := case_of(each)) is not None]
         missing = [case for case in cases if ("answer", dataset.name, subject.name, case.row) not in self.done]
-        if not missing:
-            return
+        if missing:
+            self._answer(missing, subject, dataset)
+        if "code" in self.names:
+            eval_asked.run_code(self, subject, dataset.name, cases)
+
+    def _answer(self, missing: list[Case], subject: Subject, dataset: Dataset) -> None:
         voice = self.models.voice(subject)
         # Prompts of like length together: less padding.
         missing.sort(key=lambda case: len(str(case.example.prompt)))
@@ -135,7 +158,7 @@ class Evaluation:
             batch = missing[start : start + self.spec.batch_size]
             answers = voice.answer([case.example for case in batch], self.spec.max_new_tokens)
             for case, answer in zip(batch, answers, strict=True):
-                self._record(
+                self.record(
                     kind="answer",
                     dataset=dataset.name,
                     subject=subject.name,
@@ -145,41 +168,16 @@ class Evaluation:
                     calls=[dict(call) for call in case.calls],
                     **answer,
                 )
-            self._look()
+            self.look()
 
-    def _judge(self, subject: Subject) -> None:
-        assert self.spec.judge is not None
-        endpoint = endpoints.find(self.spec.judge)
-
-        def ask(messages: list[dict[str, str]]) -> str:
-            return endpoints.complete(endpoint, messages, judge.PARAMETERS).text
-
-        base = self.spec.subjects[0].name
-        answers = {(r["dataset"], r["subject"], r["row"]): r for r in self.records if r["kind"] == "answer"}
-        for (dataset, name, row), ours in answers.items():
-            theirs = answers.get((dataset, base, row))
-            if name != subject.name or theirs is None or ("judge", dataset, name, row) in self.done:
-                continue
-            verdict = judge.compare(
-                ask,
-                ours["question"],
-                ours["answer"],
-                theirs["answer"],
-                reference=ours.get("reference"),
-                criteria=self.spec.criteria,
-            )
-            longer = len(ours["answer"]) - len(theirs["answer"])
-            self._record(kind="judge", dataset=dataset, subject=name, row=row, longer=longer, **verdict)
-            self._look()
-
-    def _record(self, **record: Any) -> None:
+    def record(self, **record: Any) -> None:
         if not rundir.append_line(records_file(self.run), record):
             raise OSError(28, "No space left on device", str(records_file(self.run)))
         self.records.append(record)
         self.done.add(_key(record))
         self.beats.beat("eval", len(self.records), self.total)
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Tell how far it is, and answer what was asked.
 
         Raises:
@@ -206,7 +204,7 @@ class Evaluation:
 
     def _finish(self, outcome: str, message: str | None = None) -> None:
         report = build_report(self.spec, self.records)
-        if "judge" in self._names():
+        if "judge" in self.names:
             report["judge"] = [
                 {"dataset": dataset.name, "subject": subject.name, **found}
                 for dataset in self.spec.datasets
@@ -259,6 +257,8 @@ def headline(report: dict[str, Any]) -> dict[str, float]:
 
 def _key(record: dict[str, Any]) -> Key:
     kind = record["metric"] if record["kind"] == "text" else record["kind"]
+    if "turn" in record:
+        kind = f"{kind} {record['turn']}"
     return str(kind), str(record["dataset"]), str(record["subject"]), int(record["row"])
 
 

@@ -13,6 +13,8 @@ KEYS = (
     Key("runs.delete", "D", "Delete", "Put the run into the trash.", "The run", footer=False),
     Key("runs.restore", "u", "Undo delete", "Bring back the run that was deleted last.", "The run", footer=False),
     Key("runs.chat", "t", "Talk", "Talk to what the run trained, on the Chat screen.", "The run"),
+    Key("runs.results", "R", "Results", "What an eval run found: base against tuned, the worst rows first.", "The run",
+        footer=False),
     Key("runs.rows", "d", "Rows", "Show the very rows that it learned from, on the Data screen.", "The run",
         footer=False),
     Key("runs.next_page", "]", "Page", "Curves, answers, hardware, log, events, checkpoints.", "What is shown"),

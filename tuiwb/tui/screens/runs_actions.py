@@ -176,6 +176,18 @@ class RunActions(RoomScreen):
             lambda found: self.read("Compared", run_texts.compared(found)),
         )
 
+    def action_results(self) -> None:
+        """What an eval run found."""
+        from tuiwb import evaluate
+        from tuiwb.tui.results import Results
+
+        run = self._chosen.run
+
+        def show(report: dict[str, Any]) -> None:
+            self.app.push_screen(Results(run, report))
+
+        self.start("results", lambda _: evaluate.read_report(run), show)
+
     def action_rows(self) -> None:
         how = self.bench.session.layout.get("data", {})
         kept = {key: value for key, value in how.items() if key in ("look", "recent")}

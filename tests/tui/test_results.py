@@ -1,0 +1,87 @@
+"""The results of an eval run on the screen: intervals, the worst rows first, filters, from a row to the Data screen."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pilot import bench
+
+from tuiwb import evaluate, rundir
+from tuiwb.base import settings
+from tuiwb.evaluate import Dataset, Spec, Subject
+from tuiwb.evaluate.report import records_file
+from tuiwb.evaluate.spec import plain
+from tuiwb.rundir import RunDir
+from tuiwb.tui.results import Results
+from tuiwb.tui.widgets.table import Table
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """A run that has ended: row 2 got worse, row 1 better."""
+    data = tmp_path / "test.jsonl"
+    rows = [
+        {"messages": [{"role": "user", "content": f"Question {n}"}, {"role": "assistant", "content": "yes"}]}
+        for n in range(8)
+    ]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    subjects = (Subject(name="base", model="m"), Subject(name="tuned", model="m"))
+    spec = Spec(subjects=subjects, datasets=(Dataset(path=str(data), name="test"),), metrics=("exact",), resamples=100)
+    run = RunDir(settings.runs_root() / "eval-1")
+    for each in (run.path, run.control, run.parts_folder, run.part(1, "eval").path):
+        each.mkdir(parents=True)
+    rundir.write_job(run, {"kind": "eval", "name": "eval-1", "input": plain(spec), "parts": ["eval"]})
+    said = {"base": ["yes", "no", "yes", "no", *["yes"] * 4], "tuned": ["yes", "yes", "no \x1b[2J‮", "no", *["yes"] * 4]}
+    records: list[dict[str, Any]] = [
+        {"kind": "answer", "dataset": "test", "subject": name, "row": row, "question": f"Question {row}",
+         "answer": answer, "reference": "yes", "calls": [], "answer_tokens": 1}
+        for name, answers in said.items()
+        for row, answer in enumerate(answers)
+    ]  # fmt: skip
+    records_file(run).write_text("".join(json.dumps(record) + "\n" for record in records))
+    rundir.write_state(run, "finished")
+    return run
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_rows_are_worst_first_and_one_key_from_the_data_screen(run: RunDir, size: tuple[int, int]) -> None:
+    async with bench(screen="runs", size=size) as pilot:
+        await pilot.until_text("eval-1")
+        await pilot.press("R")
+        await pilot.until(lambda: isinstance(pilot.app.screen, Results))
+        results = pilot.app.screen
+        assert isinstance(results, Results)
+        await pilot.until(lambda: len(results._shown) == 8)
+        assert [case["row"] for case in results._shown[:3]] == [2, 3, 0]
+        await pilot.until_text("0.75 [")
+        await pilot.press("c")
+        assert [case["row"] for case in results._shown] == [2]
+        await pilot.press("c")
+        assert [case["row"] for case in results._shown] == [1]
+        await pilot.press("c", "c")
+        await pilot.press("tab", "enter")
+        await pilot.until_text("right:")
+        assert "\x1b" not in pilot.text()
+        await pilot.press("escape", "d")
+        await pilot.until(lambda: pilot.app.current_mode == "data")
+        await pilot.until(lambda: pilot.room.view is not None and pilot.room.row == 2)
+
+
+async def test_words_filter_the_rows(run: RunDir) -> None:
+    async with bench(screen="runs", size=(80, 24)) as pilot:
+        await pilot.until_text("eval-1")
+        await pilot.press("R")
+        await pilot.until(lambda: isinstance(pilot.app.screen, Results))
+        results = pilot.app.screen
+        assert isinstance(results, Results)
+        await pilot.until(lambda: len(results._shown) == 8)
+        await pilot.press("slash", *"question", "space", "4", "enter")
+        await pilot.until(lambda: [case["row"] for case in results._shown] == [4])
+        assert results.query_one("#rows", Table).row_count == 1
+
+
+def test_the_cases_of_every_metric_of_a_report_are_found(run: RunDir) -> None:
+    report = evaluate.read_report(run)
+    for found in report["results"]:
+        assert evaluate.cases_of(run, found["metric"], dataset=found["dataset"])
