@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tuiwb import rundir
 from tuiwb.base.worker import worker_argv, worker_environment
@@ -107,7 +107,7 @@ class Bench:
         self.texts = [tokenizer.decode(words[row : row + args.length - 1]) for row in range(count)]
         self.asked = [tokenizer.decode(prompt) for prompt in self.prompts]
 
-    def run(self, stage: str) -> tuple[float, float]:
+    def run(self, stage: Literal["sft", "ppo"]) -> tuple[float, float]:
         """Peak bytes of the process, and rows for each CPU-second without the first step."""
         args = self.args
         rows = self.folder / f"{stage}.jsonl"

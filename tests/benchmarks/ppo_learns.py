@@ -15,7 +15,6 @@ import os
 import resource
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -123,4 +122,4 @@ def recipe_of(args: argparse.Namespace, folder: Path, seed: int) -> Recipe:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -51,7 +51,7 @@ def test_the_parts_of_a_chain_are_resolved_checked_and_launched_as_one(files: di
     assert errors(found) == []
     sft, reward, ppo = found.resolved.recipe.stages or ()
     assert (sft.stage, reward.stage, ppo.stage) == ("sft", "reward", "ppo")
-    assert (sft.learning_rate, ppo.learning_rate) == (2e-4, 1.41e-5)
+    assert (sft.learning_rate, ppo.learning_rate) == (2e-4, 1e-4)
     assert (ppo.cliprange, ppo.seed) == (0.2, 3)
     assert found.resolved.reasons["stages[2].cliprange"]
     assert found.plan is not None
