@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _CLUSTERS = 10
 _WIDTH = 100
+_MEASURES = ("cover", "cosine")
+"""What the steps of `contamination` measure."""
 
 
 def configure(actions: Any) -> None:
@@ -48,6 +50,7 @@ def configure(actions: Any) -> None:
     dedup.add_argument("--of", default="example", choices=("example", "prompt", "answer"), help="what is compared")
     dedup.add_argument("--against", action="append", default=[], metavar="FILE", help="leave out what is in it, too")
     dedup.add_argument("--exact", action="store_true", help="leave near-duplicates alone")
+    _add_semantic(dedup, "rows that mean the same, too")
     dedup.add_argument("--clusters", type=int, default=_CLUSTERS, metavar="N", help=f"show so many ({_CLUSTERS})")
     _add_output(dedup)
     dedup.set_defaults(run=_dedup)
@@ -61,6 +64,7 @@ def configure(actions: Any) -> None:
     contamination.add_argument(
         "--cover", type=float, default=0.5, metavar="SHARE", help="of a prompt, from which it is contaminated (0.5)"
     )
+    _add_semantic(contamination, "rows that ask the same in other words, too")
     _add_output(contamination)
     contamination.set_defaults(run=_contamination)
 
@@ -68,6 +72,11 @@ def configure(actions: Any) -> None:
     steps.add_argument("name", nargs="?", metavar="NAME", help="print a preset or a file as a list of steps")
     output.add_json(steps)
     steps.set_defaults(run=_steps)
+
+
+def _add_semantic(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--semantic", metavar="MODEL", help=f"{what}, by the vectors of a local model")
+    parser.add_argument("--cosine", type=float, default=0.9, metavar="C", help="of --semantic, from which (0.9)")
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -109,6 +118,8 @@ def _dedup(args: argparse.Namespace) -> int:
     steps = [step_of("exact_duplicates", common)]
     if not args.exact:
         steps.append(step_of("near_duplicates", {**common, "threshold": _threshold(args.threshold)}))
+    if args.semantic:
+        steps.append(step_of("semantic_duplicates", {**common, **_semantic(args)}))
     with open_source(args) as view:
         cleaned, written = _work(view, steps, args)
         found = clusters(cleaned)
@@ -121,7 +132,7 @@ def _dedup(args: argparse.Namespace) -> int:
                     "removed": cleaned.flagged,
                     "unusable": len(cleaned.removals) - cleaned.flagged,
                     **counts,
-                    "threshold": getattr(steps[-1], "similarity", 1.0),
+                    "threshold": 1.0 if args.exact else getattr(steps[1], "similarity", 1.0),
                     "clusters": [
                         {
                             "kept": cluster.kept,
@@ -148,10 +159,12 @@ def _dedup(args: argparse.Namespace) -> int:
 def _contamination(args: argparse.Namespace) -> int:
     from tuiwb.data.clean.lists import step_of
 
-    step = step_of("contamination", {"against": args.against, "n": args.n, "cover": args.cover})
+    steps = [step_of("contamination", {"against": args.against, "n": args.n, "cover": args.cover})]
+    if args.semantic:
+        steps.append(step_of("semantic_contamination", {"against": args.against, **_semantic(args)}))
     with open_source(args) as view:
-        cleaned, written = _work(view, [step], args)
-        found = [removal for removal in cleaned.removals.values() if removal.step == 0]
+        cleaned, written = _work(view, steps, args)
+        found = [removal for removal in cleaned.removals.values() if removal.step >= 0]
         prompts = {(removal.file, removal.twin) for removal in found}
         if args.json:
             output.print_json(
@@ -160,9 +173,14 @@ def _contamination(args: argparse.Namespace) -> int:
                     "contaminated": len(found),
                     "prompts": len(prompts),
                     "matches": [
-                        {"row": one.row, "prompt": one.twin, "file": one.file, "cover": one.likeness} for one in found
+                        {"row": one.row, "prompt": one.twin, "file": one.file, _MEASURES[one.step]: one.likeness}
+                        for one in found
                     ],
-                    "near_misses": [{"row": one.row, "cover": one.likeness} for one in cleaned.outcomes[0].near],
+                    "near_misses": [
+                        {"row": one.row, _MEASURES[one.step]: one.likeness}
+                        for outcome in cleaned.outcomes
+                        for one in outcome.near
+                    ],
                     **_places(args, written),
                 }
             )
@@ -216,6 +234,10 @@ def _default(field: Any) -> Any:
     import msgspec
 
     return "needed" if field.required else msgspec.to_builtins(field.default)
+
+
+def _semantic(args: argparse.Namespace) -> dict[str, Any]:
+    return {"model": args.semantic, "threshold": args.cosine}
 
 
 def _threshold(text: str) -> str | float:

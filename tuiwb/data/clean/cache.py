@@ -14,8 +14,9 @@ from tuiwb.base.settings import cache_root
 from tuiwb.base.tasks import Task
 from tuiwb.data.clean.compare import CompareStep
 from tuiwb.data.clean.lists import plain
+from tuiwb.data.clean.rules import Terms
 from tuiwb.data.clean.run import Cleaned, Outcome, Removal, clean
-from tuiwb.data.clean.steps import Step, Terms
+from tuiwb.data.clean.steps import Step
 
 if TYPE_CHECKING:
     from tuiwb.data.view import View
@@ -42,8 +43,21 @@ def cleaned(view: "View", steps: Sequence[Step], task: Task | None = None) -> Cl
 def fingerprint(view: "View", steps: Sequence[Step]) -> str:
     """Changes with the rows, with the steps, and with the files that steps read."""
     files = {file: _digest(Path(file)) for step in steps for file in _files(step)}
-    how = [_VERSION, view.source_fingerprint, plain(steps), files]
+    models = {name: _model(name) for step in steps if (name := getattr(step, "model", None))}
+    how = [_VERSION, view.source_fingerprint, plain(steps), files, *([models] if models else [])]
     return hashlib.blake2b(json.dumps(how, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _model(name: str) -> str:
+    """Changes with the model that a step names; what is wrong with it the step itself says."""
+    from tuiwb import models
+    from tuiwb.data.clean.embed import stamp
+
+    try:
+        path = models.open_model(name, config_only=True).path
+        return "" if path is None else stamp(path if path.is_dir() else path.parent)
+    except TuiwbError:
+        return ""
 
 
 def _files(step: Step) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from tuiwb.data.clean.compare import CompareStep, Contamination
+from tuiwb.data.clean.compare import CompareStep
 from tuiwb.data.clean.run import Cleaned, Removal
 
 _PIECE = re.compile(r"\w+|\s+|[^\w\s]")
@@ -30,7 +30,7 @@ def clusters(cleaned: Cleaned) -> list[Cluster]:
     found: dict[tuple[str, int], list[Removal]] = {}
     for removal in cleaned.removals.values():
         step = cleaned.steps[removal.step] if removal.step >= 0 else None
-        if isinstance(step, CompareStep) and not isinstance(step, Contamination) and removal.twin is not None:
+        if isinstance(step, CompareStep) and step.clusters and removal.twin is not None:
             found.setdefault((removal.file, removal.twin), []).append(removal)
     made = [Cluster(row, file, tuple(members)) for (file, row), members in found.items()]
     return sorted(made, key=lambda cluster: (-len(cluster.members), cluster.file, cluster.kept))

@@ -6,7 +6,7 @@ import unicodedata
 from array import array
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Protocol
+from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -54,6 +54,8 @@ class CompareStep(Step, frozen=True, kw_only=True):
     """A step that compares rows, with each other and with those of other files, which stay."""
 
     against: tuple[str, ...] = ()
+    clusters: ClassVar[bool] = True
+    """Whether a row that is left out repeats its twin, instead of holding something of it."""
 
     def collector(self, task: Task) -> Collector:
         """
@@ -92,6 +94,7 @@ class NearDuplicates(CompareStep, frozen=True, kw_only=True):
 class Contamination(CompareStep, frozen=True, kw_only=True):
     name = "contamination"
     summary = "rows that hold prompts of an evaluation"
+    clusters: ClassVar[bool] = False
     n: Annotated[int, msgspec.Meta(ge=2, le=50)] = N
     """Words of a run that counts."""
     cover: Share = COVER
@@ -107,7 +110,7 @@ class Contamination(CompareStep, frozen=True, kw_only=True):
 COMPARE_STEPS: tuple[type[CompareStep], ...] = (ExactDuplicates, NearDuplicates, Contamination)
 
 
-class _Others:
+class Others:
     """Rows of other files, in one line."""
 
     def __init__(self, files: tuple[str, ...], use: Callable[[Texts], None], task: Task) -> None:
@@ -157,7 +160,7 @@ class _Exact:
         self._rows = array("q")
         self._digests = bytearray()
         self._number_of_other = 0
-        self._others = _Others(step.against, self._add_other, task)
+        self._others = Others(step.against, self._add_other, task)
 
     def _add_other(self, text: Texts) -> None:
         self._number_of_other += 1
@@ -191,7 +194,7 @@ class _Near:
         self._texts: list[bytes] = []
         self._waiting = 0
         self._parts: list[Sets] = []
-        self._others = _Others(step.against, self._take, task)
+        self._others = Others(step.against, self._take, task)
 
     def add(self, row: int, text: Texts) -> None:
         self._rows.append(row)
@@ -241,7 +244,7 @@ class _Contaminated:
     def __init__(self, step: Contamination, task: Task) -> None:
         self._step = step
         prompts: list[str] = []
-        self._others = _Others(step.against, lambda text: prompts.append(text.prompt or text.of("example")), task)
+        self._others = Others(step.against, lambda text: prompts.append(text.prompt or text.of("example")), task)
         self._prompts = Prompts(prompts, step.n)
         self._rows: list[int] = []
         self._texts: list[bytes] = []

@@ -15,12 +15,15 @@ import msgspec
 
 from tuiwb.base.errors import InputFault
 from tuiwb.data.clean.compare import COMPARE_STEPS
-from tuiwb.data.clean.steps import ROW_STEPS, Step
+from tuiwb.data.clean.limits import LIMITS
+from tuiwb.data.clean.rules import RULES
+from tuiwb.data.clean.semantic import SEMANTIC_STEPS
+from tuiwb.data.clean.steps import Step
 from tuiwb.data.problems import nearest
 
 Item = str | dict[str, Any]
 
-STEPS: dict[str, type[Step]] = {step.name: step for step in (*ROW_STEPS, *COMPARE_STEPS)}
+STEPS: dict[str, type[Step]] = {step.name: step for step in (*LIMITS, *RULES, *COMPARE_STEPS, *SEMANTIC_STEPS)}
 FILE_ENDINGS = (".yaml", ".yml", ".json")
 
 _GUIDES: list[Item] = [

@@ -22,6 +22,8 @@ START = {
     "problems": "problems: {codes: [truncated_answer]}",
     "near_duplicates": "near_duplicates: {threshold: strict}",
     "contamination": "contamination: {against: []}",
+    "semantic_duplicates": "semantic_duplicates: {model: , threshold: 0.9}",
+    "semantic_contamination": "semantic_contamination: {model: , against: [], threshold: 0.9}",
     "pii": "pii: {action: mask, kinds: [email, ip, key]}",
 }
 """What stands in the line when a step is added that is of little use without settings."""
