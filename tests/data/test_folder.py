@@ -193,3 +193,14 @@ def test_a_file_of_a_folder_that_grows_or_vanishes_is_said(tmp_path: Path) -> No
     (folder / "a.jsonl").unlink()
     assert view.changed() == "vanished"
     assert view.row(0).value["prompt"] == "p0"
+
+
+def test_links_that_lead_nowhere_or_round_in_circles(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    (tmp_path / "deep" / "up").symlink_to(tmp_path)
+    (tmp_path / "self.jsonl").symlink_to(tmp_path / "self.jsonl")
+    (tmp_path / "gone.jsonl").symlink_to(tmp_path / "nothing")
+    view = data.open(tmp_path)
+    assert len(view) == 1
+    assert {detail for _, detail, _ in view.store.faults()} == {"gone.jsonl", "self.jsonl"}

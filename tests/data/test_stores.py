@@ -339,3 +339,19 @@ def test_rows_read_together_are_those_read_one_by_one(tmp_path: Path, lines: lis
     assert store.rows(0, store.known) == one_by_one
     assert list(store.scan()) == one_by_one
     store.close()
+
+
+def test_csv_line_longer_than_any_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tuiwb.data import split
+
+    monkeypatch.setattr(split.CsvSplitter, "LONGEST_RECORD", 1000)
+    monkeypatch.setattr(filestore, "HEAD", 64)
+    monkeypatch.setattr(filestore, "BLOCK", 64)
+    path = write(tmp_path / "rows.csv", b"a,b\n1,2\n" + b"x" * 5000 + b'\n3,"4\n5"\n' + b"y" * 3000)
+    store = open_store(path)
+    store.index()
+    assert [(row.line, row.value) for row in store.rows(0, 9) if not row.fault] == [
+        (2, {"a": "1", "b": "2"}),
+        (4, {"a": "3", "b": "4\n5"}),
+    ]
+    assert [row.line for row in store.rows(0, 9) if row.fault] == [3, 6]

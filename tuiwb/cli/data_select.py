@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CHARTS = ("length", "turns", "trained", "cut", "language", "source")
 _BAR = 40
+_SHOWN = 1 << 20
+"""Bytes of a row that are printed."""
 
 
 def configure(actions: Any) -> None:
@@ -78,7 +80,7 @@ def _select(args: argparse.Namespace) -> int:
             if args.json:
                 output.print_json({"row": row.id, "line": row.line, **_mark(view, row.id), **fault})
             else:
-                output.write(f"{row.id}\t{gate_line(view.raw(row.id).decode('utf-8', 'replace'))}")
+                output.write(f"{row.id}\t{gate_line(view.raw(row.id, _SHOWN).decode('utf-8', 'replace'))}")
         output.say(f"{units.count(len(numbers))} of {units.count(len(view))} rows.")
     return 0
 

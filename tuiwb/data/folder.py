@@ -91,7 +91,7 @@ def _by_name(folder: Path, split: str | None) -> Found:
     for path in _walk(folder, set()):
         if path.name.lower() in _COMPANIONS or path.name.startswith(".") or path.name.endswith(ENDING):
             continue
-        (every if _ending(path) in (*_TABLES, *_TEXTS) else stray).append(path)
+        (every if _ending(path) in (*_TABLES, *_TEXTS) and path.is_file() else stray).append(path)
     tables = [path for path in every if _ending(path) in _TABLES]
     if tables:
         stray += [path for path in every if path not in set(tables)]
@@ -137,10 +137,11 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
     for entry in sorted(os.scandir(folder), key=lambda one: one.name):
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), seen)
-        elif entry.is_file():
-            yield Path(entry.path)
+        path = Path(entry.path)  # whose questions a link that leads nowhere, or to itself, does not make fail
+        if path.is_dir():
+            yield from _walk(path, seen)
+        else:
+            yield path
 
 
 def _saved(folder: Path) -> Found:

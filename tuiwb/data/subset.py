@@ -1,30 +1,43 @@
 """Some rows of a source as a file of their own: each as it stands in the source, byte by byte."""
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import orjson
 
 from tuiwb.base import atomic
-from tuiwb.base.errors import EnvironmentFault, UsageFault, reason_of
+from tuiwb.base.errors import EnvironmentFault, InputFault, UsageFault, reason_of
 from tuiwb.base.tasks import Task
+from tuiwb.data.decode import LONGEST_ROW
 from tuiwb.data.view import View
 
 _STEP = 1000
 
 
 def line_of(view: View, number: int) -> bytes:
-    """A row as a line of JSON: its own bytes where the source is JSON, and its values elsewhere."""
+    """A row as a line of JSON: its own bytes where the source is JSON, and its values elsewhere.
+
+    Raises:
+        InputFault: there is no such line: the row cannot be read, or is longer than any that is.
+    """
     if view.store.kind.startswith("JSON"):
-        return view.raw(number).replace(b"\r", b" ").replace(b"\n", b" ")
-    return orjson.dumps(view.row(number).value, default=str, option=orjson.OPT_NON_STR_KEYS)
+        raw = view.raw(number, LONGEST_ROW + 1)
+        if len(raw) <= LONGEST_ROW:
+            return raw.replace(b"\r", b" ").replace(b"\n", b" ")
+    row = view.row(number)
+    if row.fault is not None:
+        raise InputFault(f"row {number:,}: {row.fault.message}", file=view.path, line=row.line)
+    return orjson.dumps(row.value, default=str, option=orjson.OPT_NON_STR_KEYS)
 
 
 def lines_of(view: View, numbers: Iterable[int], task: Task | None = None, total: int | None = None) -> Iterator[bytes]:
+    """The lines of rows; those that cannot be one are passed over."""
     for done, number in enumerate(numbers):
         if task and done % _STEP == 0:
             task.step("writing", done, total, "rows")
-        yield line_of(view, int(number))
+        with contextlib.suppress(InputFault):
+            yield line_of(view, int(number))
 
 
 def write_lines(output: Path, lines: Iterable[bytes], sources: Iterable[Path], *, force: bool = False) -> int:
