@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tuiwb import data
-from tuiwb.base.tasks import Task
+from tuiwb.base.errors import InputFault
+from tuiwb.base.tasks import Cancelled, Task
 from tuiwb.cli.main import main
 from tuiwb.data.clean import embed
 from tuiwb.data.clean.clusters import clusters
@@ -68,8 +69,9 @@ def test_with_a_local_model(
     words = [f"{a}{b}" for a in "bdfgklmn" for b in ("ark", "ell", "ison", "ub")]
     texts = [" ".join(pick.choices(words, k=40)) for _ in range(40)]
     texts.append(f"{texts[5]} so")
-    path = tmp_path / "rows.jsonl"
+    path, prompts = tmp_path / "rows.jsonl", tmp_path / "eval.jsonl"
     path.write_text("".join(json.dumps({"prompt": text, "completion": "yes"}) + "\n" for text in texts))
+    prompts.write_text(json.dumps({"prompt": f"{texts[5]} too", "completion": "no"}) + "\n")
 
     found = asked(capsys, "dedup", path, "--semantic", tiny_model, "--cosine", "0.95", "--exact")
     assert found["semantic_duplicates"] == 1
@@ -80,3 +82,21 @@ def test_with_a_local_model(
     view = data.open(path)
     cleaned = clean(view, [step_of("semantic_duplicates", {"model": str(tiny_model), "threshold": 0.5})])
     assert sum(len(one.members) for one in clusters(cleaned)) == cleaned.flagged >= 1
+    monkeypatch.undo()
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    words_of = ("contamination", path, "--n", 50, "--against", prompts, "--semantic", tiny_model, "--cosine", "0.95")
+    found = asked(capsys, *words_of)
+    rows = {one["row"] for one in found["matches"] if "cosine" in one}
+    assert 5 in rows
+    assert rows <= {5, 40}
+
+
+def test_what_cannot_embed(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputFault, match="neither a model's folder"):
+        embed.vectors(["a"], str(next(tiny_model.glob("*.json"))), Task())
+    task = Task()
+    task.cancel()
+    with pytest.raises(Cancelled):
+        embed.vectors(["a"], str(tiny_model), task)
+    assert not list((tmp_path / "home" / "cache" / "meanings").iterdir())
