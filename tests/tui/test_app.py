@@ -15,6 +15,7 @@ from tuiwb.base.tasks import Task
 from tuiwb.tui import keys, session
 from tuiwb.tui.app import Workbench
 from tuiwb.tui.screen import RoomScreen, size_classes
+from tuiwb.tui.workspace import Workspace
 
 VISIT = """
 import asyncio, sys
@@ -114,7 +115,7 @@ async def test_a_session_that_makes_no_sense_is_put_aside(content: str) -> None:
 async def test_a_session_that_cannot_be_written_disturbs_nobody() -> None:
     paths.private_folder(paths.state_home().parent)
     paths.state_home().write_text("a file where the folder should be")
-    session.save(session.Session(screen="runs"))
+    session.keep(session.Remembered(Workspace(), "runs", {}))
     assert session.load() == session.Session()
 
 

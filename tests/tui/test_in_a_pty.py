@@ -13,18 +13,25 @@ import time
 from collections.abc import Iterator
 from fcntl import ioctl
 
+import psutil
 import pytest
 
 from tuiwb.base import paths, settings
+from tuiwb.tui import session
 
 
 class Program:
     """`tuiwb` in a pty."""
 
-    def __init__(self, width: int = 80, height: int = 24) -> None:
+    def __init__(self, width: int = 80, height: int = 24, *, without_signal: bool = False) -> None:
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
             signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be ignored
+            if without_signal and os.fork():
+                # The session's leader stays behind, and the program is in a session that no terminal belongs to.
+                os._exit(os.waitstatus_to_exitcode(os.wait()[1]) & 127)
+            if without_signal:
+                os.setsid()
             os.environ |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
             os.environ.pop("TMUX", None)
             ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
@@ -111,3 +118,27 @@ def test_a_terminal_that_goes_away_ends_the_workbench_and_nothing_else(program: 
     program.terminal = -1
     program.end()
     assert not paths.log_file().exists() or "Traceback" not in paths.log_file().read_text()
+
+
+def test_a_terminal_that_goes_away_without_a_signal_ends_it_too() -> None:
+    program = Program(without_signal=True)
+    program.until("q .*Quit")
+    child = psutil.Process(program.pid).children()[0]
+    os.kill(program.pid, signal.SIGKILL)  # who would have waited for it
+    os.close(program.terminal)
+    program.terminal = -1
+    child.wait(timeout=30)
+    program.end()
+    assert paths.session_file().exists()
+
+
+def test_the_session_is_kept_by_itself_and_survives_a_kill(program: Program) -> None:
+    program.press("5")
+    deadline = time.monotonic() + 30
+    while not (paths.session_file().exists() and session.load().screen == "models"):
+        assert time.monotonic() < deadline
+        if select.select([program.terminal], [], [], 0.05)[0]:
+            os.read(program.terminal, 65_536)
+    os.kill(program.pid, signal.SIGKILL)
+    program.end()
+    assert session.load().screen == "models"

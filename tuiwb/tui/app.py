@@ -4,6 +4,7 @@ A screen is imported at its first visit (its module is `tui/screens/<name>.py`);
 stack of screens, so that a dialog of one does not stand over another.
 """
 
+import copy
 import importlib
 import importlib.util
 from functools import partial
@@ -18,7 +19,7 @@ from tuiwb.base import log
 from tuiwb.base import settings as settings_module
 from tuiwb.base.errors import TuiwbError
 from tuiwb.base.text import gate
-from tuiwb.tui import afterwards, keys, session, terminal
+from tuiwb.tui import afterwards, hangup, keys, session, terminal
 from tuiwb.tui.jobs import JobHost
 from tuiwb.tui.news import RunNews
 from tuiwb.tui.screen import Frame, RoomScreen, normal
@@ -259,6 +260,7 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
         if (wanted := self.settings.screen.theme) not in self.available_themes:
             self.problem(f"screen.theme: there is no theme `{wanted}`; {self.theme} is used")
         self._tell_key_faults()
+        hangup.begin(self)
         self.room.call_after_refresh(self._settle)
         self.set_interval(max(self.settings.screen.refresh_s, 2.0), self._look_at_runs)
 
@@ -283,27 +285,18 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
             if room == screen.ROOM and screen.is_open:
                 screen.restore_layout(state)
 
-    def save_session(self) -> None:
-        """Write what is to be restored next time."""
+    def remembered(self) -> session.Remembered | None:
+        """What is to be restored next time; None where nothing is to be."""
         if not self.settings.screen.restore_session:
-            return
+            return None
         if isinstance(room := self.room, RoomScreen):
             self._remember_layout(room)
-        now, text = self.workspace, ""
-        if now.changed:
-            from tuiwb.recipe.keeping import kept
+        return session.Remembered(self.workspace, self.current_room, copy.deepcopy(self.session.layout))
 
-            text = kept(now.text, now.recipe)
-        session.save(
-            session.Session(
-                screen=self.current_room,
-                recipe=now.source,
-                recipe_text=text,
-                recipe_path=str(now.path or ""),
-                run_id=now.run_id,
-                layout=self.session.layout,
-            )
-        )
+    def save_session(self) -> None:
+        """Write what is to be restored next time."""
+        if (now := self.remembered()) is not None:
+            session.keep(now)
 
     def leave(self) -> None:
         """End the workbench; what runs in threads is told to stop."""

@@ -277,7 +277,7 @@ class DemoBench(Workbench):
     def action_go_on(self) -> None:
         self.guide.next()
 
-    def save_session(self) -> None:
+    def remembered(self) -> None:
         """The user's session stays as it was."""
 
 

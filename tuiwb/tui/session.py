@@ -3,10 +3,13 @@ saved), the selected run and the layout. A session that cannot be read is put as
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuiwb.base import atomic, paths
 from tuiwb.base.log import logger
+
+if TYPE_CHECKING:
+    from tuiwb.tui.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,48 @@ def load() -> Session:
         return Session()
 
 
-def save(session: Session) -> None:
-    """Write the session. A session that cannot be written is no reason to disturb the user."""
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a session is made of."""
+
+    workspace: "Workspace"
+    screen: str
+    layout: dict[str, dict[str, Any]]
+
+    def same_as(self, other: "Remembered | None") -> bool:
+        """Whether nothing has changed; snapshots of the workspace never do, so the same one is equal."""
+        if other is None or self.workspace is not other.workspace:
+            return False
+        return (self.screen, self.layout) == (other.screen, other.layout)
+
+
+def keep(now: Remembered) -> None:
+    """Write what is remembered, in any thread. What cannot be written is no reason to disturb the user."""
     try:
-        paths.private_folder(paths.session_file().parent)
-        atomic.write_json(paths.session_file(), asdict(session))
+        open_now, text = now.workspace, ""
+        if open_now.changed:
+            from tuiwb.recipe.keeping import kept
+
+            text = kept(open_now.text, open_now.recipe)
+        save(
+            Session(
+                screen=now.screen,
+                recipe=open_now.source,
+                recipe_text=text,
+                recipe_path=str(open_now.path or ""),
+                run_id=open_now.run_id,
+                layout=now.layout,
+            )
+        )
     except Exception as error:
         logger("session").warning("session not saved: %r", error)
+
+
+def save(session: Session) -> None:
+    """Write the session.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    paths.private_folder(paths.session_file().parent)
+    atomic.write_json(paths.session_file(), asdict(session))
