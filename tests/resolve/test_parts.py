@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from machines import a_host
 from tiny import make_tiny_model
@@ -62,7 +63,9 @@ def test_the_parts_of_a_chain_are_resolved_checked_and_launched_as_one(files: di
 
 
 def test_a_plan_is_that_of_the_part_that_needs_the_most(files: dict[str, str]) -> None:
-    one = chain(files, per_device_train_batch_size=64)
+    one = msgspec.structs.replace(
+        chain(files, per_device_train_batch_size=64), use_cpu=True, dtype="float32", bf16=False
+    )
     model = models.open_model(files["model"])
     resolved, _ = planning_target(one, model, None)
     assert resolved.recipe.stage == "ppo"

@@ -92,10 +92,10 @@ def test_the_most_that_fits_is_taken_and_the_next_one_would_not() -> None:
 
 
 def test_large_models_on_small_gpus_are_refused_with_the_fewest_that_are_enough() -> None:
-    found = fitter("70B", "16").fit("sft-full")
+    found = fitter("70B", "24").fit("sft-full")
     assert not found.ok
     assert found.min_gpus is not None
-    enough = fitter("70B", "16", gpus=found.min_gpus).fit("sft-full")
+    enough = fitter("70B", "24", gpus=found.min_gpus).fit("sft-full")
     assert enough.ok
     assert enough.recipe.launch is not None
     assert (enough.recipe.launch.processes, enough.recipe.launch.sharding) == (found.min_gpus, "fsdp")
@@ -152,7 +152,7 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["recipe", "presets", "dpo", "--model-size", "1B", "--gpu", "T4", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["preset"] for row in rows] == [name for name in pairs.names() if name.startswith("dpo-")]
-    assert main.main(["recipe", "presets", "sft-full", "--model-size", "70B", "--gpu", "16"]) == 3
+    assert main.main(["recipe", "presets", "sft-full", "--model-size", "70B", "--gpu", "24"]) == 3
     assert "are enough with sharding fsdp" in capsys.readouterr().err
     assert main.main(["recipe", "presets"]) == 0
     assert "cannot be: " in capsys.readouterr().out

@@ -43,7 +43,7 @@ def at_step(run: RunDir, step: int) -> None:
     until(lambda: any(value["current_steps"] >= step for value in metrics_of(run)))
 
 
-def at_rest(run: RunDir) -> dict[str, Any]:
+def at_rest(run: RunDir, wait_s: float = 45.0) -> dict[str, Any]:
     """Wait for the end of the run.
 
     Returns:
@@ -54,7 +54,7 @@ def at_rest(run: RunDir) -> dict[str, Any]:
         found = dict(runs.standing(run).state)
         return found if found["state"] in rundir.RESTING else None
 
-    return until(rested)
+    return until(rested, wait_s)
 
 
 def metrics_of(run: RunDir) -> list[dict[str, Any]]:

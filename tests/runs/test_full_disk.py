@@ -185,7 +185,7 @@ def test_where_a_whole_checkpoint_does_not_fit_the_weights_are_saved(disk, start
     worker.send(signal.SIGSTOP)
     disk.fill(leave=2 * whole.bytes // 3)
     worker.send(signal.SIGCONT)
-    state = at_rest(run)
+    state = at_rest(run, 200)
     saved = rundir.newest_valid_checkpoint(run)
     assert (state["state"], saved.resumable) == ("paused", False)
     assert state["reason"] == (

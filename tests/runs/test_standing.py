@@ -20,6 +20,7 @@ from tuiwb.rundir import Identity, RunDir
 def test_another_boot_means_interrupted(start):
     run = start(steps=30, hold_at=13)
     at_step(run, 13)
+    until(lambda: state_of(run) == "running")
     kill(identity(run, "wrapper"))
     kill(identity(run, "launcher"))
     _rewrite(run, boot_id="another-boot")

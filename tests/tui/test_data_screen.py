@@ -87,7 +87,7 @@ async def test_a_file_is_opened_by_typing_and_completing(tmp_path: Path, rows: P
         assert "rows sampled: messages is a list of turns with role and content" in " ".join(text.split())
         assert "3,000 rows, JSON lines" in text
         await pilot.press("o")
-        await pilot.until(lambda: str(rows) in pilot.text().replace("\n", ""))
+        await pilot.until(lambda: str(rows) in "".join(line.strip("│ ") for line in pilot.text().splitlines()))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50), (60, 16)])

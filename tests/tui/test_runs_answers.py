@@ -39,7 +39,7 @@ async def test_answers_have_a_page_and_come_as_they_are_given(size: tuple[int, i
     run = answering_run()
     async with bench("runs", size=size) as pilot:
         await pilot.until(lambda: pilot.room.query_one("#answers", AnswersView).lines)
-        await pilot.press("]")
+        await pilot.press("[")
         await pilot.until_text("ppo, step 20")
         text = pilot.text()
         for wanted in ("> Where?", "It is", "Paris.", "sampled, score 0.5", "cut at the longest length"):

@@ -146,7 +146,7 @@ async def test_the_pages_show_log_events_and_checkpoints() -> None:
         assert "10%|#" not in pilot.text()
         await pilot.press("right_square_bracket")
         await pilot.until_text("launched")
-        await pilot.press("right_square_bracket", "right_square_bracket")
+        await pilot.press("right_square_bracket", "right_square_bracket", "right_square_bracket")
         await pilot.until_text("learning rate")
 
 
@@ -201,12 +201,12 @@ async def test_the_log_follows_its_end_until_the_user_scrolls_up() -> None:
         with run.output_file.open("ab") as log:
             log.write(b"".join(b"line %d\n" % number for number in range(500)))
         await pilot.until_text("line 499")
-        pilot.app.screen.query_one(LogView).focus()
+        pilot.app.screen.query_one("#log", LogView).focus()
         await pilot.press("g")
         await pilot.until_text("loading")
         with run.output_file.open("ab") as log:
             log.write(b"new\n")
-        view = pilot.app.screen.query_one(LogView)
+        view = pilot.app.screen.query_one("#log", LogView)
         await pilot.until(lambda: view.lines[-1] == "new")
         assert "loading" in pilot.text()
         await pilot.press("G")

@@ -150,7 +150,7 @@ class Results(JobHost, ModalScreen[None]):
             case
             for case in self._cases
             if self._change in ("all", changed(case, first, last, higher=higher))
-            and all(word in whole(case).lower() for word in words)
+            and all(word in said(case) for word in words)
         ]
         only = f", {self._change} than {first}" if self._change in ("better", "worse") else ""
         only += f", with {self._words}" if words else ""
@@ -210,6 +210,11 @@ def changed(case: dict[str, Any], first: str, last: str, *, higher: bool) -> str
     if before is None or now is None or before == now:
         return "equal"
     return "better" if (now > before) == higher else "worse"
+
+
+def said(case: dict[str, Any]) -> str:
+    """What was asked and answered, in small letters, to search in."""
+    return "\n".join(filter(None, (case["question"], case["reference"], *case["answers"].values()))).lower()
 
 
 def whole(case: dict[str, Any]) -> str:

@@ -176,7 +176,7 @@ def _built(
     )
     if device.type == "cpu":
         adapters_to_float32(trainer.model)
-        # Of each prompt the last state is projected, rows that lie apart: torch copies the weight once for each of them.
+        # Of each prompt the last state is projected; these lie apart, and torch would copy the weight for each of them.
         base.get_output_embeddings().register_forward_pre_hook(lambda _, given: (given[0].contiguous(), *given[1:]))
     settle_reference(trainer.model, recipe, device)
     if recipe.ref_model_name_or_path and trainer.beta and not hasattr(trainer.model, "peft_config"):

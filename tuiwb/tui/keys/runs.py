@@ -17,7 +17,7 @@ KEYS = (
         footer=False),
     Key("runs.rows", "d", "Rows", "Show the very rows that it learned from, on the Data screen.", "The run",
         footer=False),
-    Key("runs.next_page", "]", "Page", "Curves, answers, hardware, log, events, checkpoints.", "What is shown"),
+    Key("runs.next_page", "]", "Page", "Curves, hardware, log, events, checkpoints, answers.", "What is shown"),
     Key("runs.previous_page", "[", "Page back", "The page before.", "What is shown", footer=False),
     Key("runs.filter", "/", "Filter", "Only runs whose name, state or tags match.", "What is shown", footer=False),
     Key("runs.sort", "v", "Sort", "By age, state, loss, or in groups by recipe or tag.", "What is shown", footer=False),

@@ -46,6 +46,11 @@ def complete(typed: str) -> list[Found]:
     return [(path, about) for _, path, about in sorted(found)[:_MOST]]
 
 
+def name_of(path: str) -> str:
+    """The last part of a path, with the slash of a folder."""
+    return Path(path).name + ("/" if path.endswith("/") else "")
+
+
 class OpenDataset(JobHost, ModalScreen[str | None]):
     """A path, or None when left with Escape.
 
@@ -93,10 +98,12 @@ class OpenDataset(JobHost, ModalScreen[str | None]):
         self._found = found
         listing = self.query_one(OptionList)
         listing.clear_options()
-        width = max((len(path) for path, _ in found), default=0)
+        # What was completed stands in the field above, up to the name; a long path would leave no room for its end.
+        names = [path if found is self._offered else name_of(path) for path, _ in found]
+        width = max(map(len, names), default=0)
         listing.add_options(
-            Option(Content.assemble((gate_line(path).ljust(width + 2), "$foreground"), (gate_line(about), "dim")))
-            for path, about in found
+            Option(Content.assemble((gate_line(name).ljust(width + 2), "$foreground"), (gate_line(about), "dim")))
+            for name, (_, about) in zip(names, found, strict=True)
         )
         listing.highlighted = 0 if found else None
 

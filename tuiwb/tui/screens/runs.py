@@ -23,7 +23,7 @@ from tuiwb.tui.widgets.table import Cell, Column, Table
 if TYPE_CHECKING:
     from tuiwb.runs import CheckpointView, RunView
 
-PAGES = ("curves", "answers", "hardware", "log", "events", "checkpoints")
+PAGES = ("curves", "hardware", "log", "events", "checkpoints", "answers")
 
 
 class RunsScreen(RunCurves):
