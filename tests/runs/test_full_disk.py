@@ -176,6 +176,8 @@ def test_a_disk_on_which_the_next_checkpoint_would_not_fit_pauses_the_run(disk, 
 @pytest.mark.torch
 def test_where_a_whole_checkpoint_does_not_fit_the_weights_are_saved(disk, start, tiny_model, tmp_path):
     long = {"method": "full", "num_train_epochs": 10_000.0, "save_strategy": "no", "save_total_limit": 1}
+    # Few lines are logged: those of a hundred steps a second would fill what is left before anybody looks.
+    long["logging_steps"] = 200
     run = start(job=real_job(tiny_model, tmp_path, **long))
     until(lambda: step_of(run) > 3, 200)
     first = runs.answer(run, runs.ask(run.run_id, "save"), wait_s=100)
