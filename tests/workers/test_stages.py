@@ -33,7 +33,7 @@ def runs(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
     made = {
         "sft": sft,
-        "reward": run("reward", "reward", **held, num_train_epochs=2.0, max_steps=6),
+        "reward": run("reward", "reward", **held, num_train_epochs=2.0, max_steps=6, sample_prompts=("What is 3?",)),
         "dpo": run("dpo", "dpo", **held, **adapter, num_train_epochs=2.0, max_steps=6, sample_prompts=("What is 3?",)),
         "dpo-full": run("dpo-full", "dpo", method="full", loss_type=("sigmoid", "sft"), loss_weights=(1.0, 0.5)),
         "kto": run("kto", "kto", **adapter),
@@ -105,6 +105,8 @@ def test_prompts_are_answered_at_each_evaluation(runs: dict[str, RunDir]) -> Non
     assert [one["current_steps"] for one in found] == [3, 6]
     assert {one["prompt"] for one in found} == {"What is 3?"}
     assert all(one["tokens"] > 0 and isinstance(one["answer"], str) for one in found)
+    (part,) = runs["reward"].parts()
+    assert not part.answers_file.exists(), "a model that scores writes nothing"
     for name in ("grpo", "rloo"):
         (part,) = runs[name].parts()
         sampled = rundir.read_all(part.answers_file)

@@ -45,7 +45,9 @@ class Answers:
         self._tokenizer = data.tokenizer
         self._length = recipe.max_completion_length or _LENGTH
         self._stops = list(stop_ids)
-        self._prompts = [(prompt, _ids(prompt, data)) for prompt in recipe.sample_prompts or ()]
+        # A model with a head that scores writes nothing.
+        asked = () if recipe.stage == "reward" else recipe.sample_prompts or ()
+        self._prompts = [(prompt, _ids(prompt, data)) for prompt in asked]
 
     @torch.no_grad()
     def write(self, model: Any, state: TrainerState) -> None:
