@@ -46,7 +46,8 @@ class OddsRatioTrainer(transformers.Trainer):
         sums = outputs.log_probs[:, -(completion.shape[1] - 1) :].float().sum(dim=1)
         counts = completion[:, 1:].sum(dim=1).clamp(min=1)
         half = len(sums) // 2
-        nll = -sums[:half].sum() / counts[:half].sum()
+        # Gradients are averaged over the processes: with the mean of their tokens each token weighs the same.
+        nll = -sums[:half].sum() / self.accelerator.reduce(counts[:half].sum().float(), "mean")
         chosen, rejected = (sums / counts).split(half)
         ratio = log_odds_ratio(chosen, rejected)
         self._note(nll, ratio, chosen, rejected)
