@@ -60,7 +60,7 @@ def test_from_the_empty_screen_to_a_chat_answer(home: Path, tmp_path: Path) -> N
         term.press("ctrl+o")
         term.until("Open a recipe or a preset")
         term.press("sums.yaml", "enter")
-        term.until("sums", 30)
+        term.until(lambda: "Open a recipe or a preset" not in term.text(), 30)
         term.press("1")
         term.until("peak", 30)
         term.press("2")

@@ -28,6 +28,18 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def _own_attention() -> Iterator[None]:
+    """transformers' own: a test of the workers may have put theirs in its place in this process."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
+
+    before = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    AttentionInterface.register("sdpa", sdpa_attention_forward)
+    yield
+    AttentionInterface.register("sdpa", before)
+
+
 def measured(method: str, checkpointing: bool, length: int, dtype: str, dropout: float) -> tuple[int, dict[str, Any]]:
     """Peak of the second training step of a small Llama, and its configuration. The first runs before the tracker does:
     it makes the optimizer's states."""
