@@ -1,6 +1,6 @@
 """Models and recipes for the tests of the memory room: configurations alone are enough."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -73,3 +73,13 @@ def make_model() -> Callable[[dict[str, Any]], ModelInfo]:
 @pytest.fixture(scope="session")
 def llama_config() -> dict[str, Any]:
     return dict(LLAMA)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Matrices so small are not worth a second thread, which would only wait for the first."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,13 +1,12 @@
 """Peaks of real steps of this program's trainers against the plan."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tracked_steps import Case, make_model, planned, track
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
 LIGHT = (Case("sft", "full", True, 96), Case("dpo", "lora", False, 96))
 REST = (
@@ -15,14 +14,6 @@ REST = (
     Case("reward", "lora", True, 96),
     Case("ppo", "lora", False, 96),
 )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,7 @@ from tuiwb.rundir import Identity, RunDir
 
 
 def test_another_boot_means_interrupted(start):
-    run = start(steps=30, hold_at=13)
-    at_step(run, 13)
-    until(lambda: state_of(run) == "running")
-    kill(identity(run, "wrapper"))
-    kill(identity(run, "launcher"))
+    run = _killed(start)
     _rewrite(run, boot_id="another-boot")
     state = at_rest(run)
     assert (state["state"], state["reason"]) == ("interrupted", "the machine was restarted")
@@ -31,11 +27,7 @@ def test_another_boot_means_interrupted(start):
 
 
 def test_another_machines_run_is_shown_and_never_touched(start):
-    run = start(steps=30, hold_at=13)
-    at_step(run, 13)
-    until(lambda: state_of(run) == "running")
-    kill(identity(run, "wrapper"))
-    kill(identity(run, "launcher"))
+    run = _killed(start)
     _rewrite(run, machine_id="another:machine", boot_id="another-boot", host="far")
     before = run.state_file.read_bytes()
     view = runs.show(run.run_id)
@@ -138,6 +130,16 @@ def test_a_run_that_finished_unwatched_has_finished(start):
     assert at_rest(run)["state"] == "finished"
     with pytest.raises(UsageFault):
         runs.ask(run.run_id, "save")
+
+
+def _killed(start) -> RunDir:
+    """A run in its middle, of which nothing is alive any more and nobody wrote down why."""
+    run = start(steps=30, hold_at=13)
+    at_step(run, 13)
+    until(lambda: state_of(run) == "running")
+    kill(identity(run, "wrapper"))
+    kill(identity(run, "launcher"))
+    return run
 
 
 def _rewrite(run: RunDir, **machine: str) -> None:

@@ -87,11 +87,8 @@ class RecipeStart(Start):
             self.bench.start("what is here", facts_and_offers, self._found)
 
     def _found(self, found: tuple[list[tuple[str, str]], list[Offer]]) -> None:
-        if not self.is_attached:
-            return
-        self.show(*found)
-        if self.is_on_screen and self.screen.focused not in self.screen.focus_chain:
-            self.take_focus()
+        if self.is_attached:
+            self.show(*found)
 
     def on_start_chosen(self, event: Start.Chosen) -> None:
         event.stop()

@@ -91,11 +91,9 @@ def begin(screen: "DataScreen") -> None:
         ]
 
     def found(datasets: list[Found]) -> None:
-        start = screen.query_one(Start)
         offers = [Offer(path, path, about) for path, about in datasets]
-        start.show([("this folder", str(Path.cwd()))], [*offers, Offer("", "another…", "type its path")])
-        if screen.view is None and screen.focused not in screen.focus_chain:
-            start.take_focus()
+        facts = [("this folder", str(Path.cwd()))]
+        screen.query_one(Start).show(facts, [*offers, Offer("", "another…", "type its path")])
 
     screen.start("what is here", find, found)
 

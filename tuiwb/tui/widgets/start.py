@@ -66,12 +66,12 @@ class Start(Vertical):
         yield _Offers(classes="-none", compact=True)
 
     def show(self, facts: Sequence[tuple[str, str]], offers: Sequence[Offer]) -> None:
-        """Show these facts (name, value) and offers; the cursor stays where it was."""
+        """Show these facts (name, value) and offers; the cursor stays where it was. The keys come here unless something
+        else that can be seen has them."""
         self._facts, self._offers = tuple(facts), tuple(offers)
         self._fill()
-
-    def take_focus(self) -> None:
-        self.query_one(_Offers).focus()
+        if self.is_on_screen and self.screen.focused not in self.screen.focus_chain:
+            self.query_one(_Offers).focus()
 
     def on_hide(self) -> None:
         """Something is open: it gets the keys."""
