@@ -38,7 +38,7 @@ class ChatScreen(WhomActions, PastActions, JudgeActions, RoomScreen):
         self._system: str | None = None
         self._columns: list[tuple[str, str]] = []
         self.current = ""
-        self._drawing = self._again = False
+        self._drawing = False
         self._said = Content()
         self._hinted: tuple[bool, int] | None = None
 
@@ -155,37 +155,38 @@ class ChatScreen(WhomActions, PastActions, JudgeActions, RoomScreen):
             self._draw()
 
     def _draw(self) -> None:
-        """Draw the chat as it is, as soon as the last drawing is done; latest wins."""
+        """Draw the chat as it is; where other lanes are to be seen, as soon as they are there."""
         self._say()
         if (now := (self.chat is not None and self.chat.answering, len(self._columns))) != self._hinted:
             self._hinted = now
             self.refresh_hints()
-        if self._drawing:
-            self._again = True
+        views = list(self.query(LaneView))
+        if self._drawing or [(view.lane, view.title_text) for view in views] == self._columns:
+            self._show(views)
         else:
             self._drawing = True
-            self.run_worker(self._show())
+            self.run_worker(self._mount())
 
-    async def _show(self) -> None:
+    def _show(self, views: list[LaneView]) -> None:
+        if self.chat is None or self._drawing:
+            return
+        for view in views:
+            if view.lane in self.chat.lanes:
+                lane, loading = self.chat.lanes[view.lane], self.chat.state == "loading"
+                view.show(lane, loading=loading, blind=self.is_blind)
+
+    async def _mount(self) -> None:
+        """Make the lanes anew. Asked for again meanwhile, it is done again: the latest wins."""
         try:
-            await self._show_once()
-            while self._again:
-                self._again = False
-                await self._show_once()
+            columns: list[tuple[str, str]] | None = None
+            while columns != self._columns:
+                columns = self._columns
+                lanes = self.query_one("#lanes", Horizontal)
+                await lanes.remove_children()
+                await lanes.mount(*(LaneView(name, title) for name, title in columns))
         finally:
             self._drawing = False
-
-    async def _show_once(self) -> None:
-        lanes = self.query_one("#lanes", Horizontal)
-        views = list(self.query(LaneView))
-        if [(view.lane, view.title_text) for view in views] != self._columns:
-            await lanes.remove_children()
-            views = [LaneView(name, title) for name, title in self._columns]
-            await lanes.mount(*views)
-        for view in views:
-            if self.chat is not None and view.lane in self.chat.lanes:
-                lane, loading = self.chat.lanes[view.lane], self.chat.state == "loading"
-                await view.show(lane, loading=loading, blind=self.is_blind)
+        self._show(list(self.query(LaneView)))
 
     def _say(self) -> None:
         """The line on the border of the text field: whom, and what the engine is doing."""

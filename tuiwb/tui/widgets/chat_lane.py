@@ -3,9 +3,7 @@
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widget import Widget
 from textual.widgets import Static
 
 from tuiwb.base.text import gate, gate_line
@@ -14,7 +12,8 @@ from tuiwb.chat.conversation import Turn
 from tuiwb.chat.protocol import Done
 from tuiwb.chat.session import LaneChat
 from tuiwb.tui.widgets.frame import Pane
-from tuiwb.tui.widgets.markdown import Markdown, Settled
+from tuiwb.tui.widgets.markdown import Markdown
+from tuiwb.tui.widgets.talk import Block, Talk
 
 KEPT_TURNS = 60
 """Turns that stay on screen: more make scrolling slow, and the conversation itself keeps all."""
@@ -27,28 +26,30 @@ LONGEST_PLAIN = 10_000
 REASONS = {"stop": "", "length": "cut at max_new_tokens", "cancel": "stopped"}
 
 
-class Question(Static):
-    """What the user said."""
+class Plain:
+    """Text as it is: a question, or an answer where Markdown would keep the screen busy. As much of it as can be read.
 
+    Args:
+        gap: empty lines above.
+    """
 
-class Answer(Markdown):
-    """What the model said."""
+    def __init__(self, text: str, style: str = "", gap: int = 0) -> None:
+        self._style, self._gap = style, gap
+        self._text, self._more = "", 0
+        self._drawn: tuple[int, list[Content]] = (0, [])
+        self.show(text)
 
+    def show(self, text: str) -> None:
+        begins, self._more = gate(text[:LONGEST_PLAIN]), max(len(text) - LONGEST_PLAIN, 0)
+        if begins != self._text:
+            self._text, self._drawn = begins, (0, [])
 
-class Plain(Static):
-    """What the model said where Markdown would keep the screen busy: its text as it is, and as much as can be read."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(plain(text), markup=False)
-
-    def say(self, text: str) -> None:
-        self.update(plain(text))
-
-
-def plain(text: str) -> str:
-    """The beginning of a text that is too long to lay out at every look."""
-    more = len(text) - LONGEST_PLAIN
-    return gate(text) if more <= 0 else f"{gate(text[:LONGEST_PLAIN])}\n… and {count(more)} characters more (y: copy)"
+    def rows(self, width: int) -> list[Content]:
+        if self._drawn[0] != width:
+            lines = Content.styled(self._text, self._style).wrap(max(width, 8))
+            self._drawn = width, [Content()] * self._gap + lines
+        more = [Content.styled(f"… and {count(self._more)} characters more (y: copy)", "$text-muted")]
+        return self._drawn[1] + more * bool(self._more)
 
 
 def is_heavy(text: str) -> bool:
@@ -56,13 +57,9 @@ def is_heavy(text: str) -> bool:
     return len(text) > LONGEST_MARKDOWN or max(map(len, text.split("\n"))) > LONGEST_LINE
 
 
-def said(text: str) -> Answer | Plain:
-    """The widget for an answer."""
-    return Plain(text) if is_heavy(text) else Answer(text)
-
-
-class Scroller(VerticalScroll, Settled):
-    """The turns, from top to bottom."""
+def said(text: str) -> Markdown | Plain:
+    """An answer."""
+    return Plain(text) if is_heavy(text) else Markdown(text)
 
 
 class LaneView(Pane):
@@ -71,9 +68,6 @@ class LaneView(Pane):
     DEFAULT_CSS = """
     LaneView {
         width: 1fr; padding: 0;
-        & VerticalScroll { scrollbar-size-vertical: 1; padding: 0 1; }
-        & Question { color: $text-accent; margin: 1 0 0 0; }
-        & Plain { margin: 0; height: auto; }
         & .about { height: 1; padding: 0 1; color: $text-muted; }
         & .about.-problem { color: $text-error; height: auto; max-height: 3; }
     }
@@ -84,21 +78,19 @@ class LaneView(Pane):
         super().__init__(title=gate_line(title, 40))
         self.lane, self.title_text = name, title
         self._turns: tuple[Turn, ...] = ()
-        self._partial: str | None = None
-        self._growing: Answer | Plain | None = None
-        self._about = ""
+        self._blocks: list[Block] = []
+        self._growing: Markdown | Plain | None = None
+        self._shown = self._about = ""
 
     def compose(self) -> ComposeResult:
-        scroller = Scroller(can_focus=False)
-        scroller.anchor()  # it follows what comes, until the user scrolls away
-        yield scroller
+        yield Talk()
         yield Static(classes="about", markup=False)
 
     @property
-    def scroller(self) -> VerticalScroll:
-        return self.query_one(VerticalScroll)
+    def scroller(self) -> Talk:
+        return self.query_one(Talk)
 
-    async def show(self, lane: LaneChat, *, loading: bool = False, blind: bool = False) -> None:
+    def show(self, lane: LaneChat, *, loading: bool = False, blind: bool = False) -> None:
         """Bring the view to the state of `lane`: append what is new, or begin again when the past changed.
 
         Args:
@@ -106,64 +98,43 @@ class LaneView(Pane):
             blind: nobody is to know whose lane it is: what an answer cost would tell.
         """
         turns, partial = lane.conversation.turns, lane.partial
-        if turns[: len(self._turns)] != self._turns:
-            await self._clear()
+        again = turns[: len(self._turns)] != self._turns
+        if again:
+            self._turns, self._growing = (), None
+            self._blocks.clear()
         new = turns[len(self._turns) :]
-        for turn in new:
-            if turn.role == "assistant" and self._growing is not None:
-                await self._finish(turn.content)
-            else:
-                await self._add(turn)
-        self._turns = turns
-        if partial is None and self._growing is not None:
-            await self._finish(None)
-        elif partial is not None:
-            await self._grow(partial)
+        if again or new or (partial or "") != self._shown or (partial is None) != (self._growing is None):
+            for turn in new:
+                self._add(turn)
+            self._turns = turns
+            self._grow(partial)
+            self.scroller.show(self._blocks)
         self._say(lane, loading, blind)
         if new:
-            self.scroller.anchor()
+            self.scroller.follow()
 
-    async def _add(self, turn: Turn) -> None:
-        widget: Widget = Question(plain(turn.content), markup=False) if turn.role == "user" else said(turn.content)
-        await self.scroller.mount(widget)
-        children = list(self.scroller.children)
-        if len(children) > KEPT_TURNS:
-            await self.scroller.remove_children(children[: len(children) - KEPT_TURNS])
-
-    async def _grow(self, partial: str) -> None:
-        if self._growing is None or (isinstance(self._growing, Answer) and is_heavy(partial)):
-            await self._begin(partial)
-            return
-        shown = self._partial or ""
-        if len(partial) > len(shown):
-            if isinstance(self._growing, Answer):
-                await self._growing.show(partial)
-            elif len(shown) <= LONGEST_PLAIN:
-                self._growing.say(partial)
-            self._partial = partial
-
-    async def _begin(self, text: str) -> None:
-        """Show a growing answer as what it has become."""
-        if self._growing is not None:
-            await self._growing.remove()
-        self._growing, self._partial = said(text), text
-        await self.scroller.mount(self._growing)
-
-    async def _finish(self, text: str | None) -> None:
-        """The answer has ended with `text`; None: it was given up and what there is goes."""
-        assert self._growing is not None
-        if text is None:
-            await self._growing.remove()
-        elif isinstance(self._growing, Plain) or is_heavy(text):
-            await self._begin(text)
+    def _add(self, turn: Turn) -> None:
+        if turn.role == "user":
+            self._blocks.append(Plain(turn.content, "$text-accent", gap=1))
         else:
-            await self._growing.show(text)
-        self._growing = self._partial = None
+            self._grow(turn.content)
+            self._growing = None
+        del self._blocks[: max(len(self._blocks) - KEPT_TURNS, 0)]
 
-    async def _clear(self) -> None:
-        self._growing = self._partial = None
-        await self.scroller.remove_children()
-        self._turns = ()
+    def _grow(self, text: str | None) -> None:
+        """Be `text` as far as it has come; None: no answer is under way, and what there was of one goes."""
+        self._shown = text or ""
+        if text is None:
+            if self._growing is not None:
+                self._blocks.pop()
+            self._growing = None
+        elif self._growing is None:
+            self._growing = said(text)
+            self._blocks.append(self._growing)
+        elif isinstance(self._growing, Plain) or not is_heavy(text):
+            self._growing.show(text)
+        else:
+            self._growing = self._blocks[-1] = said(text)
 
     def _say(self, lane: LaneChat, loading: bool, blind: bool) -> None:
         last = next((turn.usage for turn in reversed(lane.conversation.turns) if turn.usage is not None), None)

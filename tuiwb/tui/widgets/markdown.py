@@ -1,8 +1,6 @@
-"""Markdown that grows while it is read: what a model says, in a few widgets instead of one for each block.
+"""Markdown that grows while it is read: what a model says, as lines that a widget draws.
 
-A widget costs a style, a layout and a place in the tree at every look, and an answer of a thousand tokens has hundreds
-of blocks. So the text is drawn line by line here, and cut into parts of some hundred characters: only the last part is
-parsed and drawn again when text comes.
+The text is cut into parts of some hundred characters, and only the last part is parsed and drawn again when text comes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,14 +8,11 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
-from textual.app import ComposeResult
 from textual.content import Content, Span
-from textual.geometry import Size
-from textual.widget import Widget
 
 from tuiwb.base.text import gate
 
-PART = 400
+PART = 200
 """Characters from which a part is closed when a block ends."""
 
 _COLOURED = 4_000
@@ -26,101 +21,59 @@ _COLOURED = 4_000
 _INLINE = {"em": "italic", "strong": "bold", "s": "strike", "link": "underline"}
 
 
-class Settled(Widget):
-    """A widget whose size follows from the layout alone. Textual lays the whole screen out once more when any widget
-    became larger, for scroll bars that may appear; those ask for it by themselves."""
-
-    def _size_updated(self, size: Size, virtual_size: Size, container_size: Size, layout: bool = True) -> bool:
-        return super()._size_updated(size, virtual_size, container_size, layout=False)
-
-
-class Markdown(Settled):
+class Markdown:
     """A text in Markdown, its line breaks kept. Links are shown, never followed; HTML is text.
 
     Args:
         text: what there is so far, as it came.
     """
 
-    DEFAULT_CSS = """
-    Markdown { width: 1fr; height: auto; layout: stream; }
-    Part { width: 1fr; height: auto; text-wrap: nowrap; }
-    """
-
     def __init__(self, text: str = "") -> None:
-        super().__init__()
-        self._text = gate(text)
-        self._start = 0
-        self._parts = self._cut()
+        self._text, self._width = gate(text), 0
+        self._forget()
 
-    def compose(self) -> ComposeResult:
-        yield from self._parts
-
-    async def show(self, text: str) -> None:
+    def show(self, text: str) -> None:
         """Be this text; what goes on from the text so far costs only what is new."""
         text = gate(text)
         if not text.startswith(self._text[: self._start]):
-            await self.remove_children()
-            self._text, self._start = text, 0
-            self._parts = self._cut()
-            await self.mount(*self._parts)
-            return
-        self._text = text
-        first, *more = self._cut()
-        self._parts[-1].become(first)
-        self._parts += more
-        if more:
-            await self.mount(*more)
+            self._forget()
+        self._text, self._stale = text, True
 
-    def _cut(self) -> list["Part"]:
-        """The parts of the text from `_start` on, which moves to the beginning of the last one."""
-        rest, start = self._text[self._start :], 0
-        parts, gap = list[Part](), 0 if self._start == 0 else -1
-        for end, space in [*cuts(rest), (len(rest), 0)]:
-            parts.append(Part(rest[start:end], gap))
-            if end < len(rest):
-                start, gap = end, space
-        self._start += start
-        return parts
+    def rows(self, width: int) -> list[Content]:
+        """The lines, each of at most `width` cells (8 at least)."""
+        width = max(width, 8)
+        if width != self._width:
+            self._width = width
+            self._forget()
+        if self._stale:
+            self._grow()
+        return self._closed + self._open
+
+    def _forget(self) -> None:
+        """Nothing is drawn."""
+        self._start = self._gap = 0
+        self._closed, self._open = list[Content](), list[Content]()
+        self._stale = True
+
+    def _grow(self) -> None:
+        """Draw from `_start` on, which moves to the beginning of the last part."""
+        rest, width = self._text[self._start :], self._width
+        tokens, start = _parser().parse(rest), 0
+        for end, gap in cuts(rest, tokens):
+            self._closed += [Content()] * self._gap + rows(rest[start:end], width)
+            start, self._gap = end, gap
+        if start:
+            self._start += start
+            tokens = _parser().parse(rest[start:])
+        self._open = [Content()] * self._gap + _drawn(tokens, width)
+        self._stale = False
 
 
-class Part(Settled):
-    """Some blocks of a text.
+def cuts(source: str, tokens: Sequence[Any]) -> list[tuple[int, int]]:
+    """Where a text can be cut into parts that are drawn by themselves.
 
     Args:
-        gap: empty lines above.
-    """
-
-    def __init__(self, source: str, gap: int) -> None:
-        super().__init__()
-        self._source, self._gap = source, gap
-        self._drawn: tuple[int, list[Content]] = (-1, [])
-
-    def become(self, other: "Part") -> None:
-        """Take the text of a part that is drawn nowhere."""
-        if other._source == self._source:
-            return
-        width, before = self._drawn
-        self._source, self._drawn = other._source, (-1, [])
-        # A layout looks at every widget of the screen: it is asked for when the number of lines is another.
-        self.refresh(layout=width < 0 or len(self._rows(width)) != len(before))
-
-    def _rows(self, width: int) -> list[Content]:
-        if self._drawn[0] != width:
-            self._drawn = width, [Content()] * self._gap + rows(self._source, max(width, 8))
-        return self._drawn[1]
-
-    def get_content_width(self, container: Size, viewport: Size) -> int:
-        return container.width
-
-    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        return len(self._rows(width))
-
-    def render(self) -> Content:
-        return Content("\n").join(self._rows(self.content_size.width))
-
-
-def cuts(source: str) -> list[tuple[int, int]]:
-    """Where a text can be cut into parts that are drawn by themselves.
+        tokens: the text, parsed.
 
     Returns:
         where each further part begins, and the empty lines above it. What stands before the last one does not change
@@ -132,7 +85,7 @@ def cuts(source: str) -> list[tuple[int, int]]:
     for line in source.split("\n"):
         starts.append(starts[-1] + len(line) + 1)
     found, last = list[tuple[int, int]](), 0
-    for at, gap in _beginnings(_parser().parse(source)):
+    for at, gap in _beginnings(tokens):
         if starts[at] - last >= PART:
             last = starts[at]
             found.append((last, gap))
@@ -160,8 +113,12 @@ def _parser() -> Any:
 
 def rows(source: str, width: int) -> list[Content]:
     """A text in Markdown as lines of at most `width` cells."""
+    return _drawn(_parser().parse(source), width)
+
+
+def _drawn(tokens: Sequence[Any], width: int) -> list[Content]:
     page = _Page(width)
-    page.draw(_parser().parse(source))
+    page.draw(tokens)
     return page.rows
 
 

@@ -1,0 +1,103 @@
+"""What was said, from top to bottom, as lines: only those that are seen are drawn, and the screen is never laid out for
+them. A widget for each turn, or for each block of one, costs a layout of the whole screen whenever text comes.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from textual.content import Content
+from textual.scroll_view import ScrollView
+from textual.selection import Selection
+from textual.strip import Strip
+from textual.style import Style
+from textual.visual import Visual
+
+from tuiwb.tui.widgets.lines import set_lines
+
+_MOST_STRIPS = 2_000
+
+
+class Block(Protocol):
+    """A turn."""
+
+    def rows(self, width: int) -> list[Content]:
+        """Its lines, each of at most `width` cells. The same objects again where nothing changed."""
+
+
+class Talk(ScrollView, can_focus=False, inherit_bindings=False):
+    """See the top of this file. It follows its end until the user scrolls up, and again once the user is back there."""
+
+    DEFAULT_CSS = """
+    Talk { width: 1fr; height: 1fr; padding: 0 0 0 1; overflow-x: hidden; scrollbar-size-vertical: 1;
+           text-wrap: nowrap; background: transparent; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.auto_links = False  # nothing here can be clicked, and looking for it costs more than drawing
+        self._blocks: Sequence[Block] = ()
+        self._rows: list[Content] = []
+        self._strips: dict[int, tuple[Content, Strip]] = {}
+        self._follows = True
+
+    def show(self, blocks: Sequence[Block]) -> None:
+        """Draw these turns as they are now."""
+        self._blocks = blocks
+        self._measure()
+
+    def follow(self) -> None:
+        """Go to the end, and stay there as it moves on."""
+        self._follows = True
+        self._to_end()
+
+    def _measure(self) -> None:
+        width = self.size.width - 1  # the last column is the scroll bar's
+        if width <= 0:
+            return
+        self._rows = [row for block in self._blocks for row in block.rows(width)]
+        set_lines(self, len(self._rows))
+        if self._follows:
+            self._to_end()
+
+    def _to_end(self) -> None:
+        self.scroll_to(y=max(len(self._rows) - self.size.height, 0), animate=False, force=True)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self._follows = new_value >= self.max_scroll_y - 0.5
+
+    def on_resize(self) -> None:
+        follows = self._follows
+        self._strips.clear()
+        self._measure()
+        if follows:
+            self.follow()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._strips.clear()
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        return selection.extract("\n".join(row.plain for row in self._rows)), "\n"
+
+    def render_line(self, y: int) -> Strip:
+        at, width = y + self.scroll_offset.y, self.size.width
+        if at >= len(self._rows):
+            return Strip.blank(width, self.rich_style)
+        row, selection = self._rows[at], self.text_selection
+        if selection is not None and (span := selection.get_span(at)) is not None:
+            start, end = span
+            style = Style.from_styles(self.screen.get_component_styles("screen--selection"))
+            return self._strip(row.stylize(style, start, len(row.plain) if end == -1 else end), at, width)
+        drawn, strip = self._strips.get(at, (None, None))
+        if drawn is not row or strip is None:
+            strip = self._strip(row, at, width)
+            if len(self._strips) > _MOST_STRIPS:
+                self._strips.clear()
+            self._strips[at] = row, strip
+        return strip
+
+    def _strip(self, row: Content, at: int, width: int) -> Strip:
+        strips = Visual.to_strips(self, row, width, 1, self.visual_style, apply_selection=False)
+        strip = strips[0] if strips else Strip.blank(0)
+        return strip.adjust_cell_length(width, self.rich_style).apply_offsets(0, at)
