@@ -39,16 +39,20 @@ def test_good_and_bad_are_rows_for_kto() -> None:
 
 def test_better_and_worse_are_rows_for_dpo() -> None:
     for _ in range(3):
-        path = feedback.prefer(RIGHT, [WRONG, ASKED.answered("Nice.", None)], whom="tuned", instead_of=["base", "x"])
+        path = feedback.prefer(
+            RIGHT, [WRONG, ASKED.answered("Nice.", None)], whom="tuned", instead_of=["base", "x"], blind=True
+        )
     assert path is not None
     rows = examples(path)
     assert len(rows) == 6
     assert rows[0].kind == "preference"
     assert rows[0].chosen == [{"role": "assistant", "content": "Paris."}]
-    feedback.tie(RIGHT, names=["tuned", "base"])
-    found = feedback.wins()[("base", "tuned")]
+    feedback.tie(RIGHT, names=["tuned", "base"], blind=True)
+    feedback.prefer(WRONG, [RIGHT], whom="base", instead_of=["tuned"])  # with the names in sight: counted apart
+    found = feedback.wins(blind=True)[("base", "tuned")]
     assert (found["first"], found["second"], found["tie"]) == (0, 3, 1)
     assert found["low"] < found["win_rate"] == 0.125 < found["high"]
+    assert feedback.wins(blind=False)[("base", "tuned")]["win_rate"] == 1
     assert feedback.prefer(RIGHT, [RIGHT], whom="a", instead_of=["b"]) is None
 
 
@@ -72,7 +76,7 @@ def test_a_correction_is_a_row_to_learn_and_one_to_prefer() -> None:
     assert learned.messages[-1] == {"role": "assistant", "content": "Paris."}
     (preferred,) = examples(feedback.file_of("preference"))
     assert preferred.rejected == [{"role": "assistant", "content": "Lyon \x1b[2J."}]
-    assert feedback.wins() == {}
+    assert feedback.wins(blind=False) == feedback.wins(blind=True) == {}
     with pytest.raises(UsageFault, match="nothing was corrected"):
         feedback.correct(WRONG, WRONG.turns[-1].content, whom="base")
 
@@ -85,7 +89,9 @@ def test_a_dpo_recipe_takes_the_judgements_as_they_are(tiny_model: Path, capsys:
     told = json.loads(capsys.readouterr().out)
     assert (told["rows"], told["format"]) == (20, "preference")
     assert main(["chat", "history", "judgements", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["files"]["preference"]["rows"] == 20
+    told = json.loads(capsys.readouterr().out)
+    assert told["files"]["preference"]["rows"] == 20
+    assert [(each["names"], each["blind"], each["first"]) for each in told["comparisons"]] == [(["a", "b"], False, 20)]
     from tuiwb import models
     from tuiwb.data.prepare import PrepareSettings, prepare
 

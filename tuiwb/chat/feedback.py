@@ -5,7 +5,7 @@ that the trainers take.
     kto.jsonl          good and bad answers (KTO)
     sft.jsonl          corrected answers (SFT)
 
-A row also says when it was judged and who answered, in columns that no trainer reads.
+A row also says when it was judged, who answered, and whether that was hidden, in columns that no trainer reads.
 """
 
 import json
@@ -43,11 +43,14 @@ def judge(conversation: Conversation, good: bool, *, whom: str) -> Path:
     return _append("kto", {"prompt": prompt, "completion": _turn(answer), "label": good, "whom": whom})
 
 
-def prefer(better: Conversation, worse: Sequence[Conversation], *, whom: str, instead_of: Sequence[str]) -> Path | None:
+def prefer(
+    better: Conversation, worse: Sequence[Conversation], *, whom: str, instead_of: Sequence[str], blind: bool = False
+) -> Path | None:
     """Keep that one answer is better than others to the same question, a row for each.
 
     Args:
         whom, instead_of: the lanes that answered.
+        blind: the user could not know which was whose.
 
     Returns:
         the file; None where all answers are the same.
@@ -69,14 +72,14 @@ def prefer(better: Conversation, worse: Sequence[Conversation], *, whom: str, in
             )
         if rejected != chosen:
             row = {"prompt": prompt, "chosen": _turn(chosen), "rejected": _turn(rejected)}
-            file = _append("preference", {**row, "whom": whom, "instead_of": name})
+            file = _append("preference", {**row, "whom": whom, "instead_of": name, "blind": blind})
     return file
 
 
-def tie(conversation: Conversation, *, names: Sequence[str]) -> None:
+def tie(conversation: Conversation, *, names: Sequence[str], blind: bool = False) -> None:
     """Keep that none of several answers is better: no row to train on, but it counts in `wins`."""
     prompt, _ = _last(conversation)
-    _write(_ties(), {"prompt": prompt, "names": list(names)})
+    _write(_ties(), {"prompt": prompt, "names": list(names), "blind": blind})
 
 
 def correct(conversation: Conversation, text: str, *, whom: str) -> Path:
@@ -98,17 +101,17 @@ def correct(conversation: Conversation, text: str, *, whom: str) -> Path:
     return _append("sft", {"messages": [*prompt, *_turn(text)], "whom": whom})
 
 
-def wins() -> dict[tuple[str, str], dict[str, float]]:
-    """What people's comparisons came to, by pair of names in alphabetical order: `first` and `second` (won), `tie`, and
-    the first one's win rate with its 95 % interval (Wilson), a tie counting half."""
+def wins(*, blind: bool) -> dict[tuple[str, str], dict[str, float]]:
+    """What people's comparisons came to, the blind ones or the others, by pair of names in alphabetical order: `first`
+    and `second` (won), `tie`, and the first one's win rate with its 95 % interval (Wilson), a tie counting half."""
     counts: dict[tuple[str, str], Counter[str]] = {}
     for row in _rows(file_of("preference")):
         names = str(row.get("whom")), str(row.get("instead_of"))
-        if names[0] != "corrected":
+        if names[0] != "corrected" and bool(row.get("blind")) == blind:
             one, other = sorted(names)
             counts.setdefault((one, other), Counter())["first" if names[0] == one else "second"] += 1
     for row in _rows(_ties()):
-        names_tied = sorted(map(str, row.get("names") or ()))
+        names_tied = sorted(map(str, row.get("names") or ())) if bool(row.get("blind")) == blind else []
         for number, one in enumerate(names_tied):
             for other in names_tied[number + 1 :]:
                 counts.setdefault((one, other), Counter())["tie"] += 1

@@ -114,7 +114,11 @@ def further(target: Target, ref: str, *, task: Task | None = None) -> AnyLane:
         return _adapter_lane(base, Path(folder), name)
     best = target_of(ref, task=task).best
     taken = {lane.name for lane in target.lanes}
-    name = best.name if best.name not in taken | {"base", "tuned"} else gate_line(Path(ref).name, 30)
+    name = best.name
+    if name in taken | {"base", "tuned"}:
+        # Of one server, by the model; else by what it was called.
+        other = f"{name}#{best.endpoint.model}" if isinstance(best, EndpointLane) else Path(ref).name
+        name = gate_line(other, 30)
     return msgspec.structs.replace(best, name=name)
 
 

@@ -89,24 +89,25 @@ def _delete(id_: str, args: argparse.Namespace) -> int:
 
 
 def _judgements(args: argparse.Namespace) -> int:
-    """What was judged in chats: files to train on, and who won blind comparisons."""
+    """What was judged in chats: files to train on, and who won comparisons, blind or with the names in sight."""
     from tuiwb.chat import feedback
 
     files = {kind: feedback.file_of(kind) for kind in feedback.KINDS}
     rows = {kind: sum(1 for _ in file.open("rb")) if file.exists() else 0 for kind, file in files.items()}
-    wins = feedback.wins()
+    wins = [(blind, pair, found) for blind in (True, False) for pair, found in feedback.wins(blind=blind).items()]
     if args.json:
         output.print_json(
             {
                 "files": {kind: {"path": str(file), "rows": rows[kind]} for kind, file in files.items()},
-                "comparisons": [{"names": list(pair), **found} for pair, found in wins.items()],
+                "comparisons": [{"names": list(pair), "blind": blind, **found} for blind, pair, found in wins],
             }
         )
         return 0
     output.print_table(["KIND", "ROWS", "FILE"], ((kind, rows[kind], file) for kind, file in files.items()), right=[1])
-    for (one, other), found in wins.items():
+    for blind, (one, other), found in wins:
         output.write(
-            f"{one} against {other}: {found['first']:.0f} won, {found['tie']:.0f} tied, {found['second']:.0f} lost; "
+            f"{'blind' if blind else 'named'}, {one} against {other}: {found['first']:.0f} won, "
+            f"{found['tie']:.0f} tied, {found['second']:.0f} lost; "
             f"win rate {found['win_rate']:.0%} [{found['low']:.0%}, {found['high']:.0%}]"
         )
     return 0

@@ -183,6 +183,7 @@ class JudgeActions(Base):
                 [chat.lanes[each].conversation for each in others],
                 whom=self._who(name),
                 instead_of=[self._who(each) for each in others],
+                blind=self.is_blind,
             )
 
         if self._kept(act, "better"):
@@ -195,7 +196,8 @@ class JudgeActions(Base):
         assert self.chat is not None
         chat = self.chat
         names = [self._who(name) for name in chat.asked]
-        if self._kept(lambda: feedback.tie(chat.lanes[chat.asked[0]].conversation, names=names), "neither"):
+        conversation = chat.lanes[chat.asked[0]].conversation
+        if self._kept(lambda: feedback.tie(conversation, names=names, blind=self.is_blind), "neither"):
             self._reveal()
 
     def keep_correction(self, text: str) -> None:
