@@ -1,6 +1,7 @@
 """The results of an eval run on the screen: intervals, the worst rows first, filters, from a row to the Data screen."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ def run(tmp_path: Path) -> RunDir:
     ]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     subjects = (Subject(name="base", model="m"), Subject(name="tuned", model="m"))
-    spec = Spec(subjects=subjects, datasets=(Dataset(path=str(data), name="test"),), metrics=("exact",), resamples=100)
+    datasets, metrics = (Dataset(path=str(data), name="test"),), ("exact", "tokens")
+    spec = Spec(subjects=subjects, datasets=datasets, metrics=metrics, resamples=100)
     run = RunDir(settings.runs_root() / "eval-1")
     for each in (run.path, run.control, run.parts_folder, run.part(1, "eval").path):
         each.mkdir(parents=True)
@@ -79,6 +81,31 @@ async def test_words_filter_the_rows(run: RunDir) -> None:
         await pilot.press("slash", *"question", "space", "4", "enter")
         await pilot.until(lambda: [case["row"] for case in results._shown] == [4])
         assert results.query_one("#rows", Table).row_count == 1
+
+
+async def test_rows_of_another_metric_are_gone_before_its_own_are_there(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases_of, go_on = evaluate.cases_of, threading.Event()
+
+    def slow(run: RunDir, metric: str, **more: Any) -> list[dict[str, Any]]:
+        if metric == "tokens":
+            go_on.wait(60)
+        return cases_of(run, metric, **more)
+
+    monkeypatch.setattr(evaluate, "cases_of", slow, raising=False)
+    async with bench(screen="runs", size=(80, 24)) as pilot:
+        await pilot.until_text("eval-1")
+        await pilot.press("R")
+        await pilot.until(lambda: isinstance(pilot.app.screen, Results))
+        results = pilot.app.screen
+        assert isinstance(results, Results)
+        await pilot.until(lambda: len(results._shown) == 8)
+        await pilot.press("down", "slash", *"question", "enter")
+        assert results._shown == []
+        go_on.set()
+        await pilot.until(lambda: len(results._shown) == 8)
+        assert results._shown[0]["scores"] == {"base": 1.0, "tuned": 1.0}
 
 
 def test_the_cases_of_every_metric_of_a_report_are_found(run: RunDir) -> None:

@@ -56,7 +56,7 @@ class Results(JobHost, ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         subjects = self._report["subjects"]
-        columns = [Column("data", 10, flex=1), Column("metric", 12, flex=1)]
+        columns = [Column("data", 10, flex=1), Column("metric", 15)]
         columns += [Column(gate_line(name, 22), 22, right=True) for name in subjects[:1] + subjects[1:][-1:]]
         columns += [
             Column("difference", 24, right=True, from_width=96),
@@ -129,7 +129,8 @@ class Results(JobHost, ModalScreen[None]):
             return
         found = self._results[self.query_one("#all", Table).cursor]
         run, metric, dataset = self._run_dir, found["metric"], found["dataset"]
-        self.query_one("#cases", Pane).border_title = Content(f"Rows by {gate_line(metric, 30)} …")
+        self._cases = []  # those of another metric have other scores
+        self._fill(metric, looking=True)
 
         def work(_: Task) -> list[dict[str, Any]]:
             from tuiwb import evaluate
@@ -142,7 +143,7 @@ class Results(JobHost, ModalScreen[None]):
 
         self.start("cases", work, done)
 
-    def _fill(self, metric: str) -> None:
+    def _fill(self, metric: str, *, looking: bool = False) -> None:
         first, last = self._names
         higher = self._results[self.query_one("#all", Table).cursor]["higher_is_better"]
         words = self._words.lower().split()
@@ -154,7 +155,8 @@ class Results(JobHost, ModalScreen[None]):
         ]
         only = f", {self._change} than {first}" if self._change in ("better", "worse") else ""
         only += f", with {self._words}" if words else ""
-        title = f"Rows by {gate_line(metric, 30)}, the worst first{gate_line(only, 60)}: {len(self._shown):,}"
+        found = "…" if looking else f"{len(self._shown):,}"
+        title = f"Rows by {gate_line(metric, 30)}, the worst first{gate_line(only, 60)}: {found}"
         self.query_one("#cases", Pane).border_title = Content(title)
         self.query_one("#rows", Table).fill(len(self._shown), self._case, cursor=0)
 
