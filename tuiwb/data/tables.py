@@ -1,7 +1,9 @@
 """Rows of binary tables, which know their own rows: parquet, and arrow as datasets' `save_to_disk` writes it."""
 
 import bisect
+import contextlib
 import itertools
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -10,9 +12,11 @@ from typing import Any
 
 import orjson
 
-from tuiwb.base.errors import EnvironmentFault, InputFault, reason_of
+from tuiwb.base.errors import EnvironmentFault, InputFault
 from tuiwb.base.tasks import Task
+from tuiwb.data import arrow_file
 from tuiwb.data.needle import Needle, Places, joined
+from tuiwb.data.pages import Pages
 from tuiwb.data.rows import MISSING, Row
 
 _KEPT = 3
@@ -23,6 +27,9 @@ _PIECE = 1000
 
 _BUFFER = 1 << 20
 """Bytes of a column that are read at a time."""
+
+_BATCH = 64 << 20
+"""Bytes; a record batch that has no more is read whole."""
 
 _GROUP = 16 << 20
 """Bytes; a row group that has no more when it is unpacked is decoded whole, and kept so."""
@@ -137,21 +144,34 @@ class TableStore:
             try:
                 found = self._decode(number, name)
             except OSError as error:
-                raise EnvironmentFault(f"cannot be read ({reason_of(error)})", file=self.path) from error
+                why = self._shorter() or f"cannot be read ({error.strerror or _first_line(error)})"
+                raise EnvironmentFault(why, file=self.path) from error
             except ValueError as error:  # what pyarrow raises for pages that do not decode
-                raise InputFault(f"a part of the file cannot be decoded ({error})", file=self.path) from error
+                why = self._shorter() or f"a part of the file cannot be decoded ({error})"
+                raise InputFault(why, file=self.path) from error
             self._pieces[number, name] = found
             if len(self._pieces) > _KEPT:
                 self._pieces.popitem(last=False)
             return found
+
+    def _shorter(self) -> str:
+        """What is said where the end of the file is missing now."""
+        with contextlib.suppress(OSError):
+            return arrow_file.SHORTER if self.path.stat().st_size < self.nbytes else ""
+        return ""
+
+    def _has(self, number: int) -> bool:
+        """Whether a piece is kept with all its columns."""
+        with self._reading:
+            return (number, None) in self._pieces
 
     def _decode(self, number: int, name: str | None) -> Any:
         raise NotImplementedError
 
 
 class ParquetStore(TableStore):
-    """A small row group is decoded whole. A large one is decoded in pieces of some rows, front to back; going back in
-    it starts it again."""
+    """A small row group is decoded whole. A large one is decoded in pieces of some rows: by its pages where they can be
+    told apart, else front to back, and going back in it starts it again."""
 
     def __init__(self, path: Path) -> None:
         """
@@ -160,9 +180,12 @@ class ParquetStore(TableStore):
         """
         import pyarrow.parquet as pq
 
+        self._pages: Pages | None = None
         try:
             # Not mapped: what was read of a map counts as ours, and a file that shrinks would end the process.
             self._file = pq.ParquetFile(path, buffer_size=_BUFFER)
+            with contextlib.suppress(ValueError):
+                self._pages = Pages(path, self._file)
         except (OSError, ValueError) as error:
             raise InputFault(f"this parquet file cannot be read ({_first_line(error)})", file=path) from error
         metadata = self._file.metadata
@@ -178,17 +201,35 @@ class ParquetStore(TableStore):
                 self._place += [(group, part) for part in range(len(parts))]
             lengths += parts
         self._batches: dict[str | None, tuple[int, int, Iterator[Any]]] = {}
+        self._asked = -1
+        """The piece of which a single row was asked for last."""
         super().__init__(path, "parquet", lengths, list(self._file.schema_arrow.names))
+
+    def row(self, number: int) -> Row:
+        """The first row of a piece that is asked for is read alone; with the second, the piece is worth decoding."""
+        piece = bisect.bisect_right(self._ends, number)
+        before, self._asked = self._asked, piece
+        if self._pages is not None and piece != before and 0 <= number < self.known and not self._has(piece):
+            group, part = self._place[piece]
+            first = number - (self._ends[piece - 1] if piece else 0) + (part or 0) * _PIECE
+            with contextlib.suppress(ValueError, OSError):  # what is wrong with it is said below
+                return Row(number, None, self._pages.read(group, first, 1, keep=False).to_pylist()[0])
+        return super().row(number)
 
     def close(self) -> None:
         super().close()
         self._file.close()
+        if self._pages is not None:
+            self._pages.close()
 
     def _decode(self, number: int, name: str | None) -> Any:
         group, part = self._place[number]
         columns = None if name is None else [name]
         if part is None:
             return self._file.read_row_group(group, columns=columns, use_threads=False)
+        if self._pages is not None:
+            rows = self._ends[number] - (self._ends[number - 1] if number else 0)
+            return self._pages.read(group, part * _PIECE, rows, name)
         before, at, batches = self._batches.get(name, (-1, 0, iter(())))
         if before != group or at > part:
             at = 0
@@ -203,28 +244,52 @@ class ParquetStore(TableStore):
 
 
 class ArrowStore(TableStore):
-    """Arrow IPC, the file format and the stream format; memory-mapped, so that opening costs nothing."""
+    """Arrow IPC, the file format and the stream format. Its record batches are read one by one; a file of large ones,
+    or of one with dictionaries, is mapped, and some rows at a time are taken out of it."""
 
     def __init__(self, path: Path) -> None:
         """
         Raises:
             InputFault: this is no readable arrow file.
         """
-        import pyarrow as pa
-
+        self._file = -1
         try:
-            source = pa.memory_map(str(path))
-            with path.open("rb") as file:
-                framed = file.read(6) == b"ARROW1"
-            self._table = pa.ipc.open_file(source).read_all() if framed else pa.ipc.open_stream(source).read_all()
+            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._schema = arrow_file.schema_of(path)
+            found = arrow_file.batches(self._file)
+            self._batches = None if found is None or any(batch.size > _BATCH for batch in found) else found
+            self._table: Any = None
+            if self._batches is None:
+                self._table = arrow_file.mapped(path)
         except (OSError, ValueError) as error:
+            self._release()
             raise InputFault(f"this arrow file cannot be read ({_first_line(error)})", file=path) from error
-        rows = self._table.num_rows
-        lengths = [min(_PIECE, rows - at) for at in range(0, rows, _PIECE)]
-        super().__init__(path, "arrow", lengths, list(self._table.schema.names))
+        if self._batches is not None:
+            lengths = [batch.rows for batch in self._batches]
+        else:
+            rows = self._table.num_rows
+            lengths = [min(_PIECE, rows - at) for at in range(0, rows, _PIECE)]
+        super().__init__(path, "arrow", lengths, list(self._schema.names))
+
+    def close(self) -> None:
+        super().close()
+        self._release()
+
+    def __del__(self) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
     def _decode(self, number: int, name: str | None) -> Any:
-        return self._table.slice(number * _PIECE, _PIECE)
+        if self._batches is not None:
+            return arrow_file.read(self._file, self._batches[number], self._schema)
+        if os.fstat(self._file).st_size < self.nbytes:  # reading where a map has no file would end the process
+            raise ValueError(arrow_file.SHORTER)
+        rows = self._ends[number] - number * _PIECE
+        return self._table.take(list(range(number * _PIECE, number * _PIECE + rows)))
 
 
 def _first_line(error: Exception) -> str:
