@@ -85,6 +85,10 @@ def test_every_row_is_looked_at_once(view: data.View) -> None:
         "/gamm?a/",
         "/Alpha b/",
         "/gamma*|x/",
+        "/gamma|needle/",
+        "/\\bgamma\\b/",
+        "/(?i)GAMMA/",
+        "/.*amma|é/",
         "/al/",
         "a",
     ],
@@ -116,6 +120,16 @@ def test_any_rows_in_any_file(tmp_path: Path, rows: list[dict[str, Any]], kind: 
     view = data_of(tmp_path / f"rows.{kind}", rows * data.draw(st.sampled_from([1, 40])))
     columns = ("key", "a", "12", "word", "text")
     typed = ["a:word", "key>4", "12:12", "word & 12", "key>4 & word", "/word \\w/", "/wo[a-r]+d?/"]
+    typed += [
+        "/word|new/",
+        "/\\bword\\b/",
+        "/key|[a|b]9/",
+        "/^word/",
+        "/(?i)word/",
+        "/(word|Say) /",
+        "/5|e9|true/",
+        "a:/or|e9/",
+    ]
     wanted = data.draw(st.sampled_from([*WORDS, *typed]))
     query = parse(wanted, columns)
     assert matching(view, query).tolist() == matching(view, slow(query)).tolist()

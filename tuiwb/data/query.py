@@ -26,6 +26,8 @@ _SIGNS: dict[str, Callable[[float, float], bool]] = {
 }
 _PLAIN_BEGIN = re.compile(r"[A-Za-z0-9 ,;:!_-]*")
 
+_OF_NUMBERS = set("0123456789+-.eEinfaINFAN ")
+
 Inside = Callable[[str], object]
 """Whether a text is it: true or false, or a match."""
 
@@ -39,13 +41,13 @@ class Condition:
     """What is looked for: `test` says whether a row is it. What else is known of it lets most rows be passed over.
 
     Attributes:
-        needle: words that a row that is it holds.
+        needles: a row that is it holds one of these; none where nothing is known.
         column, accepts: the only column that is looked at, and whether what it holds is it.
         by_hand: only rows with a mark can be it.
     """
 
     test: Callable[[Row], bool]
-    needle: Needle | None = None
+    needles: tuple[Needle, ...] = ()
     column: str = ""
     accepts: Callable[[Any], bool] | None = None
     by_hand: bool = False
@@ -86,12 +88,12 @@ def _condition(wanted: str, columns: tuple[str, ...], mark: Marks | None) -> Con
     column, colon, rest = wanted.partition(":")
     if colon and column in columns and rest:
         inside = _matcher(rest)
-        return _of_column(column, lambda value: _any_text(value, inside), _needle(rest, whole=False))
-    return Condition(_anywhere(wanted), _needle(wanted))
+        return _of_column(column, lambda value: _any_text(value, inside), _needles(rest, whole=False))
+    return Condition(_anywhere(wanted), _needles(wanted))
 
 
-def _of_column(column: str, accepts: Callable[[Any], bool], needle: Needle | None = None) -> Condition:
-    return Condition(lambda row: accepts(row.value.get(column)), needle, column, accepts)
+def _of_column(column: str, accepts: Callable[[Any], bool], needles: tuple[Needle, ...] = ()) -> Condition:
+    return Condition(lambda row: accepts(row.value.get(column)), needles, column, accepts)
 
 
 def _by_hand(wanted: str, columns: tuple[str, ...], mark: Marks) -> Callable[[Row], bool] | None:
@@ -157,19 +159,24 @@ def _matching(view: View, query: Query, start: int, stop: int) -> Numbers:
     if any(one.by_hand for one in query.conditions) and view.journal is not None:
         keep[:] = False
         keep[[row - start for row in list(view.journal.marks) if start <= row < stop]] = True
-    for one in sorted(query.conditions, key=lambda one: -len(one.needle.words) if one.needle else 0):
-        if one.needle is not None and keep.any():
-            sure, maybe = view.store.holding(one.needle, start, stop)
-            here = np.zeros(stop - start, bool)
-            here[sure - start] = here[maybe - start] = True
-            keep &= here
-            if one.needle.whole:
-                unsure[maybe - start] = True
+    for one in sorted(query.conditions, key=lambda one: -min((len(each.words) for each in one.needles), default=0)):
+        if one.needles and keep.any():
+            held, open_here = np.zeros(stop - start, bool), np.zeros(stop - start, bool)
+            for needle in one.needles:
+                sure, maybe = view.store.holding(needle, start, stop)
+                held[sure - start] = True
+                open_here[maybe - start] = True
+            keep &= held | open_here
+            if all(needle.whole for needle in one.needles):
+                unsure |= open_here & ~held
                 continue
         left.append(one)
+    columns: dict[str, list[Any]] = {}
     for one in list(left):
         if one.accepts is not None and np.count_nonzero(keep) * _FEW >= stop - start:
-            values, accepts = view.store.column(one.column, start, stop), one.accepts
+            if one.column not in columns:
+                columns[one.column] = view.store.column(one.column, start, stop)
+            values, accepts = columns[one.column], one.accepts
             found = [number for number, value in enumerate(values) if value is not MISSING and accepts(value)]
             here = np.zeros(stop - start, bool)
             here[found] = True
@@ -182,29 +189,58 @@ def _matching(view: View, query: Query, start: int, stop: int) -> Numbers:
 
 
 def _is_it(view: View, query: Query, row: Row) -> bool:
-    return all(one.test(row) or (row.fault is not None and _unread(view, one.needle, row)) for one in query.conditions)
+    return all(one.test(row) or (row.fault is not None and _unread(view, one, row)) for one in query.conditions)
 
 
-def _unread(view: View, needle: Needle | None, row: Row) -> bool:
+def _unread(view: View, one: Condition, row: Row) -> bool:
     """Whether a row that cannot be parsed holds the words."""
-    return needle is not None and needle.whole and len(view.store.holding(needle, row.id, row.id + 1).sure) > 0
+    whole = (needle for needle in one.needles if needle.whole)
+    return any(len(view.store.holding(needle, row.id, row.id + 1).sure) for needle in whole)
 
 
-def _needle(wanted: str, *, whole: bool = True) -> Needle | None:
-    """The words that any row with these words, or with a match of this expression, holds, whatever its file escapes;
-    none where that is not sure."""
+def _needles(wanted: str, *, whole: bool = True) -> tuple[Needle, ...]:
+    """Words of which any row with these words, or with a match of this expression, holds one, whatever its file
+    escapes; none where that is not sure."""
     if _is_regex(wanted):
-        # An expression that begins with plain characters; the last of them may be optional.
-        begin = "" if "|" in wanted else _PLAIN_BEGIN.match(wanted[1:-1])[0]  # type: ignore[index]
-        after = wanted[1 + len(begin)]
-        begin = begin[:-1] if after in "*?{" else begin
-        more = wanted[1 + len(begin) : -1]
-        if whole and transparent(begin, more):
-            return Needle(begin, fold=False, more=more)
-        return Needle(begin, fold=False, whole=False) if len(begin) > 2 else None
+        found = [_of_expression(part, whole) for part in _alternatives(wanted[1:-1])]
+        return tuple(needle for needle in found if needle) if all(found) else ()
     if not PLAIN.fullmatch(wanted):
-        return None
-    return Needle(wanted, fold=wanted == wanted.lower(), whole=whole)
+        return ()
+    return (Needle(wanted, fold=wanted == wanted.lower(), whole=whole),)
+
+
+def _alternatives(expression: str) -> list[str]:
+    """The parts of an expression of which one must match, where they are plain to see."""
+    return [expression] if re.search(r"[\\()]", expression) else re.split(r"\|(?![^\[]*\])", expression)
+
+
+def _of_expression(expression: str, whole: bool) -> Needle | None:
+    """What every match of it holds: plain characters at its beginning, of which the last may be optional, or others."""
+    begin = "" if "|" in expression else _PLAIN_BEGIN.match(expression)[0]  # type: ignore[index]
+    after = expression[len(begin) : len(begin) + 1]
+    begin = begin[:-1] if after and after in "*?{" else begin
+    more = expression[len(begin) :]
+    if whole and transparent(begin, more):
+        return Needle(begin, fold=False, more=more)
+    literal = begin if len(begin) > 2 else _literal(expression)
+    return Needle(literal, fold=False, whole=False) if literal else None
+
+
+def _literal(expression: str) -> str:
+    """The longest run of plain characters that every match of an expression holds, or nothing."""
+    parser: Any = getattr(re, "_parser", None)  # Python's own, which is not in its documentation
+    parsed = parser.parse(expression) if parser else ()
+    if not parsed or parsed.state.flags & re.IGNORECASE:
+        return ""
+    runs = [""]
+    for kind, what in parsed:
+        character = chr(what) if kind.name == "LITERAL" else ""
+        if character and PLAIN.fullmatch(character):
+            runs[-1] += character
+        else:
+            runs.append("")
+    # A number is written in more ways than one.
+    return max((run for run in runs if len(run) > 2 and not set(run) <= _OF_NUMBERS), key=len, default="")
 
 
 def _is_regex(wanted: str) -> bool:
