@@ -73,6 +73,28 @@ async def test_empty_state_says_what_to_press() -> None:
         assert pilot.toasts() == ["No dataset is open: press o."]
 
 
+async def test_datasets_are_offered_before_notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a-notes.txt", "README.md", "rows.jsonl", "z.parquet"):
+        (tmp_path / name).write_text("x\n")
+    monkeypatch.chdir(tmp_path)
+    async with bench("data") as pilot:
+        await pilot.until_text("a-notes.txt")
+        text = pilot.text()
+        places = [text.index(name) for name in ("rows.jsonl", "z.parquet", "README.md", "a-notes.txt", "another…")]
+        assert places == sorted(places)
+
+
+async def test_what_is_not_in_a_list_can_be_typed_still(rows: Path) -> None:
+    async with bench("data") as pilot:
+        await opened(pilot, rows)
+        await pilot.press("m")
+        await pilot.until_text("type to filter")
+        await pilot.enter("/no/such/thing")
+        await pilot.until_text("another…")
+        await pilot.press("enter")
+        await pilot.until_text("a name, a folder, a .gguf file or a hub id")
+
+
 async def test_a_file_is_opened_by_typing_and_completing(tmp_path: Path, rows: Path) -> None:
     async with bench("data") as pilot:
         await pilot.press("o")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuiwb.base import units
-from tuiwb.base.errors import EnvironmentFault, UsageFault, reason_of
+from tuiwb.base.errors import UsageFault
 from tuiwb.base.tasks import Task
 from tuiwb.cli import output
 from tuiwb.cli.data_source import add_model, add_source, open_source, renderer_of
@@ -44,24 +44,20 @@ def configure(actions: Any) -> None:
     mix.add_argument("--to", metavar="FORMAT", help="write the rows in this format (needed where they differ)")
     mix.add_argument("--force", action="store_true", help="replace FILE if it is there")
     mix.description = (
-        "A PATH may end in =30%% for a fixed share of the examples; the others divide the rest by their rows. "
-        "Five to ten per cent of general data (general.jsonl=10%%) keep a model from forgetting what it knew."
+        "A PATH may end in =30% for a fixed share of the examples; the others divide the rest by their rows. "
+        "Five to ten per cent of general data (general.jsonl=10%) keep a model from forgetting what it knew."
     )
     mix.set_defaults(run=_mix)
 
 
 def _split(args: argparse.Namespace) -> int:
-    from tuiwb.data.partition import Partition, partition, shares
-    from tuiwb.data.subset import lines_of, refuse, write_lines
+    from tuiwb.data.partition import Partition, partition, shares, write_parts
+    from tuiwb.data.subset import refuse
 
     wanted = shares(args.parts)
     folder = Path(args.output).expanduser()
     with open_source(args) as view:
         files = {name: folder / f"{name}.jsonl" for name in wanted}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise EnvironmentFault(f"cannot be made ({reason_of(error)})", file=folder, key="--output") from error
         for file in files.values():
             refuse(file, view.store.files(), force=args.force)
 
@@ -73,9 +69,7 @@ def _split(args: argparse.Namespace) -> int:
             found = partition(
                 view, wanted, seed=args.seed, stratify=args.stratify, group=group, groups=groups, task=task
             )
-            for name, rows in found.parts.items():
-                lines = lines_of(view, rows, task, len(rows))
-                write_lines(files[name], lines, view.store.files(), force=args.force)
+            write_parts(view, found, files, force=args.force, task=task)
             return found
 
         found = followed(work)
@@ -108,7 +102,7 @@ def _near(view: "View", threshold: float, task: Task) -> Any:
 
 
 def _mix(args: argparse.Namespace) -> int:
-    from tuiwb.data.mixture import mix
+    from tuiwb.data.mixture import epoch_lines, mix
     from tuiwb.data.subset import write_lines
 
     named = [_named(text) for text in args.paths]
@@ -121,7 +115,7 @@ def _mix(args: argparse.Namespace) -> int:
             mixture = mix(views, shares, seed=args.seed, max_repeats=args.max_repeats, renderer=renderer, task=task)
             if not args.output:
                 return mixture, 0
-            lines = _mixed_lines(views, mixture, args.to, args.seed, task)
+            lines = epoch_lines(views, mixture, args.to, seed=args.seed, task=task)
             sources = [file for view in views for file in view.store.files()]
             return mixture, write_lines(Path(args.output), lines, sources, force=args.force)
 
@@ -168,29 +162,3 @@ def _named(text: str) -> tuple[str, float | None]:
     if not 0 < share <= 1:
         raise UsageFault(f"{found[2]}{found[3]} is no share of the mixture, such as 30%", key=found[1])
     return found[1], share
-
-
-def _mixed_lines(views: "list[View]", mixture: "Mixture", to: str | None, seed: int, task: Task) -> Any:
-    """The rows of an epoch in a seeded order, in one format."""
-    import numpy as np
-    import orjson
-
-    from tuiwb.data.convert import TARGETS, from_example
-    from tuiwb.data.subset import line_of
-
-    formats = {view.format.name for view in views}
-    if len(formats) > 1 and to is None:
-        names = ", ".join(sorted(str(name) for name in formats))
-        raise UsageFault(f"the sources have different formats ({names}): name one to write", key="--to")
-    if to is not None and to not in TARGETS:
-        raise UsageFault(f"rows cannot be written as {to}; choose one of {', '.join(TARGETS)}", key="--to")
-    order = np.random.default_rng(seed).permutation(len(mixture.rows))
-    for done, at in enumerate(order):
-        if done % 1000 == 0:
-            task.step("writing", done, len(order), "rows")
-        view, number = views[int(mixture.rows[at][0])], int(mixture.rows[at][1])
-        if to is None or view.format.name == to:
-            yield line_of(view, number)
-        else:
-            for row in from_example(view.example(view.row(number)), to):
-                yield orjson.dumps(row)

@@ -1,6 +1,6 @@
 """Several sources in one epoch, each in its share: a small one is repeated, a large one sampled."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +138,42 @@ def mix(
             )
         )
     return Mixture(tuple(found), rows)
+
+
+def epoch_lines(
+    views: "Sequence[View]", mixture: Mixture, to: str | None = None, *, seed: int = 42, task: Task | None = None
+) -> Iterator[bytes]:
+    """The rows of an epoch in a seeded order, as lines of JSON.
+
+    Args:
+        to: the format of all rows; without it each stands as in its source, and all must have the same.
+
+    Raises:
+        UsageFault: the formats differ and `to` is missing, or rows cannot be written so.
+        BadRow: a row cannot be written so.
+        Cancelled: the task was cancelled.
+    """
+    import orjson
+
+    from tuiwb.data.convert import TARGETS, from_example
+    from tuiwb.data.subset import line_of
+
+    formats = {view.format.name for view in views}
+    if len(formats) > 1 and to is None:
+        names = ", ".join(sorted(str(name) for name in formats))
+        raise UsageFault(f"the sources have different formats ({names}): name one to write", key="--to")
+    if to is not None and to not in TARGETS:
+        raise UsageFault(f"rows cannot be written as {to}; choose one of {', '.join(TARGETS)}", key="--to")
+    order = np.random.default_rng(seed).permutation(len(mixture.rows))
+    for done, at in enumerate(order):
+        if task and done % _STEP == 0:
+            task.step("writing", done, len(order), "rows")
+        view, number = views[int(mixture.rows[at][0])], int(mixture.rows[at][1])
+        if to is None or view.format.name == to:
+            yield line_of(view, number)
+        else:
+            for row in from_example(view.example(view.row(number)), to):
+                yield orjson.dumps(row)
 
 
 def _usable(view: "View", task: Task | None) -> Rows:

@@ -4,16 +4,18 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tuiwb.base.errors import UsageFault
+from tuiwb.base.errors import EnvironmentFault, UsageFault, reason_of
 from tuiwb.base.tasks import Task
 from tuiwb.data.example import Example, Turns
 from tuiwb.data.problems import nearest
 from tuiwb.data.rows import Row
+from tuiwb.data.subset import lines_of, refuse, write_lines
 from tuiwb.data.turns import BadRow
 from tuiwb.data.view import View
 
@@ -114,6 +116,26 @@ def partition(
     part_of = _share_out(stratum_of, group_of if len(group_of) else None, list(wanted.values()), seed)
     parts = {name: of[part_of == number] for number, name in enumerate(wanted)}
     return Partition(parts, total - len(of), int(group_of.max()) + 1 if len(group_of) else len(of))
+
+
+def write_parts(
+    view: View, found: Partition, files: Mapping[str, Path], *, force: bool = False, task: Task | None = None
+) -> None:
+    """Write each part to its file, rows as they stand in the source.
+
+    Raises:
+        UsageFault: a file is the source, or is there already without `force`.
+        EnvironmentFault: it cannot be written.
+        Cancelled: the task was cancelled.
+    """
+    for file in files.values():
+        refuse(file, view.store.files(), force=force)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EnvironmentFault(f"cannot be made ({reason_of(error)})", file=file.parent, key="--output") from error
+    for name, rows in found.parts.items():
+        write_lines(files[name], lines_of(view, rows, task, len(rows)), view.store.files(), force=force)
 
 
 def _share_out(strata: Rows, groups: Rows | None, wanted: list[float], seed: int) -> Rows:

@@ -113,6 +113,10 @@ class Ask(ModalScreen[str | None]):
         self.dismiss(None)
 
 
+OTHER = "another…"
+"""An option that stays whatever is typed: it leads to a field for what is not in the list."""
+
+
 class Choose(ModalScreen[int | None]):
     """One of a list, filtered by typing; the position in the list, or None when left with Escape.
 
@@ -177,7 +181,7 @@ class Choose(ModalScreen[int | None]):
         return [
             Option(self._prompt(name, about), id=str(position))
             for position, (name, about) in enumerate(self._options)
-            if all(word in f"{name} {about}".lower() for word in words)
+            if name == OTHER or all(word in f"{name} {about}".lower() for word in words)
         ]
 
     def _prompt(self, name: str, about: str) -> Content:

@@ -4,7 +4,17 @@ from typing import TYPE_CHECKING, cast
 
 from tuiwb.base.units import count
 from tuiwb.tui.screen import RoomScreen
-from tuiwb.tui.screens import data_charts, data_clean, data_edit, data_find, data_format, data_lens, data_open
+from tuiwb.tui.screens import (
+    data_charts,
+    data_clean,
+    data_edit,
+    data_find,
+    data_format,
+    data_lens,
+    data_mix,
+    data_open,
+    data_parts,
+)
 from tuiwb.tui.screens.data_detail import VIEWS
 from tuiwb.tui.screens.data_problems import ProblemsPane
 from tuiwb.tui.widgets.pieces import PieceView
@@ -41,7 +51,9 @@ class DataActions(RoomScreen):
             return "The whole file has been checked."
         if action in _OF_A_ROW and me.row is None:
             return "There is no row."
-        if action in ("next_source", "previous_source") and len(me.sources) < 2:
+        if action in ("convert", "split", "mix") and me.view.format.name is None:
+            return "The format of the rows is not known: t names it."
+        if action in ("next_source", "previous_source", "mix") and len(me.sources) < 2:
             return "One dataset is open: o opens another beside it."
         return data_edit.reason(me.view, action)
 
@@ -126,6 +138,15 @@ class DataActions(RoomScreen):
 
     def action_export(self) -> None:
         data_find.ask_export(self._me)
+
+    def action_convert(self) -> None:
+        data_parts.convert(self._me)
+
+    def action_split(self) -> None:
+        data_parts.split(self._me)
+
+    def action_mix(self) -> None:
+        data_mix.show(self._me)
 
     def action_scroll_down(self) -> None:
         self.query_one(PieceView).scroll_lines(3)

@@ -51,11 +51,12 @@ def search(screen: "DataScreen", step: int, *, from_here: bool = False) -> None:
 def ask_filter(screen: "DataScreen") -> None:
     now = screen.query_text if screen.pages and screen.pages.what.startswith("with") else ""
     screen.ask(
-        "Show only rows with", lambda text: _filter(screen, text.strip()), value=now, hint=f"{_HINT}; empty: all"
+        "Show only rows with", lambda text: show_matching(screen, text.strip()), value=now, hint=f"{_HINT}; empty: all"
     )
 
 
-def _filter(screen: "DataScreen", text: str) -> None:
+def show_matching(screen: "DataScreen", text: str) -> None:
+    """Show only the rows with this; all of them without."""
     view, pages, row = screen.view, screen.pages, screen.row
     if view is None or pages is None:
         return
@@ -101,14 +102,16 @@ def ask_sort(screen: "DataScreen") -> None:
             screen.fill(0)
         else:
             key, way = keys[(position - 1) // 2], (position - 1) % 2
-            _sort(screen, key, descending=bool(way))
+            show_sorted(screen, key, descending=bool(way))
 
     screen.choose("Sort by", [(gate_line(name, 40), words) for name, words in options], chosen)
 
 
-def _sort(screen: "DataScreen", key: str, *, descending: bool) -> None:
+def show_sorted(screen: "DataScreen", key: str, *, descending: bool) -> None:
+    """Show the rows that are shown in the order of a column."""
     view, pages = screen.view, screen.pages
-    assert view is not None and pages is not None  # noqa: PT018 - the dialog was open on them
+    if view is None or pages is None:
+        return
     among, before = pages.ids, pages.what.partition(" by ")[0]
 
     def work(task: Task) -> Any:

@@ -1,7 +1,7 @@
 """What the Data screen does with the recipe's dataset, and how a format is named where it cannot be told."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual.content import Content
 
@@ -90,23 +90,33 @@ def _ask_columns(screen: "DataScreen", view: "View", name: "FormatName") -> None
 
 
 def use(screen: "DataScreen", view: "View") -> None:
-    """Make the open dataset the first one of the open recipe."""
+    """Make the open dataset the first one of the open recipe; one that it names already keeps its place."""
+    import msgspec
+
+    recipe = screen.workspace.recipe
+    entry, entries = entry_of(view, recipe), list(recipe.datasets or ())
+    at = next((number for number, one in enumerate(entries) if one.path == entry.path), 0)
+    entries[at : at + 1] = [entry]
+    screen.bench.keeper.change(msgspec.structs.replace(recipe, datasets=tuple(entries)))
+    screen.notify(f"The recipe learns from {gate_line(view.path.name, 40)}.")
+
+
+def entry_of(view: "View", recipe: Any) -> Any:
+    """The recipe's entry for a dataset as it is open: format, columns, part and edits; what else an entry of the recipe
+    says of it (steps, weight) stays."""
     import msgspec
 
     from tuiwb.recipe import DatasetEntry
 
-    recipe = screen.workspace.recipe
     name, columns = view.given
     split, subset = view.part
-    journal = str(view.journal.path) if view.journal is not None and len(view.journal) else None
-    entry = DatasetEntry(
-        path=str(view.path),
-        format=name,  # type: ignore[arg-type]
+    known = next((one for one in recipe.datasets or () if one.path == str(view.path)), None)
+    entry = known or DatasetEntry(path=str(view.path))
+    return msgspec.structs.replace(
+        entry,
+        format=name,
         columns=dict(columns) if columns else None,
         split=split,
         subset=subset,
-        journal=journal,
+        journal=str(view.journal.path) if view.journal is not None and len(view.journal) else entry.journal,
     )
-    others = tuple(recipe.datasets or ())[1:]
-    screen.bench.keeper.change(msgspec.structs.replace(recipe, datasets=(entry, *others)))
-    screen.notify(f"The recipe learns from {gate_line(view.path.name, 40)}.")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tuiwb.data import View
     from tuiwb.tui.screens.data import DataScreen
 
+_TEXTS = (".txt", ".md")
+
 
 @dataclass
 class Source:
@@ -86,9 +88,9 @@ def begin(screen: "DataScreen") -> None:
 
     def find(_: object) -> list[Found]:
         seen = {str(Path(path).resolve()) for path, _ in known}
-        return known + [
-            (path, about) for path, about in complete("") if about != "folder" and str(Path(path).resolve()) not in seen
-        ]
+        here = [one for one in complete("") if one[1] != "folder" and str(Path(one[0]).resolve()) not in seen]
+        # Plain text can be rows, and seldom is.
+        return known + sorted(here, key=lambda one: one[0].lower().endswith(_TEXTS))
 
     def found(datasets: list[Found]) -> None:
         offers = [Offer(path, path, about) for path, about in datasets]
