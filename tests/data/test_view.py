@@ -150,6 +150,21 @@ def test_a_name_of_the_hub_that_cannot_be_asked() -> None:
         data.open("tatsu-lab/alpaca")
 
 
+def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    from tuiwb.data import hub
+    from tuiwb.models import hub as models_hub
+
+    def get(*_: Any, **__: Any) -> None:
+        raise LocalEntryNotFoundError("Got: ConnectError: Name or service not known\nPlease check your connection.")
+
+    monkeypatch.setattr(models_hub, "offline", lambda: False)
+    monkeypatch.setattr(hub, "_get", get)
+    with pytest.raises(EnvironmentFault, match=r"no such file.*the hub cannot be reached.*Name or service not known"):
+        data.open("tatsu-lab/alpaca")
+
+
 def test_the_fingerprint_follows_contents_and_format(tmp_path: Path) -> None:
     first = jsonl(tmp_path / "a.jsonl", [GOOD, GOOD])
     copy = jsonl(tmp_path / "b.jsonl", [GOOD, GOOD])

@@ -46,6 +46,7 @@ def open_source(args: argparse.Namespace, path: str | None = None, *, editable: 
     """Open what the arguments name."""
     from tuiwb import data
     from tuiwb.data import declared, spool
+    from tuiwb.data.journal import place_of
 
     columns = {}
     for given in args.column:
@@ -57,7 +58,7 @@ def open_source(args: argparse.Namespace, path: str | None = None, *, editable: 
     if where == "-":
         where = str(spool.spooled(sys.stdin.buffer))
     name, more = declared.of_axolotl(args.format) if args.format else (None, {})
-    return data.open(
+    view = data.open(
         where,
         name=name,
         columns={**more, **columns} or None,
@@ -66,6 +67,9 @@ def open_source(args: argparse.Namespace, path: str | None = None, *, editable: 
         journal=args.journal,
         editable=editable,
     )
+    if not editable and args.journal is None and (beside := place_of(view.path)).exists():
+        output.say(f"Edits by hand are not applied; --journal {beside} would.")
+    return view
 
 
 def renderer_of(args: argparse.Namespace) -> "Renderer | None":

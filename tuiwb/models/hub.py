@@ -217,6 +217,8 @@ def fault_of(error: BaseException, what: str) -> TuiwbError:
             )
         case errors.RepositoryNotFoundError():
             return InputFault("there is no such model on the hub, or it is private and needs a token", file=what)
+        case errors.LocalEntryNotFoundError():  # one of the next kind, and means that nobody could be asked
+            pass
         case errors.EntryNotFoundError():
             return InputFault("has no config.json on the hub, so it is no model for transformers", file=what)
         case errors.HFValidationError():
