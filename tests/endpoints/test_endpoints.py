@@ -121,6 +121,15 @@ def test_refusals_are_one_sentence_without_the_key(script: object, words: str, m
     assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
 
 
+def test_who_needs_a_key_is_told_where_it_goes() -> None:
+    with serving(lambda request: request.send_json({}, "401 Unauthorized")) as server:
+        _, fault = collect(endpoint(server.url))
+        assert "keys belong to profiles: `tuiwb endpoints add NAME URL`" in str(fault)
+        endpoints.save(endpoint(server.url))
+        _, fault = collect(endpoint(server.url))
+    assert "set it with `tuiwb endpoints key there`" in str(fault)
+
+
 def test_silence_is_given_up() -> None:
     until = threading.Event()
 

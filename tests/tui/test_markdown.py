@@ -102,6 +102,17 @@ def test_growing_ends_where_the_whole_text_does() -> None:
     assert [row.plain for row in growing.rows(60)] == ["another one"]
 
 
+def test_growing_ends_there_where_the_gate_lets_not_everything_through() -> None:
+    text = "\r\n\r\n".join(["\x1b[2J\tone\u202e\r\n- two\rthree", "# four\u200b " * 30, "five\x00 " * 40] * 6)
+    growing = Markdown()
+    for end in range(0, len(text) + 1, 13):
+        growing.show(text[:end])
+        growing.rows(40)
+    growing.show(text)
+    assert [row.plain for row in growing.rows(40)] == [row.plain for row in Markdown(text).rows(40)]
+    assert not any(character in row.plain for row in growing.rows(40) for character in "\x1b\r\x00\u202e")
+
+
 def test_what_was_drawn_is_not_drawn_again() -> None:
     growing = Markdown("\n\n".join([TEXT] * 5))
     before = growing.rows(60)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tuiwb.base.errors import EnvironmentFault
 from tuiwb.base.text import gate_line
 from tuiwb.endpoints.keys import key_of
-from tuiwb.endpoints.profile import Endpoint
+from tuiwb.endpoints.profile import Endpoint, profiles
 from tuiwb.endpoints.sse import Events, TooLongError
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _CONNECT_S = 10.0
 _LONGEST_ERROR = 64 << 10
 _LONGEST_WAIT_S = 30.0
+_GATHER_S = 0.02
+"""Servers send each token by itself, and to read a hundred a second one by one costs more than to show them."""
 
 
 class EndpointFault(EnvironmentFault):
@@ -234,6 +236,8 @@ async def _answer(
                         return
                     if piece := collected.read(data):
                         yield Piece(piece)
+                if collected.begun:
+                    await asyncio.sleep(_GATHER_S)
         except TooLongError:
             raise EndpointFault(f"{endpoint.name} sent a line that does not end") from None
         if collected.reason is None or events.unfinished:
@@ -282,6 +286,11 @@ class _Collected:
         self._pieces.append(text)
         return text
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is any text."""
+        return bool(self._pieces)
+
     def end(self) -> End:
         details = self._usage.get("prompt_tokens_details")
         return End(
@@ -320,8 +329,7 @@ def _refusal(endpoint: Endpoint, response: "httpx2.Response", content: bytes, ke
     behind = f": {said}" if said else ""
     match status:
         case 401 | 403:
-            where = f"the variable {endpoint.key_env}" if endpoint.key_env else f"`tuiwb endpoints key {name}`"
-            return EndpointFault(f"{name} refuses the key ({status}): set it with {where}", status=status)
+            return EndpointFault(f"{name} refuses the key ({status}): {_where_to_set_it(endpoint)}", status=status)
         case 404:
             return EndpointFault(
                 f"{name} knows no such model or address ({status}){behind or f': is {endpoint.base} right?'}",
@@ -336,6 +344,14 @@ def _refusal(endpoint: Endpoint, response: "httpx2.Response", content: bytes, ke
         case _:
             wait = _seconds(response.headers.get("retry-after"))
             return EndpointFault(f"{name} could not answer ({status}){behind}", status=status, wait_s=wait)
+
+
+def _where_to_set_it(endpoint: Endpoint) -> str:
+    if endpoint.key_env:
+        return f"set it with the variable {endpoint.key_env}"
+    if endpoint.name in profiles():
+        return f"set it with `tuiwb endpoints key {endpoint.name}`"
+    return "keys belong to profiles: `tuiwb endpoints add NAME URL`, then `tuiwb endpoints key NAME`"
 
 
 def _unreachable(endpoint: Endpoint, error: "httpx2.HTTPError", key: str) -> EndpointFault:

@@ -6,6 +6,7 @@ The text is cut into parts of some hundred characters, and only the last part is
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import takewhile
 from typing import Any
 
 from textual.content import Content, Span
@@ -29,12 +30,11 @@ class Markdown:
     """
 
     def __init__(self, text: str = "") -> None:
-        self._text, self._width = gate(text), 0
+        self._text, self._width = text, 0
         self._forget()
 
     def show(self, text: str) -> None:
         """Be this text; what goes on from the text so far costs only what is new."""
-        text = gate(text)
         if not text.startswith(self._text[: self._start]):
             self._forget()
         self._text, self._stale = text, True
@@ -57,16 +57,27 @@ class Markdown:
 
     def _grow(self) -> None:
         """Draw from `_start` on, which moves to the beginning of the last part."""
-        rest, width = self._text[self._start :], self._width
+        rest, width = gate(self._text[self._start :]), self._width
         tokens, start = _parser().parse(rest), 0
         for end, gap in cuts(rest, tokens):
             self._closed += [Content()] * self._gap + rows(rest[start:end], width)
             start, self._gap = end, gap
         if start:
-            self._start += start
+            # The gate leaves as many lines as there were.
+            lines = rest.count("\n", 0, start)
+            for _ in range(lines):
+                self._start = self._text.index("\n", self._start) + 1
             tokens = _parser().parse(rest[start:])
-        self._open = [Content()] * self._gap + _drawn(tokens, width)
+        now, before = [Content()] * self._gap + _drawn(tokens, width), self._open
+        # What is as it was stays the same object, which need not be drawn again.
+        same = sum(1 for _ in takewhile(_alike, zip(now, before, strict=False)))
+        self._open = before[:same] + now[same:]
         self._stale = False
+
+
+def _alike(rows: tuple[Content, Content]) -> bool:
+    one, other = rows
+    return one.plain == other.plain and one.spans == other.spans
 
 
 def cuts(source: str, tokens: Sequence[Any]) -> list[tuple[int, int]]:

@@ -98,6 +98,5 @@ class Talk(ScrollView, can_focus=False, inherit_bindings=False):
         return strip
 
     def _strip(self, row: Content, at: int, width: int) -> Strip:
-        strips = Visual.to_strips(self, row, width, 1, self.visual_style, apply_selection=False)
-        strip = strips[0] if strips else Strip.blank(0)
-        return strip.adjust_cell_length(width, self.rich_style).apply_offsets(0, at)
+        strips = Visual.to_strips(self, row, width, 1, self.visual_style, apply_selection=False, pad=True)
+        return strips[0].apply_offsets(0, at)
