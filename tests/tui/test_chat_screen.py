@@ -175,6 +175,16 @@ async def test_settings_of_the_chat_survive_the_session(tiny_model: Path) -> Non
         assert chat.state == "off"  # nobody asked for an engine this time
 
 
+async def test_a_draft_model_that_was_named_guesses_ahead(tiny_model: Path) -> None:
+    remember(whom=str(tiny_model), draft=str(tiny_model), start=True)
+    async with bench(screen="chat") as pilot:
+        chat = await ready(pilot)
+        await pilot.until(lambda: chat.state == "ready")
+        assert chat._engine is not None
+        assert json.loads((chat._engine.folder / "engine.json").read_text())["draft"] == str(tiny_model)
+        assert pilot.room.layout_state()["draft"] == str(tiny_model)
+
+
 async def test_leaving_ends_the_engine(tiny_model: Path) -> None:
     remember(whom=str(tiny_model), start=True)
     async with bench(screen="chat") as pilot:

@@ -55,13 +55,14 @@ class Chat:
     Args:
         target: whom to talk to.
         names: the lanes that are asked, in order; None asks all.
+        draft: as `protocol.Spec.draft`.
 
     Attributes:
         branches: how the conversations were before something in them was changed, oldest first.
     """
 
-    def __init__(self, target: Target, *, names: tuple[str, ...] | None = None) -> None:
-        self.target = target
+    def __init__(self, target: Target, *, names: tuple[str, ...] | None = None, draft: str | None = None) -> None:
+        self.target, self._draft = target, draft
         self.sampling = Sampling()
         self.state: State = "off"
         self.doing = ""
@@ -97,7 +98,7 @@ class Chat:
             return
         self.state, self.doing = "loading", "starting the engine"
         current: list[Engine] = []
-        self._engine = Engine(self.local, on_event=self._receiver(current))
+        self._engine = Engine(self.local, on_event=self._receiver(current), draft=self._draft)
         current.append(self._engine)
 
     def stop_engine(self) -> None:

@@ -96,6 +96,7 @@ def _on_screen(args: argparse.Namespace) -> int:
         "template": args.chat_template,
         "adapters": args.adapter,
         "beside": args.beside,
+        "draft": draft_of(args.draft),
         "side": args.side_by_side or bool(args.beside),
     }
     return workbench.run(None, screen="chat", layout={"chat": state | {"start": True}})

@@ -30,6 +30,8 @@ def run(whom: str, args: argparse.Namespace) -> int:
     lanes = tuple(lane for lane in target.lanes if isinstance(lane, chat.Lane))
     if len(lanes) < len(target.lanes):
         raise InputFault("an endpoint is served already")
+    for warning in target.warnings:
+        output.say(f"warning: {warning}")
     say_whether_it_fits(target)
     given = os.environ.get(TOKEN, "").strip()
     token = given or secrets.token_urlsafe(24)

@@ -76,7 +76,11 @@ class ChatScreen(WhomActions, PastActions, JudgeActions, RoomScreen):
             self._sampling = Sampling()
         if state.get("whom"):
             self._find(
-                {key: state[key] for key in ("whom", "template", "adapters", "beside", "start") if state.get(key)},
+                {
+                    key: state[key]
+                    for key in ("whom", "template", "adapters", "beside", "draft", "start")
+                    if state.get(key)
+                },
                 quiet=not state.get("start"),
             )
 
@@ -84,7 +88,7 @@ class ChatScreen(WhomActions, PastActions, JudgeActions, RoomScreen):
         if self.chat is not None:
             self.chat.stop_engine()
             self.keep()
-        self.chat = Chat(target)
+        self.chat = Chat(target, draft=self._whom.get("draft"))
         self.chat.sampling = self._sampling
         self.chat.set_system(self._system)
         self.chat.asked = tuple(self.chat.lanes)[-MOST_LANES:] if self._side else (target.best.name,)
