@@ -80,17 +80,23 @@ def test_one_row_does_not_decode_its_row_group(tmp_path: Path, monkeypatch: pyte
         {"messages": [{"role": "user", "content": "x"}], "n": 1},
         {"meta": {"a": 1, "b": "x"}, "n": 1},
         {"when": "day", "n": 1},
+        {"kind": "coded", "n": 1},
     ],
 )
-def test_nested_and_dated_columns(tmp_path: Path, value: dict[str, Any]) -> None:
+def test_other_columns(tmp_path: Path, value: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     import datetime
 
     rows = [{**value, "n": n} for n in range(300)]
     if "when" in value:
         rows = [{**row, "when": datetime.datetime(2026, 1, 1) + datetime.timedelta(n)} for n, row in enumerate(rows)]
+    table = pa.Table.from_pylist(rows)
+    if "kind" in value:
+        table = table.set_column(0, "kind", table["kind"].dictionary_encode())
     path = tmp_path / "rows.parquet"
-    pq.write_table(pa.Table.from_pylist(rows), path)
+    pq.write_table(table, path)
     assert open_store(path).row(217).value == rows[217]
+    monkeypatch.setattr(tables, "_GROUP", 100)
+    assert [row.value for row in open_store(path).rows(200, 50)] == rows[200:250]
 
 
 def test_damaged_pages_are_said(tmp_path: Path) -> None:

@@ -209,11 +209,12 @@ class ParquetStore(TableStore):
         """The first row of a piece that is asked for is read alone; with the second, the piece is worth decoding."""
         piece = bisect.bisect_right(self._ends, number)
         before, self._asked = self._asked, piece
-        if self._pages is not None and piece != before and 0 <= number < self.known and not self._has(piece):
+        if piece != before and 0 <= number < self.known and not self._has(piece):
             group, part = self._place[piece]
             first = number - (self._ends[piece - 1] if piece else 0) + (part or 0) * _PIECE
-            with contextlib.suppress(ValueError, OSError):  # what is wrong with it is said below
-                return Row(number, None, self._pages.read(group, first, 1, keep=False).to_pylist()[0])
+            found = self._by_pages(group, first, 1, keep=False)
+            if found is not None:
+                return Row(number, None, found.to_pylist()[0])
         return super().row(number)
 
     def close(self) -> None:
@@ -227,9 +228,9 @@ class ParquetStore(TableStore):
         columns = None if name is None else [name]
         if part is None:
             return self._file.read_row_group(group, columns=columns, use_threads=False)
-        if self._pages is not None:
-            rows = self._ends[number] - (self._ends[number - 1] if number else 0)
-            return self._pages.read(group, part * _PIECE, rows, name)
+        rows = self._ends[number] - (self._ends[number - 1] if number else 0)
+        if (found := self._by_pages(group, part * _PIECE, rows, name)) is not None:
+            return found
         before, at, batches = self._batches.get(name, (-1, 0, iter(())))
         if before != group or at > part:
             at = 0
@@ -241,6 +242,17 @@ class ParquetStore(TableStore):
         while len(self._batches) > _KEPT:
             self._batches.pop(next(iter(self._batches)))
         return batch
+
+    def _by_pages(self, group: int, first: int, count: int, name: str | None = None, *, keep: bool = True) -> Any:
+        """See `Pages.read`; None where it cannot be done, and then never again. What is wrong with the file is said by
+        who reads the row group."""
+        pages = self._pages
+        if pages is not None:
+            try:
+                return pages.read(group, first, count, name, keep=keep)
+            except (ValueError, OSError, NotImplementedError, KeyError):
+                self._pages = None
+        return None
 
 
 class ArrowStore(TableStore):
