@@ -175,6 +175,18 @@ async def test_settings_of_the_chat_survive_the_session(tiny_model: Path) -> Non
         assert chat.state == "off"  # nobody asked for an engine this time
 
 
+async def test_whom_can_be_written(tiny_model: Path) -> None:
+    async with bench(screen="chat", size=(80, 24)) as pilot:
+        await pilot.press("escape", "o")
+        await pilot.until_text("another …")
+        await pilot.press("enter")
+        await pilot.enter(str(tiny_model))
+        await pilot.press("enter")
+        chat = await ready(pilot)
+        await pilot.until(lambda: chat.state == "ready")
+        assert chat.target.best.name == "tiny"
+
+
 async def test_a_draft_model_that_was_named_guesses_ahead(tiny_model: Path) -> None:
     remember(whom=str(tiny_model), draft=str(tiny_model), start=True)
     async with bench(screen="chat") as pilot:

@@ -78,17 +78,21 @@ class WhomActions(Base):
         self.start("choices", _choices, self._choose)
 
     def _choose(self, choices: list[tuple[str, str, str]]) -> None:
-        """Let the user choose among (ref, name, what it is)."""
-        if not choices:
-            self.problem(
-                "There is no model and no finished run yet: `tuiwb models get smollm2-135m-instruct`, or press 5."
-            )
-            return
-        self.choose(
-            "Whom to talk to",
-            [(name, about) for _, name, about in choices],
-            lambda at: self._find({"whom": choices[at][0], "start": True}),
-        )
+        """Let the user choose among (ref, name, what it is), or write what is meant."""
+        about = "a folder, a .gguf file, an address" if choices else "nothing is here yet: 5 Models brings a model"
+        shown = [*((name, what) for _, name, what in choices), ("another …", about)]
+
+        def take(at: int) -> None:
+            if at < len(choices):
+                self._find({"whom": choices[at][0], "start": True})
+            else:
+                self.ask("Whom to talk to", write, hint="run, model, folder, .gguf file, or an endpoint's address")
+
+        def write(text: str) -> None:
+            if text.strip():
+                self._find({"whom": text.strip(), "start": True})
+
+        self.choose("Whom to talk to", shown, take)
 
     if TYPE_CHECKING:
 
