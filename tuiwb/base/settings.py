@@ -63,7 +63,9 @@ class Alarms(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     bell: bool = True
     """Ring the terminal's bell and send a desktop notification (OSC 9 and OSC 777) at an alarm and at a bad end."""
     command: list[str] = []
-    """Words of a command to run at each alarm; it is told TUIWB_ALARM_MESSAGE, _RULE, _SEVERITY, _RUN and _NAME."""
+    """Words of a command to run at each alarm; it is told TUIWB_ALARM_MESSAGE, _RULE, _SEVERITY, _FIX, _RUN, _NAME."""
+    webhook: str = ""
+    """An http or https address to which each alarm is sent as JSON, in the form that Slack and Discord show."""
     silent_steps: float = 10.0
     """A step that takes so many times as long as the median one is an alarm."""
     silent_s: float = 60.0

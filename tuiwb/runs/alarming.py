@@ -1,11 +1,12 @@
 """The alarms of a run, evaluated by its wrapper, so that they are told with nobody watching.
 
 Each is an event when it begins to hold (`alarm`) and when it is over (`alarm_over`); those that hold are in state.json,
-where the screen sees them; and the user's command is run with them. The rules are those of `monitor`.
+where the screen sees them; and they are told to the user's command and webhook. The rules are those of `monitor`.
 """
 
 import os
 import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ class Alarms:
     """Watches one attempt of one run. Times are monotonic seconds.
 
     Args:
-        job: its job.yaml; `alarms` holds `command` (words to run), `silent_steps` and `silent_s`.
+        job: its job.yaml; `alarms` holds `command` (words to run), `webhook` (whether there is one), `silent_steps` and
+            `silent_s`.
         on_stall: called once when nothing moves any more, before anything is killed.
     """
 
@@ -92,9 +94,12 @@ class Alarms:
         return self._take(now, "machine", found)
 
     def tell(self, alarm: Alarm) -> None:
-        """Write it down and run the user's command."""
+        """Write it down, run the user's command and send it to the webhook."""
         rundir.append_event(self.run, "alarm", by="wrapper", attempt=self.attempt, **alarm.to_json())
-        self._command(alarm)
+        if words := [str(word) for word in self._settings.get("command") or []]:
+            self._help("alarm_command", words, alarm)
+        if self._settings.get("webhook"):
+            self._help("alarm_webhook", [sys.executable, "-m", "tuiwb.runs.webhook", str(self.run.path)], alarm)
 
     def ended(self, cause: str, reason: str) -> None:
         """The attempt has come to its end: out of memory is told with what the plan says would save most."""
@@ -161,15 +166,17 @@ class Alarms:
             rundir.append_event(self.run, "alarm_over", by="wrapper", rule=held.alarm.rule, held_s=lasted)
         return changed
 
-    def _command(self, alarm: Alarm) -> None:
-        """Run the user's command, and do not wait for it."""
-        words = [str(word) for word in self._settings.get("command") or []]
-        if not words:
-            return
+    def _help(self, what: str, words: Sequence[str], alarm: Alarm) -> None:
+        """Run a command that is told the alarm, and do not wait for it.
+
+        Args:
+            what: the event that says so where it cannot be run.
+        """
         told = {
             "TUIWB_ALARM_RULE": alarm.rule,
             "TUIWB_ALARM_SEVERITY": alarm.severity,
             "TUIWB_ALARM_MESSAGE": alarm.message,
+            "TUIWB_ALARM_FIX": alarm.fix,
             "TUIWB_ALARM_RUN": self.run.run_id,
             "TUIWB_ALARM_NAME": str(self.job.get("name") or ""),
         }
@@ -186,7 +193,7 @@ class Alarms:
                 )
         except OSError as error:
             problem = f"{words[0]}: {error.strerror}"
-            rundir.append_event(self.run, "alarm_command", by="wrapper", problem=problem)
+            rundir.append_event(self.run, what, by="wrapper", problem=problem)
             return
         child.returncode = 0  # the wrapper collects all its children itself; Popen must not wait or warn
         self.helpers.append(child.pid)

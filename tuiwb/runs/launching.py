@@ -41,6 +41,7 @@ def launch(job: Job, *, wait_s: float = 15.0) -> RunDir:
     document = to_document(job, run.run_id, argv, environment, ladder.patience(chosen.worker.stop_grace_s))
     document["alarms"] = {
         "command": chosen.alarms.command,
+        "webhook": bool(chosen.alarms.webhook),
         "silent_steps": chosen.alarms.silent_steps,
         "silent_s": chosen.alarms.silent_s,
     }
