@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from synthetic import compile_library, forget
+from synthetic import compile_amd_library, compile_library, forget
 
 from tuiwb import hardware
 from tuiwb.cli.main import main
@@ -83,9 +83,19 @@ def test_what_is_wrong_with_a_gpu_is_read(driver: Choose) -> None:
     assert second.mig_devices == ()
 
 
-@pytest.mark.usefixtures("no_driver")
+@pytest.fixture(params=["package", "library"])
+def amd(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with AMD's GPUs: a stand-in for their package or, where that is installed, for the library below it."""
+    if request.param == "package":
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).with_name("synthetic_amd")))
+    else:
+        monkeypatch.delenv("ROCM_HOME", raising=False)
+        monkeypatch.delenv("ROCM_PATH", raising=False)
+        monkeypatch.setenv("LD_LIBRARY_PATH", str(compile_amd_library(tmp_path)))
+
+
+@pytest.mark.usefixtures("no_driver", "amd")
 def test_gpus_of_amd_are_read_through_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).with_name("synthetic_amd")))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     first, second = hardware.gpus()
     assert first == hardware.Gpu(
@@ -107,6 +117,14 @@ def test_gpus_of_amd_are_read_through_their_package(monkeypatch: pytest.MonkeyPa
     forget(monkeypatch)
     monkeypatch.setenv("HIP_VISIBLE_DEVICES", second.uuid)
     assert [gpu.index for gpu in hardware.gpus()] == [1]
+
+
+@pytest.mark.usefixtures("no_driver")
+def test_amds_package_without_its_library_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "amdsmi.py").write_text("print('Unable to find libamd_smi.so')\nraise KeyError('libamd_smi.so')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert hardware.gpus() == []
+    assert "no NVIDIA driver is installed" in hardware.gpu_status().problem
 
 
 @pytest.mark.usefixtures("no_driver")

@@ -5,6 +5,8 @@ Source: the Python API of amdsmi: memory in MiB, power in watts, the power cap i
 Celsius; what is not supported is an exception or the string "N/A".
 """
 
+import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +19,8 @@ def looks() -> Iterator[dict[str, Any]]:
     Raises:
         Exception: amdsmi is not installed, or finds no driver.
     """
-    import amdsmi
+    with contextlib.redirect_stdout(sys.stderr):  # without its library the package prints, and our looks go there
+        import amdsmi
 
     amdsmi.amdsmi_init(amdsmi.AmdSmiInitFlags.INIT_AMD_GPUS)
     while True:
