@@ -13,6 +13,7 @@
  *   ecc_later       they are counted from the third look on
  *   xid=CODE        one Xid error of GPU 0 is told once
  *   mig             GPU 0 is divided into two instances
+ *   wander          utilisation, power and temperature are others at each look
  *   crash           asking for the first name kills the process
  */
 #include <signal.h>
@@ -95,19 +96,22 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory) 
 }
 nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t *rates) {
     MAYBE(device);
-    rates->gpu = 87 - device->index;
+    static unsigned looks[16];
+    rates->gpu = has("wander") ? 40 + (looks[device->index]++ * 7 + device->index * 13) % 60 : 87 - device->index;
     rates->memory = 41;
     return SUCCESS;
 }
 nvmlReturn_t nvmlDeviceGetTemperature(nvmlDevice_t device, int sensor, unsigned *degrees) {
     (void)sensor;
     MAYBE(device);
-    *degrees = 61 + device->index;
+    static unsigned looks[16];
+    *degrees = 61 + device->index + (has("wander") ? looks[device->index]++ / 4 % 5 : 0);
     return SUCCESS;
 }
 nvmlReturn_t nvmlDeviceGetPowerUsage(nvmlDevice_t device, unsigned *milliwatts) {
     MAYBE(device);
-    *milliwatts = 215500;
+    static unsigned looks[16];
+    *milliwatts = 215500 + (has("wander") ? 1000 * (looks[device->index]++ * 11 % 90) : 0);
     return SUCCESS;
 }
 nvmlReturn_t nvmlDeviceGetEnforcedPowerLimit(nvmlDevice_t device, unsigned *milliwatts) {

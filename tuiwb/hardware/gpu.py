@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -231,10 +231,15 @@ class GpuSampler:
 
     with GpuSampler(1.0) as sampler:
         sampler.latest()
+
+    Args:
+        told: called in that thread after each look.
     """
 
-    def __init__(self, every_s: float = 1.0, *, patience_s: float = TIMEOUT_S) -> None:
-        self._every, self._patience = every_s, patience_s
+    def __init__(
+        self, every_s: float = 1.0, *, patience_s: float = TIMEOUT_S, told: Callable[[], object] | None = None
+    ) -> None:
+        self._every, self._patience, self._told = every_s, patience_s, told
         self._status = GpuStatus(time=time.monotonic(), asked=False)
         self._process: subprocess.Popen[bytes] | None = None
         self._done = False
@@ -273,5 +278,7 @@ class GpuSampler:
         assert process.stdout is not None
         for line in process.stdout:
             self._status = read_status(line)
+            if self._told is not None:
+                self._told()
         # Without a driver the child says so once and ends; that answer stays good.
         self._done = process.wait() == 0

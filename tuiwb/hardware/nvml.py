@@ -253,13 +253,16 @@ def _nothing(problem: str) -> dict[str, Any]:
 
 def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else None
+    due = time.monotonic()
     for found in looks():
         sys.stdout.write(json.dumps(found) + "\n")
         sys.stdout.flush()
         if seconds is None:
             return
         # Standard input closes when the process that wants this ends, however it ends.
-        if select.select([sys.stdin], [], [], seconds)[0]:
+        now = time.monotonic()
+        due = max(due + seconds, now)  # a look takes its time; the next one is not later for it
+        if select.select([sys.stdin], [], [], due - now)[0]:
             return
 
 

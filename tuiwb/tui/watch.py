@@ -28,6 +28,8 @@ PERIOD_S = 0.25
 """Between two looks at the selected run: a metric is on the screen well within a second."""
 OVERLAY_S = 1.0
 """Between two drawings of the curves of several runs."""
+_EARLY = 0.9
+"""The GPUs are asked a little more often than they must be shown, so that a late answer is still in time."""
 _LOG_START = 256 * 1024
 _DETAILS_S = 3.0
 
@@ -158,18 +160,22 @@ class Watch:
 
         host = hardware.HostSampler()
         sampler: GpuSampler | None = None
+        seen = 0.0
         try:
             while not task.cancelled:
                 wanted = self._wanted
                 self._scan(wanted)
                 self._follow(wanted)
-                if wanted.hardware and time.monotonic() - self._looked >= wanted.refresh_s:
-                    self._looked = time.monotonic()
+                if wanted.hardware:
                     if sampler is None:
-                        sampler = hardware.GpuSampler(wanted.refresh_s).__enter__()
-                    samples = self._run.samples() if self._run else ()
+                        every_s = _EARLY * wanted.refresh_s
+                        sampler = hardware.GpuSampler(every_s, told=self._wake.set).__enter__()
                     gpus = sampler.latest()
-                    self._post(HardwareSeen(gpus, host.sample(), samples, gpu_users(gpus.gpus)))
+                    # What the driver says is shown when it says it; without a driver there is still the host.
+                    if gpus.time != seen or time.monotonic() - self._looked >= wanted.refresh_s:
+                        seen, self._looked = gpus.time, time.monotonic()
+                        samples = self._run.samples() if self._run else ()
+                        self._post(HardwareSeen(gpus, host.sample(), samples, gpu_users(gpus.gpus)))
                 self._wake.wait(0.0 if self._run is not None and self._run.loading else PERIOD_S)
                 self._wake.clear()
         finally:
