@@ -287,6 +287,20 @@ async def test_a_run_that_is_launched_again_is_the_one_that_is_watched() -> None
     at_rest(again)
 
 
+async def test_a_run_is_changed_on_the_train_screen_and_launched_again_from_there() -> None:
+    run = finished_run()
+    stated = {"name": "tuned", "stage": "sft", "model_name_or_path": "nowhere", "learning_rate": 3e-4}
+    rundir.write_job(run, {**rundir.read_job(run), "source": stated})
+    async with bench("runs", size=(120, 40)) as pilot:
+        await selected(pilot)
+        await pilot.press("N")
+        await pilot.until_text("again tuned")
+        await pilot.until(lambda: pilot.app.workspace.recipe is not None)
+        assert pilot.app.workspace.recipe.learning_rate == 3e-4
+        assert pilot.app.workspace.changed
+        assert pilot.app.current_room == "train"
+
+
 async def test_talk_goes_to_the_selected_run_whoever_was_talked_to_before() -> None:
     run = finished_run()
     async with bench("runs", size=(100, 30)) as pilot:

@@ -13,7 +13,7 @@ Ids may be the beginning or a unique part of one, or `last`.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuiwb.runs.actions import Verb, annotate, answer, ask, clone, delete, hold, purge, restore, resume
+    from tuiwb.runs.actions import Verb, annotate, answer, ask, clone, delete, hold, purge, recipe_of, restore, resume
     from tuiwb.runs.answering import Answer, answers
     from tuiwb.runs.attaching import attach
     from tuiwb.runs.comparing import Comparison, compare
@@ -38,6 +38,7 @@ _HOMES = {
     "delete": "actions",
     "hold": "actions",
     "purge": "actions",
+    "recipe_of": "actions",
     "restore": "actions",
     "resume": "actions",
     "Comparison": "comparing",
@@ -84,6 +85,7 @@ __all__ = [
     "launch",
     "prune",
     "purge",
+    "recipe_of",
     "removable",
     "restore",
     "resume",

@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tuiwb import rundir
 from tuiwb.base import atomic, paths
@@ -14,6 +14,9 @@ from tuiwb.rundir import RunDir
 from tuiwb.runs import attempts, ballast, launching, listing, lock
 from tuiwb.runs.job import from_document
 from tuiwb.runs.reconcile import Standing, standing
+
+if TYPE_CHECKING:
+    from tuiwb.recipe import Recipe
 
 Verb = Literal["save", "stop", "pause", "cancel"]
 
@@ -118,13 +121,25 @@ def clone(run_id: str, settings: Mapping[str, str] | None = None) -> RunDir:
         raise RunFault("job.yaml cannot be read, so the run cannot be cloned", file=run.job_file)
     if not settings:
         return launching.launch(from_document(document))
-    if document["kind"] != "train" or not document.get("source"):
-        raise UsageFault(f"{run.run_id} has no recipe that could be changed")
     from tuiwb import recipe, resolve
     from tuiwb.runs.training import train
 
-    stated = recipe.loads(json.dumps(document["source"]), source=f"the recipe of {run.run_id}")
-    return train(resolve.assess(recipe.with_settings(stated, settings)))
+    return train(resolve.assess(recipe.with_settings(recipe_of(run.run_id), settings)))
+
+
+def recipe_of(run_id: str) -> "Recipe":
+    """The recipe of a training as its user wrote it, before anything was filled in.
+
+    Raises:
+        UsageFault: it is no training, or has none.
+    """
+    from tuiwb import recipe
+
+    run = listing.find(run_id)
+    document = rundir.read_job(run)
+    if document.get("kind") != "train" or not document.get("source"):
+        raise UsageFault(f"{run.run_id} has no recipe that could be changed")
+    return recipe.loads(json.dumps(document["source"]), source=f"the recipe of {run.run_id}")
 
 
 def annotate(run_id: str, *, notes: str | None = None, tags: Sequence[str] | None = None) -> RunDir:

@@ -111,7 +111,7 @@ def open_dialog(bench: "Workbench") -> None:
             if position < len(found):
                 open_source(bench, found[position].source)
             elif position == len(found) + 1:
-                fit_dialog(bench, lambda recipe, name: _unless_lost(bench, lambda: bench.keeper.take(recipe, name)))
+                fit_dialog(bench, lambda recipe, name: unless_lost(bench, lambda: bench.keeper.take(recipe, name)))
             elif position == len(found) + 2:
                 hint = "path of another tool's YAML file, or of a script with a command line in it"
                 bench.push_screen(Ask("Import a recipe", hint=hint), imported)
@@ -124,7 +124,7 @@ def open_dialog(bench: "Workbench") -> None:
 
         def imported(path: str | None) -> None:
             if path and path.strip():
-                _unless_lost(bench, lambda: _import(bench, Path(path.strip()).expanduser()))
+                unless_lost(bench, lambda: _import(bench, Path(path.strip()).expanduser()))
 
         bench.push_screen(Choose("Open a recipe or a preset", options), chosen)
 
@@ -133,7 +133,7 @@ def open_dialog(bench: "Workbench") -> None:
 
 def open_source(bench: "Workbench", source: str) -> None:
     """Open a recipe file or a preset, after asking where changes would be lost."""
-    _unless_lost(bench, lambda: bench.keeper.open(source))
+    unless_lost(bench, lambda: bench.keeper.open(source))
 
 
 def _import(bench: "Workbench", file: Path) -> None:
@@ -162,7 +162,7 @@ def account(found: "Imported") -> str:
     return "\n".join([legend, "", *lines])
 
 
-def _unless_lost(bench: "Workbench", then: Callable[[], None]) -> None:
+def unless_lost(bench: "Workbench", then: Callable[[], None]) -> None:
     """Ask before changes that are in no file are given up."""
     if not bench.workspace.changed:
         then()

@@ -328,6 +328,8 @@ def reason(view: "RunView", action: str, has_curves: bool) -> str | None:
         return None if has_curves else "This run has logged no metrics yet."
     if action == "chat":
         return None if view.kind == "train" else f"{name} is a run of kind {view.kind}: there is nobody to talk to."
+    if action == "change":
+        return None if view.kind == "train" else f"{name} is a run of kind {view.kind}: it has no recipe."
     if action == "rows":
         return None if view.kind == "train" else f"{name} is a run of kind {view.kind}: it learned from no rows."
     if action == "results":

@@ -10,6 +10,8 @@ KEYS = (
     Key("runs.cancel", "x", "Cancel", "End the run at once, without saving.", "The run"),
     Key("runs.resume", "r", "Resume", "Go on from the newest whole checkpoint.", "The run"),
     Key("runs.clone", "n", "Again", "Launch the same job as a new run.", "The run", footer=False),
+    Key("runs.change", "N", "Change", "Open its recipe on the Train screen: change it, launch it again.", "The run",
+        footer=False),
     Key("runs.delete", "D", "Delete", "Put the run into the trash.", "The run", footer=False),
     Key("runs.restore", "u", "Undo delete", "Bring back the run that was deleted last.", "The run", footer=False),
     Key("runs.chat", "t", "Talk", "Talk to what the run trained, on the Chat screen.", "The run"),

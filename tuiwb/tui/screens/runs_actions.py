@@ -108,6 +108,20 @@ class RunActions(RoomScreen):
 
         self.start(f"clone {view.run_id}", lambda _: runs.clone(view.run_id), done, keep=True)
 
+    def action_change(self) -> None:
+        """Clone with changes: they are made on the Train screen, with its checks."""
+        from tuiwb import runs
+        from tuiwb.tui.recipes import unless_lost
+
+        view = self._chosen
+
+        def show(recipe: Any) -> None:
+            self.bench.keeper.take(recipe, f"again {run_texts.title(view)}")
+            self.bench.go("train")
+
+        self.start(f"recipe of {view.run_id}", lambda _: runs.recipe_of(view.run_id),
+                   lambda recipe: unless_lost(self.bench, lambda: show(recipe)))  # fmt: skip
+
     def action_delete(self) -> None:
         from tuiwb import runs
 
