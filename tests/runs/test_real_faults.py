@@ -1,4 +1,5 @@
-"""The five worst faults with the real trainer and the tiny model: `python tests/benchmarks/faults.py --real`.
+"""The five worst faults with the real trainer and the tiny model: `python tests/benchmarks/faults.py --real`, which can
+name another model.
 
 What counts is that nothing is lost: after each of them the losses are those of a run to which nothing happened.
 """
@@ -7,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 from light_worker import cut
@@ -19,21 +21,27 @@ from tuiwb.rundir import Identity, RunDir
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
-STEPS = 60
+MODEL = os.environ.get("TUIWB_FAULTS_MODEL")
+"""Folder of a model that is not tiny: it gets fewer steps."""
+
+SAVE = 4 if MODEL else 10
+STEPS = 4 * SAVE if MODEL else 60
 WAIT_S = 400.0
 Begin = Callable[..., RunDir]
 
 
 @pytest.fixture
 def begin(start, tiny_model, tmp_path, monkeypatch) -> Begin:
-    """Launches a run of so many processes that saves every tenth step, and waits for step 15."""
+    """Launches a run of so many processes, and waits until it has saved so many times and gone on."""
     monkeypatch.setenv("TUIWB_WORKER_STOP_GRACE_S", "120")
+    model = Path(MODEL) if MODEL else tiny_model
+    slower = {"learning_rate": 1e-3, "per_device_train_batch_size": 2} if MODEL else {}
 
-    def launched(processes: int = 1, *, wait: bool = True) -> RunDir:
-        keys = {"max_steps": STEPS, "save_steps": 10.0, "lora_dropout": 0.1}
-        run = start(job=real_job(tiny_model, tmp_path, processes=processes, **keys))
-        if wait:
-            until(lambda: step_of(run) > 14, WAIT_S)
+    def launched(processes: int = 1, *, saves: int = 1) -> RunDir:
+        keys = {"max_steps": STEPS, "save_steps": float(SAVE), "lora_dropout": 0.1, **slower}
+        run = start(job=real_job(model, tmp_path, processes=processes, **keys))
+        if saves:
+            until(lambda: step_of(run) > saves * SAVE + SAVE // 2 - 1, WAIT_S)
         return run
 
     return launched
@@ -50,7 +58,7 @@ def as_if_nothing_had_happened(run: RunDir, begin: Begin, processes: int = 1) ->
     if rested(run)["state"] != "finished":
         runs.resume(run.run_id)
     assert rested(run)["state"] == "finished"
-    straight = begin(processes, wait=False)
+    straight = begin(processes, saves=0)
     assert rested(straight)["state"] == "finished"
     found = losses(run)
     assert sorted(found) == list(range(1, STEPS + 1))
@@ -89,7 +97,7 @@ def test_kill_of_the_launcher(begin):
 
 
 def test_stop_during_a_save(begin):
-    run = begin(wait=False)
+    run = begin(saves=0)
     worker = until(partial(identity, run, "launcher"))
 
     def caught() -> bool:
@@ -114,12 +122,15 @@ def test_stop_during_a_save(begin):
 
 
 def test_truncated_checkpoint(begin):
-    run = begin()
+    run = begin(saves=2)
     kill(identity(run, "launcher"))
     assert rested(run)["state"] == "failed"
     newest = rundir.newest_valid_checkpoint(run)
     cut(newest.path / "optimizer.pt")
     assert not rundir.verify_checkpoint(newest.path).valid
+    before = rundir.newest_valid_checkpoint(run)
+    assert before.step == newest.step - SAVE
     as_if_nothing_had_happened(run, begin)
     broken = [event["checkpoint"] for event in events_of(run, "quarantined")]
+    assert rundir.read_state(run)["resume"]["step"] == before.step
     assert f"broken-{os.path.basename(newest.path)}" in broken  # noqa: PTH119
