@@ -36,8 +36,7 @@ def ordered(
         UsageFault: there is no such column.
         Cancelled: the task was cancelled.
     """
-    if key not in view.columns and key not in OWN_KEYS:
-        raise UsageFault(f"there is no column {key!r}{nearest(key, [*view.columns, *OWN_KEYS])}", key="sort")
+    require_key(view, key)
     total = len(view)
     wanted = None if among is None else np.sort(among)
     count = total if wanted is None else len(wanted)
@@ -65,6 +64,15 @@ def ordered(
         ranks = np.unique(texts[inside], return_inverse=True)[1]
         order[place] = inside[np.argsort(-ranks if descending else ranks, kind="stable")]
     return rows[order].astype(np.int64)
+
+
+def require_key(view: View, key: str) -> None:
+    """
+    Raises:
+        UsageFault: the source cannot be sorted by that.
+    """
+    if key not in view.columns and key not in OWN_KEYS:
+        raise UsageFault(f"there is no column {key!r}{nearest(key, [*view.columns, *OWN_KEYS])}", key="sort")
 
 
 def sampled(view: View, count: int, *, seed: int = 42, among: Rows | None = None) -> Rows:

@@ -35,9 +35,9 @@ def search(screen: "DataScreen", step: int, *, from_here: bool = False) -> None:
     start = (screen.row or 0) + (0 if from_here else step)
 
     def work(task: Task) -> int | None:
-        from tuiwb.data.query import find, parse
+        from tuiwb.data import apart
 
-        return find(view, parse(text, view.columns, view.mark), start, backwards=step < 0, task=task)
+        return apart.find(view, text, start, backwards=step < 0, task=task)
 
     def done(found: int | None) -> None:
         if found is None:
@@ -68,9 +68,9 @@ def show_matching(screen: "DataScreen", text: str) -> None:
         return
 
     def work(task: Task) -> Any:
-        from tuiwb.data.query import matching, parse
+        from tuiwb.data import apart
 
-        return matching(view, parse(text, view.columns, view.mark), task)
+        return apart.matching(view, text, task)
 
     def done(ids: Any) -> None:
         if pages is not screen.pages:
@@ -115,9 +115,9 @@ def show_sorted(screen: "DataScreen", key: str, *, descending: bool) -> None:
     among, before = pages.ids, pages.what.partition(" by ")[0]
 
     def work(task: Task) -> Any:
-        from tuiwb.data.order import ordered
+        from tuiwb.data import apart
 
-        return ordered(view, key, descending=descending, among=among, task=task)
+        return apart.ordered(view, key, descending=descending, among=among, task=task)
 
     def done(ids: Any) -> None:
         if pages is screen.pages:
