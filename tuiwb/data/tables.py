@@ -25,6 +25,9 @@ _KEPT = 3
 _PIECE = 1000
 """Rows that are decoded at a time within a large row group."""
 
+_FEW = 100
+"""Rows that are fewer than those of a page, as a rule."""
+
 _BUFFER = 1 << 20
 """Bytes of a column that are read at a time."""
 
@@ -202,20 +205,21 @@ class ParquetStore(TableStore):
             lengths += parts
         self._batches: dict[str | None, tuple[int, int, Iterator[Any]]] = {}
         self._asked = -1
-        """The piece of which a single row was asked for last."""
+        """The piece of which a few rows were asked for last."""
         super().__init__(path, "parquet", lengths, list(self._file.schema_arrow.names))
 
-    def row(self, number: int) -> Row:
-        """The first row of a piece that is asked for is read alone; with the second, the piece is worth decoding."""
-        piece = bisect.bisect_right(self._ends, number)
-        before, self._asked = self._asked, piece
-        if piece != before and 0 <= number < self.known and not self._has(piece):
-            group, part = self._place[piece]
-            first = number - (self._ends[piece - 1] if piece else 0) + (part or 0) * _PIECE
-            found = self._by_pages(group, first, 1, keep=False)
-            if found is not None:
-                return Row(number, None, found.to_pylist()[0])
-        return super().row(number)
+    def rows(self, start: int, count: int) -> list[Row]:
+        """The first few rows of a piece that are asked for are read alone; with the next, it is worth decoding."""
+        piece = bisect.bisect_right(self._ends, start)
+        if 0 < count <= _FEW and start >= 0 and start + count <= self.known and start + count <= self._ends[piece]:
+            before, self._asked = self._asked, piece
+            if piece != before and not self._has(piece):
+                group, part = self._place[piece]
+                first = start - (self._ends[piece - 1] if piece else 0) + (part or 0) * _PIECE
+                found = self._by_pages(group, first, count, keep=False)
+                if found is not None:
+                    return [Row(start + n, None, value) for n, value in enumerate(found.to_pylist())]
+        return super().rows(start, count)
 
     def close(self) -> None:
         super().close()
