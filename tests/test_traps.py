@@ -92,6 +92,20 @@ TRAPS: dict[str, tuple[str, tuple[str, ...]]] = {
             "learn_them",
         ),
     ),
+    "15 merging into a base in 4 bits": (
+        "the whole base is what is merged into, and how far that is from the one in 4 bits is told",
+        (
+            "export/test_merging.py::test_weights_are_added_up_in_float32_and_rounded_once",
+            "export/test_merging.py::test_what_cannot_be_merged_is_said_before_there_is_a_run",
+        ),
+    ),
+    "16 merging in 16 bits": (
+        "added up in float32, rounded once, and not kept where it computes something else",
+        (
+            "export/test_merging.py::test_weights_are_added_up_in_float32_and_rounded_once",
+            "export/test_merging.py::test_what_does_not_compute_what_was_trained_is_not_kept",
+        ),
+    ),
     "17 the reference is the base and not what SFT made": (
         "it is what training begins from, and another one is warned of",
         (
@@ -149,6 +163,20 @@ TRAPS: dict[str, tuple[str, tuple[str, ...]]] = {
         "a step of PPO changes policy and value alone",
         ("workers/test_ppo_models.py::test_a_step_changes_policy_and_value_alone",),
     ),
+    "27 vLLM takes ranks up to 16, and no DoRA": (
+        "the rank is stated in its command, and what it would leave out is refused with the remedy",
+        (
+            "export/test_serving.py::test_a_rank_above_its_default_is_stated",
+            "export/test_serving.py::test_what_it_would_leave_out_is_said",
+        ),
+    ),
+    "28 a tokenizer that was saved anew is not recognised": (
+        "its own files are copied, into checkpoints and into merged models",
+        (
+            "export/test_merging.py::test_a_merged_model_is_known_as_before",
+            "workers/test_train_worker.py::test_a_checkpoint_carries_tokenizer_template_stops_and_recipe",
+        ),
+    ),
     "29 KTO with one answer at a time": (
         "refused before launch",
         ("resolve/test_stage_checks.py::test_what_does_not_go_together",),
@@ -173,7 +201,10 @@ TRAPS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("evaluate/test_metrics.py::test_rouge_sees_other_scripts",),
     ),
 }
-# 15, 16 (merging), 27 (vLLM) and 28 (GGUF of a saved tokenizer) belong to export.
+
+
+def test_no_trap_is_left_out() -> None:
+    assert sorted(int(name.split()[0]) for name in TRAPS) == list(range(1, 34))
 
 
 @pytest.mark.parametrize("trap", TRAPS)

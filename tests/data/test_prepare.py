@@ -118,6 +118,11 @@ def test_problems_that_would_be_silent(tokenizer: Tokenizer, tmp_path: Path) -> 
     write(path, [{"messages": [{"role": "system", "content": "s"}, *chat("q", "a")["messages"]]}])
     unseen = prepare([path], tokenizer, deaf, PrepareSettings())
     assert any("role system that the chat template leaves out" in problem for problem in unseen.summary["problems"])
+    ids = write(tmp_path / "ids.jsonl", [{"input_ids": [5, 6, 7], "labels": [-100, -100, 7]} for _ in range(3)])
+    alone = f"every trained token is {tokenizer.token(7)}: the model would learn to write nothing else"
+    assert alone in run(ids, tokenizer).summary["problems"]
+    write(ids, [{"input_ids": [5, 6, 7], "labels": [-100, 6, 7]}])
+    assert not [problem for problem in run(ids, tokenizer).summary["problems"] if "every trained token" in problem]
 
 
 def test_weights_make_a_mixture(tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import pytest
 from tiny import make_tiny_model
 from training import losses, make_run, train, write_rows
 
-from tuiwb import models, resolve, rundir
+from tuiwb import chat, export, models, resolve, rundir
 from tuiwb.recipe import DatasetEntry, Recipe
+from tuiwb.rundir import RunDir
 
 pytestmark = pytest.mark.torch
 HEADERS = ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
@@ -48,6 +49,7 @@ def test_they_are_learned_saved_and_loaded(tmp_path: Path, method: Any, tie: boo
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from tuiwb.workers.chat_model import Base, put_adapter
+    from tuiwb.workers.merge import merge
 
     base = make_tiny_model(tmp_path / "base", tie=tie, chat_template=None)
     recipe = Recipe(
@@ -77,4 +79,10 @@ def test_they_are_learned_saved_and_loaded(tmp_path: Path, method: Any, tie: boo
     rows = model.get_input_embeddings()(torch.tensor(ids))
     assert not torch.allclose(rows[0], rows[1]), "each has become something else"
     prompt = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])
-    assert model(input_ids=prompt).logits.shape[-1] >= max(ids) + 1
+    logits = model(input_ids=prompt).logits
+    assert logits.shape[-1] >= max(ids) + 1
+    if method == "lora":  # and in a model that other programs open
+        merge(export.spec_of(chat.target_of(str(folder)).best, tmp_path / "whole"), RunDir(tmp_path / "run"))
+        whole = AutoModelForCausalLM.from_pretrained(tmp_path / "whole")
+        torch.testing.assert_close(whole(input_ids=prompt).logits, logits, rtol=1e-4, atol=1e-4)
+        assert models.load_tokenizer(tmp_path / "whole").token_id(HEADERS[0]) == ids[0]

@@ -27,6 +27,7 @@ VERBS = {
     "models": "find, get, inspect and delete models",
     "chat": "talk to a model or to what a run trained",
     "eval": "measure models, the tuned one against its base",
+    "export": "one whole model of a base and what was trained on it, or what serves both",
     "endpoints": "servers to talk to: addresses and keys",
     "config": "where the settings are and what they say",
     "completion": "print the line that switches on shell completion",

@@ -112,6 +112,7 @@ class _Tally:
     truncated_trained_tokens: int = 0
     unstopped: int = 0
     double_bos: int = 0
+    learned: set[int] = field(default_factory=set)  # ids of trained tokens, until there are two
     unseen: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, _Dropped] = field(default_factory=dict)
 
@@ -284,6 +285,8 @@ class _Source:
         tally.truncated_rows += any(side.truncated for side in sides)
         for side in sides:
             tally.trained_tokens += int(side.mask.sum())
+            if len(tally.learned) < 2:
+                tally.learned.update(side.ids[side.mask].tolist())
             if side.truncated:
                 tally.truncated_tokens += side.truncated
                 tally.truncated_trained_tokens += side.truncated_trained
@@ -366,6 +369,9 @@ def _problems(tally: _Tally, tokenizer: "Tokenizer") -> Iterable[str]:
     if tally.unstopped:
         end = f" such as {tokenizer.eos_token}" if tokenizer.eos_token else ""
         yield f"{tally.unstopped:,} rows end without a trained stop token{end}: the model may not learn to stop"
+    if len(tally.learned) == 1 and tally.trained_tokens > 1:
+        (only,) = tally.learned
+        yield f"every trained token is {tokenizer.token(only)}: the model would learn to write nothing else"
     if tally.double_bos:
         yield f"{tally.double_bos:,} rows begin with two {tokenizer.bos_token}: the text holds one already"
     for role, count in tally.unseen.items():
