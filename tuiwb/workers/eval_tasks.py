@@ -3,7 +3,7 @@
 import contextlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,7 @@ def measure(evaluation: Evaluation, subject: Subject, task: str) -> None:
     assert isinstance(voice, Local)
     found = _measured(evaluation, voice, subject, name, file if name != task else None)
     for each, values in found["results"].items():
-        for document in found["samples"].get(each, ()):
-            _keep_document(evaluation, each, subject, document)
+        _keep_documents(evaluation, each, subject, found["samples"].get(each, ()))
         own, higher = _values(values), found.get("higher_is_better", {}).get(each, {})
         evaluation.record(
             kind="task_result", dataset=each, subject=subject.name, row=-1, values=own,
@@ -82,23 +81,28 @@ def _measured(evaluation: Evaluation, voice: Local, subject: Subject, name: str,
     return found
 
 
-def _keep_document(evaluation: Evaluation, task: str, subject: Subject, document: Mapping[str, Any]) -> None:
-    scores = {
-        f"{metric},{document['filter']}": float(document[metric])
-        for metric in document.get("metrics", ())
-        if isinstance(document.get(metric), int | float)
-    }
-    if not scores or ("task", task, subject.name, int(document["doc_id"])) in evaluation.done:
-        return
-    first = next(
-        iter(document["arguments"].values() if isinstance(document["arguments"], dict) else document["arguments"])
-    )
-    asked = first.get("arg_0") if isinstance(first, dict) else first[0]
-    evaluation.record(
-        kind="task", dataset=task, subject=subject.name, row=int(document["doc_id"]), scores=scores,
-        question=str(asked)[:_SHOWN], answer=json.dumps(document["filtered_resps"], default=str)[:_SHOWN],
-        reference=str(document["target"])[:_SHOWN],
-    )  # fmt: skip
+def _keep_documents(evaluation: Evaluation, task: str, subject: Subject, samples: Sequence[Mapping[str, Any]]) -> None:
+    """One record a document; lm-eval gives one for each of a task's filters."""
+    documents: dict[int, list[Mapping[str, Any]]] = {}
+    for sample in samples:
+        documents.setdefault(int(sample["doc_id"]), []).append(sample)
+    for number, filtered in documents.items():
+        scores = {
+            f"{metric},{each['filter']}": float(each[metric])
+            for each in filtered
+            for metric in each.get("metrics", ())
+            if isinstance(each.get(metric), int | float)
+        }
+        if not scores or ("task", task, subject.name, number) in evaluation.done:
+            continue
+        first = filtered[0]
+        arguments = first["arguments"]
+        asked = next(iter(arguments.values() if isinstance(arguments, dict) else arguments))
+        evaluation.record(
+            kind="task", dataset=task, subject=subject.name, row=number, scores=scores,
+            question=str(asked.get("arg_0") if isinstance(asked, dict) else asked[0])[:_SHOWN],
+            answer=json.dumps(first["filtered_resps"], default=str)[:_SHOWN], reference=str(first["target"])[:_SHOWN],
+        )  # fmt: skip
 
 
 def _values(found: Mapping[str, Any]) -> dict[str, tuple[float, float | None]]:
