@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from tiny import make_tiny_model
+
+# How long an example takes is the machine's business, and it may have other things to do.
+settings.register_profile("tuiwb", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tuiwb")
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from tuiwb import hardware, rundir, runs
@@ -20,7 +21,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def be(*, free: int, planned: int | None = None, used: int = 0) -> None:
         host = hardware.host()
-        monkeypatch.setattr("tuiwb.hardware.machine.host", lambda: replace(host, memory_available=free))
+        monkeypatch.setattr("tuiwb.hardware.machine.host", lambda: msgspec.structs.replace(host, memory_available=free))
         monkeypatch.setattr("tuiwb.hardware.gpu.gpus", list)
         view = SimpleNamespace(kind="train", active=planned is not None, run="r", pids={"workers": []})
         monkeypatch.setattr(runs, "show", lambda _: view)

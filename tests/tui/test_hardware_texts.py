@@ -1,8 +1,7 @@
 """What the Runs screen writes about the machine, on little room and on much."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tuiwb.hardware import Gpu, GpuProcess, GpuStatus, HostSample
 from tuiwb.hardware.traffic import Traffic

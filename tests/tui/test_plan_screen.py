@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from pilot import BenchPilot, bench
+from textual.geometry import Region
 
 from tuiwb.base.tasks import Task
 from tuiwb.base.units import unit_of
@@ -16,6 +17,7 @@ from tuiwb.memory.history import Past
 from tuiwb.runs.measuring import Measured
 from tuiwb.tui.screens import plan_measured
 from tuiwb.tui.screens.plan_fields import Fields
+from tuiwb.tui.widgets.sheet import Sheet
 
 CONFIG = {
     "model_type": "llama",
@@ -212,15 +214,24 @@ async def test_a_model_that_cannot_be_planned_is_said(tmp_path: Path) -> None:
         await pilot.until_text("'strange' is not known")
 
 
-async def test_what_is_drawn_again_is_only_what_changed(recipe_file: Path) -> None:
+async def test_what_is_drawn_again_is_only_what_changed(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[str | None, tuple[Region, ...]]] = []
+    refresh = Sheet.refresh
+
+    def noted(self: Sheet, *regions: Region, **how: bool) -> Sheet:
+        drawn.append((self.id, regions))
+        return refresh(self, *regions, **how)
+
     async with planned(recipe_file) as (pilot, room):
         await pilot.until_text("does not fit")
-        sheet = room.query_one("#assumptions-text")
-        page = sheet._content(sheet.size.width or 80)
         await go(pilot, "per_device_train_batch_size")
+        monkeypatch.setattr(Sheet, "refresh", noted)
         await pilot.press("8")
         await pilot.until(lambda: room._view.plan.inputs.batch == 8)
-        assert sheet._content(sheet.size.width or 80) == page
+        await pilot.until(lambda: any(name == "verdict" for name, _ in drawn))
+        assert "assumptions-text" not in {name for name, _ in drawn}  # it assumes the same
+        (verdict,) = (regions for name, regions in drawn if name == "verdict")
+        assert 0 < sum(region.area for region in verdict) < room.query_one("#verdict").region.area
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])

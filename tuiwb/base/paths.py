@@ -5,7 +5,6 @@
 """
 
 import os
-import tempfile
 from pathlib import Path
 
 
@@ -64,6 +63,8 @@ def runtime_folder() -> Path:
         return private_folder(Path(given) / "tuiwb")
     if os.access(run := Path(f"/run/user/{uid}"), os.W_OK):
         return private_folder(run / "tuiwb")
+    import tempfile  # as in `atomic`
+
     return private_folder(Path(tempfile.gettempdir()) / f"tuiwb-{uid}")
 
 

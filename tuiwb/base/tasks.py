@@ -5,7 +5,8 @@ A room's slow function takes `task: Task`; it calls `task.step(...)` as often as
 """
 
 import threading
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tuiwb.base.errors import TuiwbError
 
@@ -19,8 +20,7 @@ class Cancelled(TuiwbError):
         super().__init__(message)
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """How far a task is. `total` is None while it is unknown; `unit` is `bytes`, `rows`, `tokens` or `steps`."""
 
     doing: str = ""

@@ -2,8 +2,9 @@
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from tuiwb.base.units import gib
 from tuiwb.cli import output
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
                 "problem": status.problem or None,
                 "driver": status.driver,
                 "cuda": status.cuda,
-                "host": asdict(ours),
+                "host": msgspec.to_builtins(ours),
             }
         )
         return 0
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _whole(gpu: "Gpu", users: "dict[int, GpuUser]") -> dict[str, Any]:
     """As JSON: of each process also who it is, where that can be seen from here."""
-    told = asdict(gpu)
+    told: dict[str, Any] = msgspec.to_builtins(gpu)
     for process in told["processes"]:
         user = users.get(process["pid"])
         process |= {name: getattr(user, name, None) for name in ("name", "owner", "run_id")}

@@ -5,8 +5,9 @@ and the driver's own part are gone), in bytes. `tflops` is the dense peak in 16-
 data sheet; 0 where there are no such units. `capability` is CUDA's compute capability.
 """
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from tuiwb.base.errors import UsageFault
 from tuiwb.base.units import GIB
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     from tuiwb.hardware.gpu import Gpu
 
 
-@dataclass(frozen=True, slots=True)
-class GpuSpec:
+class GpuSpec(Struct, frozen=True):
     """A GPU as it can be bought."""
 
     name: str

@@ -5,10 +5,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tuiwb.hardware.machine import host
 
@@ -21,16 +23,14 @@ _LIBRARY = "libnvidia-ml.so.1"
 _NO_ANSWER = "the NVIDIA driver does not answer; `nvidia-smi` will most likely hang as well"
 
 
-@dataclass(frozen=True, slots=True)
-class GpuProcess:
+class GpuProcess(Struct, frozen=True):
     """A process on a GPU. In a container the driver reports the host's pid. `memory` in bytes, None when unknown."""
 
     pid: int
     memory: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class MigDevice:
+class MigDevice(Struct, frozen=True):
     """An instance of a divided GPU. Memory in bytes; None where it is not reported."""
 
     uuid: str | None
@@ -39,8 +39,7 @@ class MigDevice:
     memory_free: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Gpu:
+class Gpu(Struct, frozen=True):
     """One GPU. Memory in bytes, power in watts, temperature in degrees Celsius; None where it is not reported.
 
     Args:
@@ -88,8 +87,7 @@ class Gpu:
         return self.memory_total - self.memory_free
 
 
-@dataclass(frozen=True, slots=True)
-class GpuStatus:
+class GpuStatus(Struct, frozen=True):
     """One look at the GPUs.
 
     Args:
@@ -213,7 +211,7 @@ def visible(listed: list[Gpu], mask: str | None) -> set[int]:
 
 
 def _gpu(values: dict[str, Any]) -> Gpu:
-    known = {field.name for field in fields(Gpu)}
+    known = set(Gpu.__struct_fields__)
     kept = {name: value for name, value in values.items() if name in known and value is not None}
     kept["mig_devices"] = tuple(MigDevice(**each) for each in values.get("mig_devices") or ())
     kept |= {name: tuple(values.get(name) or ()) for name in ("throttle", "xids")}

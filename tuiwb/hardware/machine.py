@@ -2,15 +2,15 @@
 
 import os
 import time
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from msgspec import Struct
 
 from tuiwb.hardware.traffic import Traffic, TrafficMeter
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(Struct, frozen=True):
     """What this process may use. Memory in bytes.
 
     Args:
@@ -32,8 +32,7 @@ class Host:
     amx: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HostSample:
+class HostSample(Struct, frozen=True):
     """How busy the host is. Percentages from 0 to 100 and bytes a second are over the time since the sample before;
     memory in bytes. `traffic` is None in the first sample."""
 

@@ -5,14 +5,14 @@ Source: Documentation/admin-guide/iostats.rst (sectors of 512 bytes, whatever th
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 _SECTOR = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Traffic:
+class Traffic(Struct, frozen=True):
     """Bytes a second, of all disks and all network interfaces together."""
 
     disk_read: float

@@ -1,8 +1,9 @@
 """What is trained beside a frozen base: LoRA and its relatives, (IA)³, learned prefixes and prompts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from tuiwb.base.errors import InputFault
 from tuiwb.memory.architecture import Architecture, Attention, Experts, FeedForward, Layer, Linear
@@ -32,8 +33,7 @@ _SCALED: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Adapter:
+class Adapter(Struct, frozen=True):
     """Weights that are trained while the base is not.
 
     Attributes:

@@ -4,15 +4,15 @@ Everything here is exact. `families` reads a config.json into these descriptions
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
+
+from msgspec import Struct
 
 AttentionKernel = Literal["eager", "sdpa", "flash"]
 
 
-@dataclass(frozen=True, slots=True)
-class Linear:
+class Linear(Struct, frozen=True):
     """A matrix `outputs` × `inputs`, named as the modelling code names the module.
 
     `copies` is how many of them one layer holds (experts that are modules of their own).
@@ -33,8 +33,7 @@ class Linear:
         return self.weight + (self.outputs * self.copies if self.bias else 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Norm:
+class Norm(Struct, frozen=True):
     """A normalisation with a weight (and, for layer norms, maybe a bias) over `size` features."""
 
     name: str
@@ -48,8 +47,7 @@ class Norm:
         return self.size * (int(self.weight) + int(self.bias))
 
 
-@dataclass(frozen=True, slots=True)
-class Attention:
+class Attention(Struct, frozen=True):
     """Self-attention. `projections` are its matrices in the order of use, the output's last.
 
     `fused` says that queries, keys and values come from one matrix. `latent` is the width of what an MLA cache keeps
@@ -96,8 +94,7 @@ class Attention:
         return self.sinks
 
 
-@dataclass(frozen=True, slots=True)
-class Recurrence:
+class Recurrence(Struct, frozen=True):
     """A layer without attention: state-space (Mamba), gated delta rule, or a short convolution.
 
     `saved_width` is what one token keeps for the backward pass, in elements, as read from the modelling code; `state`
@@ -112,8 +109,7 @@ class Recurrence:
     state: int
 
 
-@dataclass(frozen=True, slots=True)
-class FeedForward:
+class FeedForward(Struct, frozen=True):
     """A feed-forward block: gate and up (one matrix where `fused`), activation, down."""
 
     gate: Linear | None
@@ -132,8 +128,7 @@ class FeedForward:
         return self.down.inputs
 
 
-@dataclass(frozen=True, slots=True)
-class Experts:
+class Experts(Struct, frozen=True):
     """A mixture of experts. `stacked` says that the weights are one parameter of three dimensions (no nn.Linear)."""
 
     router: Linear
@@ -169,8 +164,7 @@ class Experts:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Struct, frozen=True):
     """One decoder layer: a mixer, a feed-forward block, and the norms around them."""
 
     mixer: Attention | Recurrence
@@ -216,8 +210,7 @@ class Layer:
         return self.mixer.latent or self.mixer.kv_width + self.mixer.value_width
 
 
-@dataclass(frozen=True)
-class Architecture:
+class Architecture(Struct, frozen=True, dict=True):
     """A whole model.
 
     Attributes:

@@ -1,13 +1,13 @@
 """What the memory depends on and no recipe says: the code path. Each has a name, a default with a reason, a setting."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tuiwb.base.errors import UsageFault
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """One assumption that can be made.
 
     Attributes:
@@ -78,8 +78,7 @@ _WORDS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Assumption:
+class Assumption(Struct, frozen=True):
     """One that was made. `set` says that the user made it."""
 
     name: str

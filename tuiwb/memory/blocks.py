@@ -4,7 +4,7 @@ Sources: transformers `modeling_llama.py` and its relatives (RMS norm in float32
 flash-attention's `flash_api.cpp` (float32 accumulator of dQ, dK and dV for all heads).
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from tuiwb.memory.architecture import Attention, Experts, FeedForward, Layer, Norm, Recurrence
 from tuiwb.memory.matrices import Matrices

@@ -1,6 +1,6 @@
 """What a plan costs besides memory: disk and time."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from tuiwb.memory import states
 from tuiwb.memory.device import HasMemory

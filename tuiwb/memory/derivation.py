@@ -1,8 +1,9 @@
 """From a recipe, a model and the assumptions to the plain numbers of a plan, or to a sentence with the key at fault."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from tuiwb.base.errors import InputFault
 from tuiwb.memory import states

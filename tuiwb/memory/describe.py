@@ -1,8 +1,9 @@
 """Where every byte comes from: a formula and a source for each component."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from tuiwb.base.units import count, gib
 from tuiwb.memory import states
@@ -10,8 +11,7 @@ from tuiwb.memory.inputs import Inputs
 from tuiwb.memory.phases import Phase
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
+class Component(Struct, frozen=True):
     """One component: the most that it takes in any phase, and why."""
 
     name: str

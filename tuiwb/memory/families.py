@@ -7,9 +7,10 @@ them there on the meta device and compares the parameter counts. Defaults are th
 import difflib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
+
+from msgspec.structs import replace
 
 from tuiwb.base.errors import InputFault
 from tuiwb.memory.architecture import Architecture, Attention, Experts, FeedForward, Layer, Linear, Norm

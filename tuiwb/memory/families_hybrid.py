@@ -1,7 +1,8 @@
 """Hybrids of attention and recurrences, and what else came after: Jamba, Qwen3-Next, Phi-3.5-MoE, MiniCPM3."""
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from tuiwb.memory.architecture import Architecture, Experts, FeedForward, Layer, Linear, Norm, Recurrence
 from tuiwb.memory.config import Config

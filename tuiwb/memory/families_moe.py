@@ -1,7 +1,8 @@
 """Mixtures of experts, and multi-head latent attention, which so far comes with them."""
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from tuiwb.memory.architecture import Architecture, Attention, Experts, FeedForward, Layer, Linear, Norm
 from tuiwb.memory.config import Config

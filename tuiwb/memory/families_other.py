@@ -1,16 +1,17 @@
 """Architectures outside the Llama line: GPT-2 and its children with learned positions and layer norms, and those with
 fused matrices."""
 
-from dataclasses import dataclass, replace
 from typing import cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tuiwb.memory.architecture import Architecture, Attention, FeedForward, Layer, Linear, Norm
 from tuiwb.memory.config import Config
 from tuiwb.memory.families import Builder, llama_like
 
 
-@dataclass(frozen=True, slots=True)
-class _Names:
+class _Names(Struct, frozen=True):
     """How a family names its modules."""
 
     qkv: tuple[str, ...]

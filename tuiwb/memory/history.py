@@ -4,8 +4,9 @@ The run directories are the caller's to find; this reads their files.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from tuiwb import rundir
 from tuiwb.rundir import RunDir
@@ -14,8 +15,7 @@ from tuiwb.rundir import RunDir
 SPREAD = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(Struct, frozen=True):
     """One run that came to its end.
 
     Attributes:

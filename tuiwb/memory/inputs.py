@@ -1,8 +1,9 @@
 """What a plan needs to know, in plain numbers, and what follows from them. `derivation` makes them of a recipe."""
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
+
+from msgspec import Struct
 
 from tuiwb.memory.adapters import Adapter, adaptable, scales_input
 from tuiwb.memory.architecture import Architecture, AttentionKernel
@@ -19,8 +20,7 @@ _STORED: dict[str, Literal["", "nf4", "int8", "gptq"]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Inputs:
+class Inputs(Struct, frozen=True, dict=True):
     """Everything that the memory of one GPU depends on.
 
     Attributes:

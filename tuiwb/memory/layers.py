@@ -1,7 +1,9 @@
 """The moments of one decoder layer, cached: with and without recomputation."""
 
-from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tuiwb.memory.architecture import Layer
 from tuiwb.memory.blocks import Blocks
@@ -9,8 +11,7 @@ from tuiwb.memory.path import Path
 from tuiwb.memory.trace import Extent, Ledger, Moment, Tape, features
 
 
-@dataclass(frozen=True)
-class LayerTrace:
+class LayerTrace(Struct, frozen=True, dict=True):
     """What one layer needs beside its input, which is counted by whoever keeps it.
 
     Attributes:

@@ -7,9 +7,11 @@ forward pass, chunk by chunk; `rows` is this program's own, on a CPU and for PPO
 the float32 logits and writes the gradient over them (Unsloth).
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tuiwb.memory.architecture import Architecture, Linear, Norm
 from tuiwb.memory.blocks import Blocks
@@ -24,8 +26,7 @@ ROWS = 128  # tuiwb/workers/loss.py and ppo_sequences.py _CHUNK
 CHUNK_VOCABULARY = 32768  # trl trainer/utils.py _CHUNKED_LOGPROB_CHUNK_SIZE
 
 
-@dataclass(frozen=True, slots=True)
-class LossTrace:
+class LossTrace(Struct, frozen=True):
     """Moments of the loss phase, and what its backward pass leaves behind in gradients, in bytes."""
 
     forward: tuple[Moment, ...]
@@ -33,8 +34,7 @@ class LossTrace:
     gradients: float
 
 
-@dataclass(frozen=True, slots=True)
-class LossCode:
+class LossCode(Struct, frozen=True):
     """Which loss, as which release writes it.
 
     Attributes:
@@ -184,8 +184,6 @@ def _outside(blocks: Blocks, logits: Tensor, code: LossCode, stream: int) -> tup
 
 def _matrix(blocks: Blocks, architecture: Ending, hidden: Tensor, outputs: int) -> Tensor:
     """The output matrix is never quantized, and has no adapter unless one is asked for by name."""
-    from dataclasses import replace
-
     linear = Linear("lm_head", architecture.embedding_width, outputs, architecture.bias)
     path = blocks.path
     plain = Blocks(blocks.tape, replace(path, quantized="", weights=path.weights))

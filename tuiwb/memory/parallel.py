@@ -5,15 +5,15 @@ output and down by rows, embedding and output matrix by words; norms and residua
 A pipeline runs one forward and one backward in turn (1F1B), so stage i of n keeps n - i batches.
 """
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tuiwb.base.errors import InputFault
 from tuiwb.memory.architecture import Architecture, Attention, Experts, FeedForward, Layer, Linear, Recurrence
 from tuiwb.recipe import Launch
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
+class Grid(Struct, frozen=True):
     """How the GPUs are grouped.
 
     Attributes:

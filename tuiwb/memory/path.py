@@ -1,13 +1,13 @@
 """The code path of a layer: what decides which tensors exist."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from tuiwb.memory.architecture import AttentionKernel
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(Struct, frozen=True):
     """The code path of a layer: everything that decides which tensors exist.
 
     Attributes:

@@ -6,8 +6,10 @@ layer at a time again; without it all that the layers saved waits.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from functools import cached_property
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tuiwb.memory.adapters import prefix_width
 from tuiwb.memory.answering import answering, cache_bytes
@@ -22,8 +24,7 @@ from tuiwb.memory.trace import Moment
 Parts = dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Phase:
+class Phase(Struct, frozen=True):
     """One part of a step: its name, and the bytes of each component that is alive in it."""
 
     name: str
@@ -34,8 +35,7 @@ class Phase:
         return sum(self.parts.values())
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(Struct, frozen=True, dict=True):
     """All phases of one training step on one GPU.
 
     Attributes:

@@ -1,9 +1,11 @@
 """The plan of a recipe: every figure with its parts, what fits, what was assumed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tuiwb.memory import costs, describe, device, remedies, rules, states
 from tuiwb.memory.assumptions import Assumption, Assumptions
@@ -16,8 +18,7 @@ from tuiwb.models import ModelInfo
 from tuiwb.recipe import Recipe
 
 
-@dataclass(frozen=True, slots=True)
-class Fits:
+class Fits(Struct, frozen=True):
     """Whether the peak, the CUDA context and a stated slack fit a GPU.
 
     Attributes:
@@ -47,8 +48,7 @@ class Fits:
         }
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Struct, frozen=True, dict=True):
     """What one GPU needs. Build it with `plan`; the costly parts are computed when they are asked for."""
 
     recipe: Recipe

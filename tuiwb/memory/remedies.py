@@ -1,9 +1,9 @@
 """What to change when it does not fit: recipe changes, what each saves, what each costs."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import Struct
 
 from tuiwb.base.errors import TuiwbError
 from tuiwb.recipe import Launch, Recipe
@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from tuiwb.memory.planning import Plan
 
 
-@dataclass(frozen=True, slots=True)
-class Remedy:
+class Remedy(Struct, frozen=True):
     """A change to the recipe.
 
     Attributes:

@@ -5,10 +5,10 @@ Each rule is right under an assumption that it seldom states. Sources: Korthikan
 the hardware table of LLaMA-Factory's README (full, LoRA and QLoRA of 7B), DeepSpeed's estimators.
 """
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import Struct
 
 from tuiwb.base.errors import TuiwbError
 from tuiwb.recipe import Launch, Recipe
@@ -21,8 +21,7 @@ SEVEN = 7 * 10**9
 MANY = 8  # GPUs that the ZeRO rules are shown for where the recipe has one
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One rule.
 
     Attributes:

@@ -1,7 +1,9 @@
 """The largest batch, the longest sequence, the fewest GPUs: on a peak that grows, or falls, with each of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tuiwb.memory import device
 from tuiwb.memory.phases import Step
@@ -10,8 +12,7 @@ MOST_BATCH = 4096
 MOST_GPUS = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+class Search(Struct, frozen=True):
     """What fits. None: nothing fits (batch, length), or no number of GPUs is enough. 0 is never given."""
 
     max_batch: int | None

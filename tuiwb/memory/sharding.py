@@ -10,8 +10,9 @@ in the backward pass that of the layer that comes next; and the buffer from whic
 reduced (torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py: wait_for_unshard, _backward_prefetch, post_backward).
 """
 
-from dataclasses import dataclass
 from functools import cached_property
+
+from msgspec import Struct
 
 from tuiwb.memory import adapters, states
 from tuiwb.memory.architecture import Layer
@@ -36,8 +37,7 @@ def inputs_value(inputs: Inputs) -> int:
 _OF_THE_MODEL = ("weights", "compute_weights", "trained", "_above")
 
 
-@dataclass(frozen=True)
-class Shards:
+class Shards(Struct, frozen=True, dict=True):
     """Bytes on one of several GPUs."""
 
     inputs: Inputs

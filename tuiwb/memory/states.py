@@ -1,6 +1,6 @@
 """What is there for the whole run: weights, adapters, gradients, optimizer states. Exact from the shapes."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from tuiwb.base.errors import InputFault
 from tuiwb.memory import adapters
@@ -12,8 +12,7 @@ ONE_BY_ONE = ("adamw_torch", "sgd", "adagrad", "rmsprop")
 ALLOCATION = 512  # PyTorch's caching allocator rounds every tensor up to this many bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
+class Weights(Struct, frozen=True):
     """Bytes of the base model's weights.
 
     Attributes:
@@ -186,8 +185,7 @@ def largest(inputs: Inputs) -> int:
 # ------------------------------------------------------------------------------------------------------- optimizer
 
 
-@dataclass(frozen=True, slots=True)
-class OptimizerCost:
+class OptimizerCost(Struct, frozen=True):
     """Bytes for each trained parameter, and why.
 
     Attributes:

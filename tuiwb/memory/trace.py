@@ -11,8 +11,9 @@ Every size is a function of two numbers that the trace does not know: tokens in 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 
 class Extent(NamedTuple):
@@ -47,8 +48,7 @@ def scores(heads: float) -> Extent:
     return Extent(per_pair=heads)
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Struct, frozen=True):
     """What is alive at one instant, by tag."""
 
     parts: tuple[tuple[str, Extent], ...]
@@ -59,25 +59,26 @@ class Moment:
 
 
 class Ledger:
-    """Counts what is alive, and remembers the moments that may be the highest for some batch."""
+    """Counts what is alive, and remembers the moments that may be the highest for some batch.
+
+    A total only rises until something is freed, so the one before that is the only one of them to remember.
+    """
 
     def __init__(self) -> None:
         self._live: dict[str, list[float]] = {}
-        self._total = [0.0, 0.0, 0.0]
+        self._total = (0.0, 0.0, 0.0)
+        self._rising = False
         self._moments: list[Moment] = []
 
     def add(self, tag: str, size: Extent) -> None:
-        live = self._live.setdefault(tag, [0.0, 0.0, 0.0])
-        for index, value in enumerate(size):
-            live[index] += value
-            self._total[index] += value
-        self._note()
+        self._change(tag, *size)
+        self._rising = True
 
     def remove(self, tag: str, size: Extent) -> None:
-        live = self._live[tag]
-        for index, value in enumerate(size):
-            live[index] -= value
-            self._total[index] -= value
+        if self._rising:
+            self._note()
+        token, pair, rest = size
+        self._change(tag, -token, -pair, -rest)
 
     def now(self) -> Moment:
         parts = tuple((tag, Extent(*live)) for tag, live in self._live.items() if any(abs(v) > 1e-6 for v in live))
@@ -90,9 +91,20 @@ class Ledger:
 
     def moments(self) -> tuple[Moment, ...]:
         """The moments of which each may be the highest for some batch and length."""
+        if self._rising:
+            self._note()
         return tuple(self._moments)
 
+    def _change(self, tag: str, token: float, pair: float, rest: float) -> None:
+        live = self._live.setdefault(tag, [0.0, 0.0, 0.0])
+        live[0] += token
+        live[1] += pair
+        live[2] += rest
+        a, b, c = self._total
+        self._total = (a + token, b + pair, c + rest)
+
     def _note(self) -> None:
+        self._rising = False
         a, b, c = self._total
         for moment in self._moments:
             x, y, z = moment.total
@@ -123,8 +135,7 @@ class Storage:
         self.ledger.remove(self.tag, self.size)
 
 
-@dataclass(slots=True, eq=False)
-class Node:
+class Node(Struct, eq=False):
     """One recorded operation: what it needs for its backward pass, and what that makes."""
 
     order: int
@@ -136,8 +147,7 @@ class Node:
     grad: Storage | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Tensor:
+class Tensor(Struct, eq=False):
     """A view on memory with a place in the graph. `elements` as an extent, `width` in bytes each."""
 
     storage: Storage

@@ -1,15 +1,15 @@
 """What is known of a model without loading its weights."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from msgspec import Struct
 
 Kind = Literal["folder", "gguf", "hub"]
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
+class TensorInfo(Struct, frozen=True):
     """One tensor as a file's header describes it.
 
     `shape` is in the order of torch (slowest dimension first), also for GGUF, which stores it the other way round.
@@ -29,8 +29,7 @@ class TensorInfo:
         return count
 
 
-@dataclass(frozen=True, slots=True)
-class AdapterInfo:
+class AdapterInfo(Struct, frozen=True):
     """A PEFT adapter: what `adapter_config.json` says and what its safetensors hold."""
 
     peft_type: str
@@ -42,8 +41,7 @@ class AdapterInfo:
     bytes_on_disk: int
 
 
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
+class ModelInfo(Struct, frozen=True):
     """A model that was found, and all that its headers and configuration say.
 
     Attributes:
@@ -77,7 +75,7 @@ class ModelInfo:
     context_length: int | None = None
     vocab_size: int | None = None
     license: str | None = None
-    chat_template: str | None = field(default=None, repr=False)
+    chat_template: str | None = None
     has_tokenizer: bool = False
     adapter: AdapterInfo | None = None
     hub_id: str | None = None

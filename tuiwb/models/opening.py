@@ -1,7 +1,8 @@
 """From what a user writes to a model: a path, the name of a model brought here, a catalogue name, a hub id."""
 
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from tuiwb.base.errors import EnvironmentFault, InputFault, reason_of
 from tuiwb.base.tasks import Task

@@ -6,9 +6,10 @@ Layout (safetensors' own format description): 8 bytes, little-endian, the length
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from tuiwb.base.errors import EnvironmentFault, InputFault, reason_of
 from tuiwb.models.info import TensorInfo
@@ -30,8 +31,7 @@ TORCH_NAMES = {
 MAX_HEADER = 100_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class SafetensorsHeader:
+class SafetensorsHeader(Struct, frozen=True):
     tensors: tuple[TensorInfo, ...]
     metadata: dict[str, str]
 

@@ -7,8 +7,9 @@ that package: opening a model must not take a third of a second.
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from tuiwb.base import settings
 from tuiwb.base.errors import EnvironmentFault, InputFault, TuiwbError, UsageFault, reason_of

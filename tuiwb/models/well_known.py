@@ -6,16 +6,16 @@ Each entry holds the model's own config.json and says where that was read (`sour
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from tuiwb.models.info import ModelInfo, context_length, dtype_of, quantization_of
 from tuiwb.models.parameters import vocab_size
 
 
-@dataclass(frozen=True, slots=True)
-class Wheel:
+class Wheel(Struct, frozen=True):
     """A package on the Python package index that carries the model as a GGUF file.
 
     `sha256` is that of the wheel, `member` the GGUF file inside it.
@@ -28,8 +28,7 @@ class Wheel:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogueEntry:
+class CatalogueEntry(Struct, frozen=True):
     """A model by its short name.
 
     Attributes:

@@ -3,11 +3,11 @@
 import io
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_origin
 
 import msgspec
+from msgspec import Struct
 
 from tuiwb.base import paths
 from tuiwb.base.errors import InputFault
@@ -18,8 +18,7 @@ from tuiwb.recipe.places import anchor
 from tuiwb.recipe.reading import Document, dotted, parse, read_text, to_recipe
 
 
-@dataclass(frozen=True, slots=True)
-class Preset:
+class Preset(Struct, frozen=True):
     """A recipe to start from. `summary` says when to use it: the first comment line of its file. `path` is None where
     it is put together from the presets of its stage and its method (see `pairs`)."""
 
@@ -28,8 +27,7 @@ class Preset:
     path: Path | None
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Struct, frozen=True):
     """A key whose value differs; None where the key is left out."""
 
     key: str

@@ -3,10 +3,10 @@
 import functools
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+from msgspec import Struct
 
 from tuiwb.base.fielddocs import field_docs as docstrings
 from tuiwb.recipe.model import DatasetEntry, Launch, Recipe
@@ -54,8 +54,7 @@ UNITS = {
 _NESTED: dict[str, type] = {"datasets": DatasetEntry, "eval_datasets": DatasetEntry, "launch": Launch}
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True):
     """One key of a recipe.
 
     `accepts` says in words which values are valid; `choices` are the valid words where only some are.

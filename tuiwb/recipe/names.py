@@ -1,6 +1,6 @@
 """Names that people bring along, from older releases and other tools, and what to write instead."""
 
-import difflib
+from collections.abc import Sequence
 
 MOVED = {
     # transformers, older releases
@@ -93,15 +93,17 @@ def advice(name: str, known: tuple[str, ...], *, moved: bool = True) -> str:
         return f"is not a key of a recipe; {elsewhere[plain]}"
     if plain in known:
         return f"no such key; write `{plain}`"
-    near = difflib.get_close_matches(plain, [*known, *elsewhere], n=1)
-    if not near:
+    near = nearest(plain, [*known, *elsewhere])
+    if near is None:
         return "no such key; " + ("`tuiwb recipe schema` lists them all" if moved else f"there are {', '.join(known)}")
-    if near[0] in elsewhere:
-        return f"no such key; {elsewhere[near[0]]}"
-    return f"no such key; did you mean `{near[0]}`?"
+    if near in elsewhere:
+        return f"no such key; {elsewhere[near]}"
+    return f"no such key; did you mean `{near}`?"
 
 
-def nearest(word: str, words: tuple[str, ...]) -> str | None:
+def nearest(word: str, words: Sequence[str]) -> str | None:
     """The word that was probably meant."""
+    import difflib  # what is spelt right need not pay for it
+
     near = difflib.get_close_matches(word.lower().replace("-", "_"), words, n=1)
     return near[0] if near else None

@@ -6,9 +6,9 @@ from scores takes the reward model of the last part that made one, unless it nam
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from tuiwb.recipe.model import Recipe
 
@@ -19,8 +19,7 @@ _SCORED = ("ppo", "grpo", "rloo")
 _OF_THE_RUN = ("name", "tags", "notes", "stages")
 
 
-@dataclass(frozen=True, slots=True)
-class Feed:
+class Feed(Struct, frozen=True):
     """The parts, counted from 0, whose results go into a part: the model or adapter that it goes on from, and the
     reward model."""
 
@@ -28,8 +27,7 @@ class Feed:
     reward: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Struct, frozen=True):
     """What a part left: its recipe, with all that went into it, and the folder of its result."""
 
     recipe: Recipe

@@ -6,11 +6,11 @@ the line of each key is known, aliases cannot grow without bound, and no tag can
 
 import math
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_origin
 
 import msgspec
+from msgspec import Struct, field
 
 from tuiwb.base.errors import InputFault, reason_of
 from tuiwb.recipe import names, plain
@@ -24,8 +24,7 @@ _MAX_NODES = 100_000
 T = TypeVar("T")
 
 
-@dataclass
-class Document:
+class Document(Struct):
     """A YAML document as plain values, with the line of each key and list item, counted from 1."""
 
     source: str

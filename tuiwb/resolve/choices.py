@@ -1,16 +1,15 @@
 """A recipe on its way to being complete: each value that is chosen comes with the reason."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec import Struct, field
 
 from tuiwb.recipe import Launch, Recipe
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Struct, frozen=True):
     """A complete recipe.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from tuiwb.recipe import Recipe
 
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
 Half = Literal["bfloat16", "float16"]
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(Struct, frozen=True):
     """One GPU, or the CPU (`gpu` None), with why it was chosen, the 16-bit format that it computes fast in, and the
     attention kernel that suits it. `tf32` is None where there is no such thing."""
 

@@ -1,8 +1,10 @@
 """How long a training will take, before it starts: its steps, the tokens of an example, and the speed of the device."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from tuiwb.base.errors import TuiwbError
 from tuiwb.base.tasks import Cancelled, Task
@@ -79,7 +81,7 @@ def duration(
     band = None if recipe.stage in _SAMPLING else _speed(recipe, host, hardware.gpus() if gpus is None else gpus)
     if band is None:
         return Duration(steps, tokens, None)
-    inputs = replace(plan.inputs, length=max(1, round(min(tokens, plan.inputs.length))))
+    inputs = msgspec.structs.replace(plan.inputs, length=max(1, round(min(tokens, plan.inputs.length))))
     work = costs.step_flops(inputs) * steps
     return Duration(steps, tokens, (work / band[1], work / band[0]))
 

@@ -1,7 +1,5 @@
 """A recipe completed for a GPU that need not be here: what planning asks for."""
 
-import dataclasses
-
 import msgspec
 
 from tuiwb import hardware
@@ -28,7 +26,7 @@ def planning_target(recipe: Recipe, model: ModelInfo, spec: GpuSpec | None) -> t
     if recipe.use_cpu is None and resolved.recipe.use_cpu:
         # Only because this machine has no GPU: the plan is asked for one that is elsewhere.
         elsewhere = msgspec.structs.replace(resolved.recipe, use_cpu=None)
-        resolved = dataclasses.replace(resolved, recipe=elsewhere)
+        resolved = msgspec.structs.replace(resolved, recipe=elsewhere)
     return resolved, spec or max(live, key=lambda gpu: gpu.memory_free, default=None)
 
 

@@ -55,7 +55,7 @@ def joined(recipe: Recipe, parts: Sequence[Resolved]) -> Resolved:
 
 
 def _placed(number: int, check: Check) -> Check:
-    return replace(check, key=_key(number, check.key))
+    return msgspec.structs.replace(check, key=_key(number, check.key))
 
 
 def _key(number: int, key: str) -> str:

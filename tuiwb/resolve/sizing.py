@@ -382,7 +382,7 @@ def model_class(size: str) -> "ModelInfo":
         raise UsageFault(f"{size} is no class of models; there are {', '.join(SIZES)}", key="--model-size")
     entry = find_entry(wanted)
     assert entry is not None
-    return dataclasses.replace(entry.info(wanted), name=f"{size.upper()} ({entry.name})")
+    return msgspec.structs.replace(entry.info(wanted), name=f"{size.upper()} ({entry.name})")
 
 
 def card(gib_sold: float) -> "GpuSpec":

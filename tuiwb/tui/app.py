@@ -123,7 +123,7 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
         if text != self._status:
             self._status = text
             for header in self.room.query(Header):
-                header.refresh()
+                header.redraw()
 
     def runs_seen(self, views: "Sequence[RunView]") -> None:
         """Somebody looked at all runs: the header and a toast tell what is new."""

@@ -191,12 +191,12 @@ class RoomScreen(JobHost, Screen[None]):
     def refresh_frame(self) -> None:
         """Draw header and footer again."""
         for line in (*self.query(Header), *self.query(Hints)):
-            line.refresh()
+            line.redraw()
 
     def refresh_hints(self) -> None:
         """What can be done changed: draw the footer again."""
         for hints in self.query(Hints):
-            hints.refresh()
+            hints.redraw()
 
     # Machinery
 

@@ -13,10 +13,10 @@ from textual.content import Content
 from textual.geometry import Region
 from textual.message import Message
 from textual.reactive import reactive
-from textual.widget import Widget
 
 from tuiwb.base.text import gate_line
 from tuiwb.base.units import unit_of
+from tuiwb.tui.widgets.rows import Redrawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Field:
     reason: str = ""
 
 
-class Fields(Widget, can_focus=True):
+class Fields(Redrawn, can_focus=True):
     """Shows fields, and says what the user makes of them by `Edited`, `Moved` and `Picked`."""
 
     DEFAULT_CSS = "Fields { height: auto; width: 1fr; }"
@@ -85,7 +85,10 @@ class Fields(Widget, can_focus=True):
         if before is not None and before.key in keys:
             self.set_reactive(Fields.cursor, keys.index(before.key))
         self.cursor = min(self.cursor, max(len(keys) - 1, 0))
-        self.refresh(layout=layout)
+        if layout:
+            self.refresh(layout=True)
+        else:
+            self.redraw()
 
     @property
     def current(self) -> Field | None:
@@ -94,7 +97,7 @@ class Fields(Widget, can_focus=True):
     def get_content_height(self, container: object, viewport: object, width: int) -> int:
         return len(self.fields)
 
-    def render(self) -> Content:
+    def text(self) -> Content:
         width = self.size.width
         wide = max((len(field.label) for field in self.fields), default=0) + 2
         lines = []
@@ -130,18 +133,18 @@ class Fields(Widget, can_focus=True):
 
     def watch_cursor(self) -> None:
         self._typed = None
-        self.refresh()
+        self.redraw()
         if isinstance(self.parent, ScrollableContainer):
             self.parent.scroll_to_region(Region(0, self.cursor, 1, 1), animate=False, force=True)
         if self.current is not None:
             self.post_message(self.Moved(self.current))
 
     def on_focus(self) -> None:
-        self.refresh()
+        self.redraw()
 
     def on_blur(self) -> None:
         self._typed = None
-        self.refresh()
+        self.redraw()
 
     def on_key(self, event: events.Key) -> None:
         field = self.current
@@ -179,7 +182,7 @@ class Fields(Widget, can_focus=True):
         field = self.current
         assert field is not None
         self._typed = text.lstrip("0")[:9]
-        self.refresh()
+        self.redraw()
         if self._typed:
             self.post_message(self.Edited(field.key, self._typed))
 

@@ -10,6 +10,7 @@ from textual.widget import Widget
 
 from tuiwb.base.text import gate, gate_line
 from tuiwb.tui import keys
+from tuiwb.tui.widgets.rows import Redrawn
 
 if TYPE_CHECKING:
     from tuiwb.tui.app import Workbench
@@ -67,7 +68,7 @@ _Spot = tuple[int, int, str]
 """Columns of a line that can be clicked, from and to, and the action that this runs."""
 
 
-class Line(Widget):
+class Line(Redrawn):
     """One line made of pieces, some of which can be clicked."""
 
     def __init__(self) -> None:
@@ -88,7 +89,7 @@ class Line(Widget):
 class Header(Line):
     """` tuiwb  1 Plan  2 Data …        recipe   status `"""
 
-    def render(self) -> Content:
+    def text(self) -> Content:
         bench, width = self.bench, self.size.width
         gap = " " if width < 100 else "  "
         parts: list[tuple[str, str]] = [(" tuiwb" + gap, "bold $text-accent")]
@@ -124,7 +125,7 @@ class Hints(Line):
     """The keys of this screen that matter now, then the global ones. A key that cannot be used is dim; one that the
     focused text field would take as text is left out."""
 
-    def render(self) -> Content:
+    def text(self) -> Content:
         screen = cast("RoomScreen", self.screen)
         width = self.size.width
         general, general_spots = self._pieces([row for row in keys.GLOBAL if row.footer], width)

@@ -29,14 +29,7 @@ class Rows(Widget):
         before, self._lines = self._lines, list(lines)
         if self._fit and len(before) != len(self._lines):
             self.styles.height = len(self._lines)
-        blank, regions = Content(""), []
-        for y in range(min(max(len(before), len(self._lines)), self.size.height)):
-            old, new = (known[y] if y < len(known) else blank for known in (before, self._lines))
-            if old.plain == new.plain and old.spans == new.spans:
-                continue
-            first, end = _differ(old, new)
-            regions.append(Region(first, y, max(end - first, 1), 1))
-        if regions:
+        if regions := changed(before, self._lines, self.size.height):
             self.refresh(*regions)
 
     def render_line(self, y: int) -> Strip:
@@ -45,6 +38,38 @@ class Rows(Widget):
             return Strip.blank(width, self.rich_style)
         strips = Visual.to_strips(self, self._lines[y], width, 1, self.visual_style, pad=True)
         return (strips[0] if strips else Strip.blank(width)).adjust_cell_length(width, self.rich_style)
+
+
+class Redrawn(Widget):
+    """A widget that is one text, a line of which is never wider than it is: `redraw` sends what changed in it."""
+
+    _drawn: Sequence[Content] = ()
+
+    def text(self) -> Content:
+        """What it says now."""
+        raise NotImplementedError
+
+    def redraw(self) -> None:
+        """What it says may have changed."""
+        if regions := changed(self._drawn, self.text().split(allow_blank=True), self.size.height):
+            self.refresh(*regions)
+
+    def render(self) -> Content:
+        text = self.text()
+        self._drawn = text.split(allow_blank=True)
+        return text
+
+
+def changed(before: Sequence[Content], after: Sequence[Content], height: int) -> list[Region]:
+    """The cells that differ, of the first `height` lines of two texts."""
+    blank, regions = Content(""), []
+    for y in range(min(max(len(before), len(after)), height)):
+        old, new = (known[y] if y < len(known) else blank for known in (before, after))
+        if old.plain == new.plain and old.spans == new.spans:
+            continue
+        first, end = _differ(old, new)
+        regions.append(Region(first, y, max(end - first, 1), 1))
+    return regions
 
 
 def _differ(old: Content, new: Content) -> tuple[int, int]:

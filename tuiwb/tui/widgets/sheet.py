@@ -1,10 +1,12 @@
-"""Text that is made for the width it has: a function of the width, drawn again only when it gives something else."""
+"""Text that is made for the width it has: a function of the width, of which only what changed is drawn again."""
 
 from collections.abc import Callable
 
 from textual.content import Content
 from textual.geometry import Size
 from textual.widget import Widget
+
+from tuiwb.tui.widgets.rows import changed
 
 Page = Callable[[int], Content]
 
@@ -21,36 +23,36 @@ class Sheet(Widget):
     def __init__(self, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self._page: Page = _blank
-        self._made: dict[int, Content] = {}
+        self._made: dict[int, list[Content]] = {}
 
     def show(self, page: Page) -> None:
-        """Take another page; nothing is drawn where it says the same as the one before."""
+        """Take another page; cells that look as before are not sent again."""
         width = self.size.width
-        before = self._made.get(width) if width else None
-        lines = self._lines(width) if width else -1
+        before = self._made.get(width)
         self._page, self._made = page, {}
-        if before is not None and self._content(width) == before:
-            return
-        self.refresh(layout=not width or self._lines(width) != lines)
+        if not width:
+            self.clear_cached_dimensions()  # not on the screen: it is laid out when it comes there
+        elif before is None or len(before) != len(self._lines(width)):
+            self.refresh(layout=True)
+        elif regions := changed(before, self._lines(width), len(before)):
+            self.refresh(*regions)
 
     @property
     def text(self) -> str:
         """What is shown, as plain text."""
-        return self._content(self.size.width or 80).plain
+        return self._page(self.size.width or 80).plain
 
     def get_content_width(self, container: Size, viewport: Size) -> int:
         return container.width
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        return self._lines(width)
+        return len(self._lines(width))
 
     def render(self) -> Content:
-        return self._content(self.size.width)
+        return Content("\n").join(self._lines(self.size.width))
 
-    def _content(self, width: int) -> Content:
+    def _lines(self, width: int) -> list[Content]:
+        """The page as it is laid out in so many cells."""
         if width not in self._made:
-            self._made[width] = self._page(width)
+            self._made[width] = self._page(width).wrap(max(width, 1))
         return self._made[width]
-
-    def _lines(self, width: int) -> int:
-        return self._content(width).get_height({}, max(width, 1))
