@@ -6,11 +6,8 @@ base, and questions that wait together, are answered in one batch with an adapte
 client does.
 """
 
-import os
-import queue
 import socket
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
@@ -19,42 +16,15 @@ import msgspec
 
 from tuiwb.base.errors import InputFault
 from tuiwb.chat import protocol
-from tuiwb.chat.protocol import AddLane, Ask, Cancel, Failed, Loading, Ready, Sampling, Spec
+from tuiwb.chat.protocol import AddLane, Ask, Failed, Loading, Ready, Sampling, Spec
 from tuiwb.workers.chat_answers import Answer, LaneState, batches, generate, prefill
 from tuiwb.workers.chat_cache import Shelf
+from tuiwb.workers.chat_link import Link
+from tuiwb.workers.chat_llama import LlamaEngine, suits
 from tuiwb.workers.chat_model import Base, load_model, put_adapter
 
 _MOST_ROWS = 16
 """Answers of one batch: more wait for the next one."""
-
-
-class Link:
-    """The connection to the client: events go out, questions are queued, cancellations are seen at once."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._sending = threading.Lock()
-        self.requests: queue.Queue[Ask | AddLane] = queue.Queue()
-        self.cancelled: set[int] = set()
-        threading.Thread(target=self._read, name="link", daemon=True).start()
-
-    def send(self, event: protocol.Event) -> None:
-        with self._sending:
-            self._connection.sendall(protocol.encode(event) + b"\n")
-
-    def _read(self) -> None:
-        try:
-            with self._connection.makefile("rb") as lines:
-                for line in lines:
-                    request = protocol.decode_request(line)
-                    if isinstance(request, Cancel):
-                        self.cancelled.add(request.id)
-                    else:
-                        self.requests.put(request)
-        except OSError:
-            pass
-        # The client is gone. Generation may be deep inside a kernel, and nothing here is worth saving.
-        os._exit(0)
 
 
 class Engine:
@@ -203,8 +173,10 @@ def main(folder: str) -> int:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.connect(spec.socket)
     link = Link(connection)
-    link.send(Loading(doing="starting torch"))
     try:
+        if suits(spec):
+            LlamaEngine(spec, link, Path(folder)).run()
+        link.send(Loading(doing="starting torch"))
         Engine(spec, link).run()
     except Exception as error:
         traceback.print_exc()
