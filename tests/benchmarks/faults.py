@@ -9,7 +9,7 @@ worker is a light one; --real does the five worst faults to the real trainer, wi
 
 --table adds each fault that was done to a file, and leaves out what stands there already: twenty rounds need not be
 done in one go (--minutes). A fault during which this process itself stood still for seconds (a machine that sleeps,
-SIGSTOP) is done again, as its deadlines say nothing then; the table counts those apart.
+SIGSTOP) is done again, as its deadlines say nothing then; how many were is told.
 """
 
 import argparse
@@ -240,7 +240,9 @@ def main() -> int:
         for worker in [pool.submit(rounds.work, end) for _ in range(args.together)]:
             worker.result()
         rows = summed(rounds.table(), chosen)
-    print(json.dumps({"python": sys.version.split()[0], "cpus": os.cpu_count(), "load": os.getloadavg()[0]}))
+    again = sum(row["again"] for row in rows.values())
+    machine = {"python": sys.version.split()[0], "cpus": os.cpu_count(), "load": os.getloadavg()[0]}
+    print(json.dumps({**machine, "done_again_after_standing_still": again}))
     if args.markdown:
         print("| fault | expected end | right | of |\n|---|---|---|---|")
         for name, row in rows.items():
