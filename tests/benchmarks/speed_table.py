@@ -12,12 +12,14 @@ that both meet the same load: the ratio with its interval.
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,7 @@ def main() -> None:
         "data", type=Path, help="an alpaca file; with --stage dpo its answers are paired with others"
     )
     arguments.add_argument("--rows", type=int, default=400, help="rows to train on, once")
-    arguments.add_argument("--in-step", action="store_true", help="compare the first two sides step by step")
+    arguments.add_argument("--in-step", action="store_true", help="compare the sides step by step")
     arguments.add_argument("--sides", nargs="+", default=["llamafactory", "trl", "tuned32", "tuned", "ours", "qlora"])
     arguments.add_argument("--stage", choices=["sft", "dpo"], default="sft")
     arguments.add_argument("--batch", type=int, default=4)
@@ -61,7 +63,7 @@ def main() -> None:
             flush=True,
         )
         if args.in_step:
-            table.compare(*args.sides[:2])
+            table.compare(args.sides)
             return
         print(f"{'side':14} steps  trained  CPU-s   tokens/CPU-s  rows/CPU-s  held-out loss  wall s", flush=True)
         for side in args.sides:
@@ -101,10 +103,7 @@ class Table:
         began = time.monotonic()
         found = self.run(side)
         seconds = time.monotonic() - began
-        loss = float("nan")
-        if self.args.stage == "sft":
-            asked = {"side": "measure", "adapter": found["adapter"], "data": str(self.held_out)}
-            loss = self._start(asked).end()["held_out_loss"]
+        loss = self._loss(found)
         speed = found["trained_tokens"] / found["cpu_s"]
         print(
             f"{side:14} {len(found['losses']):5}  {found['trained_tokens']:7}  {found['cpu_s']:6.1f}  {speed:12.1f}  "
@@ -112,27 +111,45 @@ class Table:
             flush=True,
         )
 
-    def compare(self, mine: str, other: str) -> None:
-        """Both at once, each waiting while the other computes. The first step of each warms up and does not count."""
-        running = [self._start(self._spec(side), paced=True) for side in (mine, other)]
-        times: list[list[float]] = [[], []]
-        for step in range(self.args.rows // self.args.batch):
-            for one in (0, 1) if step % 2 else (1, 0):
+    def _loss(self, found: dict[str, Any]) -> float:
+        """Of what was trained, on the rows that were held out; of pairs none is measured."""
+        if self.args.stage != "sft":
+            return float("nan")
+        asked = {"side": "measure", "adapter": found["adapter"], "data": str(self.held_out)}
+        return float(self._start(asked).end()["held_out_loss"])
+
+    def compare(self, sides: Sequence[str]) -> None:
+        """All at once, each waiting while another computes. The first step of each warms up and does not count."""
+        running = [self._start(self._spec(side), paced=True) for side in sides]
+        times: list[list[float]] = [[] for _ in sides]
+        numbers = range(len(sides))
+        steps = self.args.rows // self.args.batch
+        for step in range(steps):
+            for one in numbers if step % 2 else reversed(numbers):
                 times[one].append(running[one].step())
+            newest = [round(spent[-1], 2) for spent in times]
+            print(f"step {step + 1} of {steps}: {newest}", file=sys.stderr, flush=True)
         found = [one.end() for one in running]
-        same = [one["trained_tokens"] for one in found]
-        # Both take the same rows in the same order, so a step of one is a step of the other.
-        per_step = ratio(times[1][1:], times[0][1:])
-        share = same[0] / same[1]
-        print(
-            f"{mine} / {other}: {per_step} (lower end at least {LEAST.get((mine, other), 1.0)}), trained tokens per "
-            f"CPU-second, {len(times[0]) - 1} steps of each; trained tokens {same[0]} and {same[1]} ({share:.3f})"
-        )
-        for side, seconds, one in zip((mine, other), times, found, strict=True):
-            speed = one["trained_tokens"] / sum(seconds)
-            print(f"  {side}: {speed:.1f} a CPU-second, CPU-s of each step {[round(value, 2) for value in seconds]}")
-        differences = [abs(one - two) for one, two in zip(found[0]["losses"], found[1]["losses"], strict=True)]
-        print(f"  losses differ by at most {max(differences):.1e}", flush=True)
+        for one, other in itertools.combinations(numbers, 2):
+            # Both take the same rows in the same order, so a step of one is a step of the other.
+            per_step = ratio(times[other][1:], times[one][1:])
+            least = LEAST.get((sides[one], sides[other]), 1.0)
+            whole = sum(times[other][1:]) / sum(times[one][1:])
+            losses = zip(found[one]["losses"], found[other]["losses"], strict=True)
+            apart = max(abs(mine - theirs) for mine, theirs in losses)
+            print(
+                f"{sides[one]} / {sides[other]}: {per_step} (lower end at least {least}), {whole:.3f} of the sums; "
+                f"trained tokens per CPU-second, {steps - 1} steps of each; losses differ by at most {apart:.1e}",
+                flush=True,
+            )
+        print(f"{'side':10} trained  CPU-s   tokens/CPU-s  rows/CPU-s  held-out loss", flush=True)
+        for side, seconds, one in zip(sides, times, found, strict=True):
+            trained, spent = one["trained_tokens"], sum(seconds)
+            print(
+                f"{side:10} {trained:7}  {spent:6.1f}  {trained / spent:12.1f}  {self.args.rows / spent:10.3f}  "
+                f"{self._loss(one):13.4f}   CPU-s of each step {[round(value, 2) for value in seconds]}",
+                flush=True,
+            )
 
     def run(self, side: str) -> dict[str, Any]:
         return self._start(self._spec(side)).end()
