@@ -19,10 +19,11 @@ from tuiwb.tui.screens.chat_past import PastActions
 from tuiwb.tui.screens.chat_whom import WhomActions
 from tuiwb.tui.widgets.chat_lane import LaneView
 from tuiwb.tui.widgets.frame import Empty, Pane
+from tuiwb.tui.widgets.markdown import warm_up
 from tuiwb.tui.widgets.prompt import Prompt
 
-REFRESH_S = 0.11
-"""Nine looks a second at what the engine said: smooth for reading, light on a slow link."""
+REFRESH_S = 0.118
+"""Between two looks at what the engine said: eight a second are smooth for reading, and light on a slow link."""
 
 
 class ChatScreen(WhomActions, PastActions, JudgeActions, RoomScreen):
@@ -51,6 +52,7 @@ class ChatScreen(WhomActions, PastActions, JudgeActions, RoomScreen):
 
     def opened(self) -> None:
         self.set_class(True, "-nobody")
+        self.start("warm up", lambda _: warm_up(), lambda _: None)
         self.every(REFRESH_S, self._look)
 
     # Whom to talk to

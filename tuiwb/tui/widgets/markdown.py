@@ -115,6 +115,11 @@ def _beginnings(tokens: Sequence[Any]) -> Iterator[tuple[int, int]]:
             yield token.map[0], int(first.type == "paragraph_open" and not first.hidden)
 
 
+def warm_up() -> None:
+    """Import what draws Markdown and colours code, in any thread: else the first answer holds the screen up for it."""
+    rows("```python\npass\n```", 80)
+
+
 @cache
 def _parser() -> Any:
     from markdown_it import MarkdownIt
