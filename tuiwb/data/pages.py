@@ -102,8 +102,12 @@ class Pages:
         wanted = [number for number, each in enumerate(self._schema.names) if name in (None, each)]
         if keep:
             columns = [self._kept(group, number, first, count) for number in wanted]
-        else:  # somebody waits for it
-            columns = list(_workers().map(lambda number: self._read(group, number, first, count), wanted))
+        else:  # somebody waits for it: the largest column here, the others beside it
+            largest = max(wanted, key=lambda number: sum(page.size for page in self._found(group, number).pages))
+            others = [number for number in wanted if number != largest]
+            later = _helper().submit(lambda: {number: self._read(group, number, first, count) for number in others})
+            found = {largest: self._read(group, largest, first, count), **later.result()}
+            columns = [found[number] for number in wanted]
         return pa.table(columns, schema=pa.schema([self._schema.field(number) for number in wanted]))
 
     def _kept(self, group: int, number: int, first: int, count: int) -> Any:
@@ -244,8 +248,9 @@ class Pages:
 
 
 @functools.cache
-def _workers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(os.cpu_count() or 1, 4), thread_name_prefix="tuiwb pages")
+def _helper() -> ThreadPoolExecutor:
+    """One thread: each keeps memory of its own."""
+    return ThreadPoolExecutor(1, thread_name_prefix="tuiwb pages")
 
 
 class _Reader:

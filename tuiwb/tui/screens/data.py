@@ -66,7 +66,7 @@ class DataScreen(DataActions):
         self._chosen_model = ""
         self._wish: Wish | None = None
         self._offered, self._wanted_row = "", 0
-        self._said, self._title = Content(), ""
+        self._said, self._title, self._soon = Content(), "", False
 
     @property
     def view(self) -> "View | None":
@@ -266,8 +266,7 @@ class DataScreen(DataActions):
             rows.border_title = Content(title)
         found = f"{count(len(pages))} {gate_line(pages.what, 30)} of " if pages.what else ""
         words = f"{found}{count(view.known)} rows, {view.store.kind}, {size(view.store.nbytes)}"
-        tasks = [task for job in _WORK if (task := self.task_of(job))]
-        rows.note(words + data_format.progress(tasks))
+        rows.note(words + data_format.progress([task for job in _WORK if (task := self.task_of(job))]))
 
     @property
     def row(self) -> int | None:
@@ -277,6 +276,7 @@ class DataScreen(DataActions):
         return self.pages.number(min(self.query_one("#table", Table).cursor, len(self.pages) - 1))
 
     def show_row(self) -> None:
+        self._soon = False
         view, row, text = self.view, self.row, self.query_one(PieceView)
         if view is None or row is None:
             self.query_one("#detail", Pane).border_title = "Row"
@@ -312,8 +312,9 @@ class DataScreen(DataActions):
     # What happens
 
     def on_table_moved(self, event: Table.Moved) -> None:
-        if event.table.id == "table":
-            self.show_row()
+        if event.table.id == "table" and not self._soon:
+            self._soon = True
+            self.set_timer(0.04, self.show_row)  # the table is drawn first
 
     def on_table_chosen(self, event: Table.Chosen) -> None:
         if event.table.id == "table":
