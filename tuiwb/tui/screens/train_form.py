@@ -1,8 +1,10 @@
 """The form of the Train screen, derived from the recipe's own model: which keys it shows, and what it says of each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
 
 from tuiwb.base.text import gate_line
 from tuiwb.base.units import unit_of
@@ -159,7 +161,7 @@ def shown(line: Line) -> str:
 
 def _nested(field: "Field", number: int, name: str) -> "Field":
     about_it = about(f"{field.key}.{number}.{name}")
-    return replace(
+    return structs.replace(
         field, key=about_it.key, help=about_it.help, kind="text", choices=about_it.choices, accepts=about_it.accepts
     )
 
