@@ -1,8 +1,8 @@
 """The plan against PyTorch's own memory tracker, on this CPU: real steps of this program's trainers on a small Llama.
 
 Every stage, all weights or LoRA, with and without gradient checkpointing, two lengths; quantized bases and DoRA where
-the tracker sees their kernels. Peaks are of the second step. Nothing here is timed, so it may run beside other work; a
-row takes a few seconds.
+the tracker sees their kernels; steps that two processes share (FSDP over gloo). Peaks are of the second step. Nothing
+here is timed, so it may run beside other work; a row takes a few seconds.
 """
 
 import argparse
@@ -66,6 +66,27 @@ def _rows(
             known[case.name] = list(tracked_steps.track(case, model, _new(folder / str(number))))
             _keep(save, known)
         made = tracked_steps.planned(case, known[case.name][2], model)
+        yield case.name, known[case.name][1], made.peak_bytes, made.binding.name
+    yield from _shared_rows(only, known, save)
+
+
+def _shared_rows(only: str, known: dict[str, list[int]], save: Path | None) -> Iterator[tuple[str, int, int, str]]:
+    """Likewise of what two processes share."""
+    from tracked_shards import Shared, planned, track_all
+
+    cases = [
+        Shared(method, checkpointing, length)
+        for length in LENGTHS
+        for method in ("full", "lora")
+        for checkpointing in (False, True)
+    ]
+    cases += [Shared("lora", True, max(LENGTHS), 1, layers, reentrant=True) for layers in (3, 8)]
+    chosen = [case for case in cases if only in case.name]
+    if fresh := [case for case in chosen if case.name not in known]:
+        known.update((case.name, list(seen)) for case, seen in zip(fresh, track_all(fresh), strict=True))
+        _keep(save, known)
+    for case in chosen:
+        made = planned(case)
         yield case.name, known[case.name][1], made.peak_bytes, made.binding.name
 
 

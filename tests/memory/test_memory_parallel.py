@@ -91,3 +91,14 @@ def test_fsdp_2_fetches_a_layer_ahead_and_reduces_the_root_last(llama: ModelInfo
     assert last["buffer of a reduction"] == 2 * root
     assert last["gradients"] == 4 * P / 4 + 2 * root
     assert not any(phase.name == "reducing the root's gradients" for phase in one.phases)
+
+
+def test_fsdp_1_keeps_what_frozen_layers_got_only_where_checkpoints_are_reentrant(
+    llama: ModelInfo, make_recipe: Make
+) -> None:
+    """tests/benchmarks/fsdp_cycle.py: with the other kind a layer's input is no leaf, and there is no cycle."""
+    recipe = make_recipe(method="lora", ranks=4, gradient_checkpointing=True)
+    kept, gone = (plan(recipe, llama, assume={"fsdp": "1", "reentrant": word}) for word in ("true", "false"))
+    assert any("kept by FSDP's hooks" in phase.parts for phase in kept.phases)
+    assert not any("kept by FSDP's hooks" in phase.parts for phase in gone.phases)
+    assert kept.peak_bytes > gone.peak_bytes

@@ -216,9 +216,16 @@ def alive() -> list[Any]:
 
 
 def quiet(tracker: Any) -> Any:
-    """Without its hooks on modules, which cannot be put on frozen weights and are not needed for the total."""
+    """Without its hooks on modules, which are not needed for the total.
+
+    They cannot be put on frozen weights, and they keep what nobody else does: a hook on several tensors
+    (torch.autograd.graph.register_multi_grad_hook) and the nodes of the graph that it is put on name each other, so
+    that a graph which no backward pass goes through waits for Python's collector.
+    """
     for hook in ("_pre_fw_hook", "_post_fw_hook", "_pre_bw_hook", "_post_bw_hook"):
         setattr(tracker, hook, lambda *args, **more: None)
+    for hook in ("_fw_pre_hook", "_fw_post_hook"):
+        setattr(tracker._mod_tracker, hook, lambda *args: None)
     return tracker
 
 
@@ -234,7 +241,7 @@ def _without_kernels(wanted: bool) -> Iterator[None]:
     modules = [importlib.import_module(f"tuiwb.workers.{name}") for name in _SPED_UP] if wanted else []
     before = [module.speed_up for module in modules]
     for module in modules:
-        module.speed_up = lambda model: None  # type: ignore[attr-defined]
+        module.speed_up = lambda model, **how: None  # type: ignore[attr-defined]
     try:
         yield
     finally:

@@ -82,6 +82,10 @@ def _texts(inputs: Inputs) -> dict[str, tuple[str, str]]:
         "activation gradients": (f"gradients inside one layer, {tokens} tokens", trace),
         "logits": (f"{tokens} × {vocab} × {inputs.compute} B", loss),
         "loss": (f"float32 copies of {tokens} × {vocab} logits: path {inputs.loss.path}", loss),
+        "tiles of logits": (
+            f"tiles of {inputs.loss.tile} tokens × {vocab} words, the one before as long as it has a name",
+            loss,
+        ),
         "final norm and loss": (f"{tokens} × {hidden}, by the loss path {inputs.loss.path}", loss),
         "unpacked weights": ("the largest quantized matrix, unpacked to compute with", "bitsandbytes autograd"),
         "autocast copies": ("weights in the compute type for one layer", "torch autocast weight cache"),

@@ -42,7 +42,7 @@ class LossCode(Struct, frozen=True):
         share: part of the tokens that reach the output matrix (completion tokens in DPO and GRPO).
         outside: the loss is computed outside the model, on outputs that stay: under autocast accelerate makes a float32
             copy of them (GPT-BigCode up to transformers 4.48).
-        few_tokens: there are fewer tokens than a tile of the loss has rows.
+        tiles: of how many whole tiles of the loss there are tokens, at most 2.
         again: the gradient of the output matrix is made in the backward pass, from logits that are computed once more
             (PPO, where it is not known before).
         cache: elements a token of the keys and values that the model returns with them.
@@ -54,7 +54,7 @@ class LossCode(Struct, frozen=True):
     share: float = 1.0
     outside: bool = False
     cache: int = 0
-    few_tokens: bool = False
+    tiles: int = 2
     again: bool = False
     outputs: int = 0  # a value or reward head has so many outputs instead of the vocabulary
 
@@ -231,7 +231,7 @@ def _chunked(blocks: Blocks, architecture: Ending, hidden: Tensor, code: LossCod
     words = tile(min(CHUNK_VOCABULARY, architecture.vocab))
     forward, backward = (12, 29) if path.float_masks else (0, 0)
     scored = tape.op([hidden], hidden.elements.times(code.share), hidden.width)  # hidden_states[mask]
-    temporary = tape.allocate(buffer.plus(words.times(forward)), "logits of one tile")
+    temporary = tape.allocate(buffer.plus(words.times(forward)), "tiles of logits")
     del temporary
     temporaries = [buffer, words.times(backward), scored.elements.times(4)]
     if path.trained:
@@ -240,9 +240,9 @@ def _chunked(blocks: Blocks, architecture: Ending, hidden: Tensor, code: LossCod
     return tape.op([scored], fixed(1), 4, saved=[scored], temporaries=temporaries, parameter_grads=grads)
 
 
-def _tile(words: int, code: LossCode) -> Extent:
-    """Elements of so many tokens × so many words."""
-    return features(words * code.share) if code.few_tokens else fixed(words * code.tile)
+def _tile(words: int, code: LossCode, count: int = 1) -> Extent:
+    """Elements of so many tiles, each so many tokens × so many words; no more than there are tokens."""
+    return features(words * code.share) if code.tiles < count else fixed(words * code.tile * count)
 
 
 def _by_rows(blocks: Blocks, architecture: Ending, hidden: Tensor, code: LossCode, grads: list[Extent]) -> Tensor:
@@ -254,8 +254,9 @@ def _by_rows(blocks: Blocks, architecture: Ending, hidden: Tensor, code: LossCod
     made = tape.allocate(selected.elements.times(selected.width))
     copy = tape.allocate(fixed(weight * width if path.autocast and width != path.weights else 0))
     gradient = tape.allocate(fixed(weight * 4), "gradients") if path.trained else None
-    tile = _tile(architecture.vocab, code)
-    rows = tape.allocate(tile.times(4 + (4 if width == 4 else 2 * width)), "logits of one tile")
+    tile, two = _tile(architecture.vocab, code), _tile(architecture.vocab, code, 2)
+    # Logits, and where they are narrower their float32 copy, while those of the tile before still have names.
+    rows = tape.allocate(two.times(4 if width == 4 else 4 + width), "tiles of logits")
     del rows
     if path.trained:
         # A tile's share of the matrix's gradient is a matrix of its own before it is added.
@@ -278,9 +279,9 @@ def _by_rows_again(blocks: Blocks, architecture: Ending, hidden: Tensor, code: L
     width = path.compute if path.autocast else path.weights
     copy = tape.allocate(fixed(weight * width if path.autocast and width != path.weights else 0))
     slopes = tape.allocate(selected.elements.times(selected.width))
-    tile = _tile(architecture.vocab, code)
-    # Logits and their log-softmax, while those of the tile before and their exponentials still have names.
-    rows = tape.allocate(tile.times(12 if code.few_tokens else 16), "logits of one tile")
+    tile, two = _tile(architecture.vocab, code), _tile(architecture.vocab, code, 2)
+    # Logits and their log-softmax, while that of the tile before and its exponentials still have names.
+    rows = tape.allocate(two.times(8), "tiles of logits")
     del rows, copy
     saved, temporaries = [slopes], []
     if path.trained:

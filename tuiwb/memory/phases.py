@@ -95,7 +95,7 @@ class Step(Struct, frozen=True, dict=True):
         inputs = replace(self.inputs, batch=batch, length=length)
         step = Step(inputs)
         step.__dict__.update(_traces=self._traces, shards=self.shards.of_batch(inputs))
-        if step._scores_few == self._scores_few:
+        if step._tiles == self._tiles:
             step.__dict__["loss"] = self.loss
         return step
 
@@ -104,14 +104,15 @@ class Step(Struct, frozen=True, dict=True):
         inputs = replace(self.inputs, grid=replace(self.inputs.grid, ranks=ranks))
         step = Step(inputs)
         step.__dict__.update(_traces=self._traces, shards=self.shards.of_ranks(inputs))
-        if step._scores_few == self._scores_few:
+        if step._tiles == self._tiles:
             step.__dict__["loss"] = self.loss
         return step
 
     @property
-    def _scores_few(self) -> bool:
-        """Fewer tokens are taken to the vocabulary than a tile of the loss has rows."""
-        return self.inputs.tokens * self.inputs.loss.share < self.inputs.loss.tile
+    def _tiles(self) -> int:
+        """Whole tiles of the loss that the tokens fill that are taken to the vocabulary, counted up to two."""
+        loss = self.inputs.loss
+        return min(2, int(self.inputs.tokens * loss.share // loss.tile)) if loss.tile else 2
 
     @cached_property
     def loss(self) -> LossTrace:
@@ -121,7 +122,7 @@ class Step(Struct, frozen=True, dict=True):
             path = replace(path, trained=True)
         if inputs.quantization and inputs.upcast == "true":
             path = replace(path, weights=4)
-        code = replace(inputs.loss, few_tokens=self._scores_few)
+        code = replace(inputs.loss, tiles=self._tiles)
         if self.values:
             code = LossCode("full_logits", outputs=1)
         return trace_loss(ending(inputs.architecture), path, code, self._traces[-1][2].out_width)

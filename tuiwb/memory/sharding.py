@@ -2,9 +2,12 @@
 
 FSDP splits weights, gradients and optimizer states; while a layer computes, its weights are there whole, those of the
 root unit (embedding, output matrix, final norm) all the time. FSDP 1 keeps, for a unit whose weights are all frozen, a
-reference cycle in the hook that frees the unit again (torch.autograd.graph.register_multi_grad_hook on the layer's
-input): the input and its gradient of every layer stay until the backward pass has ended. That, not a layer's interior,
-is why LoRA under FSDP needs 2·(L - 2) more h·T than on one GPU. FSDP 2 has no such cycle. It has a second copy of a
+reference cycle: the hook that frees the unit again, on the layer's input, names the node that gathers the gradient of
+that input (torch.autograd.graph.register_multi_grad_hook), and with a reentrant checkpoint the input is a leaf, which
+its node names in turn. So the input and its gradient of every layer stay until the backward pass has ended and the hook
+is removed. That, not a layer's interior, is why LoRA under FSDP needs 2·(L - 2) more h·T than on one GPU; with a hook
+that names no node, or a checkpoint that is not reentrant, a layer adds one h·T instead of two
+(tests/benchmarks/fsdp_cycle.py). FSDP 2 has no such cycle. It has a second copy of a
 layer's weights instead, the buffer of an all-gather: in the forward pass that of the layer itself, kept for the next,
 in the backward pass that of the layer that comes next; and the buffer from which the gradients of the layer before are
 reduced (torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py: wait_for_unshard, _backward_prefetch, post_backward).
@@ -232,9 +235,10 @@ class Shards(Struct, frozen=True, dict=True):
         return {"gradients": self.gradients + root, "buffer of a reduction": float(root)}
 
     def retained(self, index: int, last: int, width: int) -> dict[str, float]:
-        """FSDP 1 with frozen units: inputs and gradients of the layers that are done."""
+        """FSDP 1 with frozen units and reentrant checkpoints: inputs and gradients of the layers that are done."""
         inputs = self.inputs
-        if inputs.sharding != "fsdp" or inputs.fsdp != "1" or inputs.trains_base or not inputs.checkpointing:
+        cycles = inputs.sharding == "fsdp" and inputs.fsdp == "1" and inputs.checkpointing and inputs.reentrant
+        if not cycles or inputs.trains_base:
             return {}
         hidden = inputs.stream * inputs.tokens * width
         done = last - index
