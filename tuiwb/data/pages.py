@@ -142,7 +142,8 @@ class Pages:
         values = next(batches).column(0).slice(first, count)
         if len(values) != count:
             raise ValueError("pages hold fewer rows than their headers say")
-        return values.cast(self._schema.field(number).type)
+        kind = self._schema.field(number).type
+        return values if values.type == kind else values.cast(kind)
 
     def _alone(self, group: int, number: int, pages: tuple[_Page, ...]) -> Any:
         """A parquet file, in memory, of these pages of a column, the first of which may be its dictionary."""

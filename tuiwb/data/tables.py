@@ -209,9 +209,10 @@ class ParquetStore(TableStore):
         super().__init__(path, "parquet", lengths, list(self._file.schema_arrow.names))
 
     def rows(self, start: int, count: int) -> list[Row]:
-        """The first few rows of a piece that are asked for are read alone; with the next, it is worth decoding."""
+        """The first few rows of a piece that are asked for are read alone; with the next, it is worth decoding. So is
+        the beginning, to which everybody comes back."""
         piece = bisect.bisect_right(self._ends, start)
-        if 0 < count <= _FEW and start >= 0 and start + count <= self.known and start + count <= self._ends[piece]:
+        if 0 < count <= _FEW and start > 0 and start + count <= self.known and start + count <= self._ends[piece]:
             before, self._asked = self._asked, piece
             if piece != before and not self._has(piece):
                 group, part = self._place[piece]
