@@ -1,17 +1,22 @@
 """Parquet by its pages and arrow by its batches: the same rows as pyarrow gives, whatever wrote the file."""
 
+import contextlib
 import json
 import random
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tuiwb.base.errors import InputFault
+from tuiwb.base.errors import InputFault, TuiwbError
 from tuiwb.data import pages, tables
 from tuiwb.data.sources import open_store
 
@@ -108,6 +113,48 @@ def test_damaged_pages_are_said(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="cannot be") as caught:
         open_store(path).row(2)
     assert "Traceback" not in str(caught.value)
+
+
+def test_a_text_that_is_no_utf_8_is_told_with_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(TABLE.slice(0, 500), path, compression="none", use_dictionary=False)
+    path.write_bytes(path.read_bytes().replace(b"q 411", b"q \xff11"))
+    store = open_store(path)
+    assert len(store.rows(0, 400)) == 400
+    for read in (lambda: store.row(411), lambda: list(store.scan()), lambda: list(store.pick([3, 411, 450]))):
+        with pytest.raises(InputFault, match=r"rows\.parquet: row 412 holds a value that cannot be read .*utf-8"):
+            read()
+    with pytest.raises(InputFault, match="row 412"):
+        store.column("a", 400, 500)
+
+
+def _parquet(path: Path) -> None:
+    pq.write_table(TABLE.slice(0, 500), path, compression="none", use_dictionary=False)
+
+
+def _arrow(path: Path) -> None:
+    with pa.ipc.new_stream(str(path), TABLE.schema) as writer:
+        writer.write_table(TABLE.slice(0, 500), max_chunksize=60)
+
+
+@pytest.mark.parametrize(("name", "write"), [("rows.parquet", _parquet), ("rows.arrow", _arrow)])
+@settings(max_examples=60)
+@given(at=st.integers(0, 1 << 16), junk=st.binary(min_size=1, max_size=40) | st.just(b"\x1c" * 400))
+def test_whatever_is_damaged_is_a_sentence_or_harmless(
+    name: str, write: Callable[[Path], None], at: int, junk: bytes
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        write(path)
+        content = bytearray(path.read_bytes())
+        at %= len(content) - len(junk)
+        content[at : at + len(junk)] = junk
+        path.write_bytes(content)
+        with contextlib.suppress(TuiwbError):
+            store = open_store(path)
+            if store.known > 499:
+                store.row(499)
+            list(store.rows(100, 20))
 
 
 @pytest.mark.parametrize("framed", [True, False])

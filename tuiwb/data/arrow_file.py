@@ -81,12 +81,14 @@ def batches(handle: int) -> list[Batch] | None:
             if kind == _OF_A_DICTIONARY:
                 return None
             whole = before + size + body
+            if body < 0 or rows < 0:
+                raise ValueError("a message is damaged")
             if at + whole > end:
                 raise ValueError("its end is missing")
             if kind == _OF_A_BATCH:
                 found.append(Batch(at, whole, rows))
             at += whole
-    except struct.error as error:
+    except (struct.error, IndexError) as error:
         raise ValueError("a message is damaged") from error
     return found
 
@@ -103,7 +105,9 @@ def read(handle: int, batch: Batch, schema: Any) -> Any:
     data = os.pread(handle, batch.size, batch.start)
     if len(data) < batch.size:
         raise ValueError(SHORTER)
-    return pa.ipc.read_record_batch(pa.py_buffer(data), schema)
+    found = pa.ipc.read_record_batch(pa.py_buffer(data), schema)
+    found.validate(full=True)  # a damaged place of a text would be looked up, and end the process
+    return found
 
 
 def _message(data: bytes) -> tuple[int, int, int]:

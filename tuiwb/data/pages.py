@@ -34,6 +34,8 @@ _CODED = (2, 8)
 
 _REPEATED = 2
 _I32, _I64, _BINARY, _LIST, _STRUCT = 5, 6, 8, 9, 12
+_DEEPEST = 16
+"""Structures within structures: the format has six."""
 
 
 class _Page(NamedTuple):
@@ -222,19 +224,31 @@ class Pages:
         dictionary: list[_Page] = []
         pages: list[_Page] = []
         while at < stop:
-            reader, header = self._header(at)
-            size = reader.at + header[3]
-            if header[1] == _DICTIONARY:
-                dictionary.append(_Page(at, size, 0, False))
-            elif header[1] == _DATA:
-                pages.append(_Page(at, size, header[5][1], header[5][2] in _CODED))
-            elif header[1] == _DATA_2:
-                pages.append(_Page(at, size, header[8][1], header[8][4] in _CODED))
-            at += size
+            page, kind = self._page(at)
+            if kind == _DICTIONARY:
+                dictionary.append(page)
+            elif kind in (_DATA, _DATA_2):
+                pages.append(page)
+            at += page.size
         ends = tuple(itertools.accumulate(page.rows for page in pages))
         if not ends or ends[-1] != self._metadata.row_group(group).num_rows:
             raise ValueError("the pages of a column hold other rows than its row group")
         return _Column(tuple(dictionary), tuple(pages), ends)
+
+    def _page(self, at: int) -> tuple[_Page, int]:
+        """The page at this place, and of which kind it is."""
+        reader, header = self._header(at)
+        try:
+            kind, size = header[1], reader.at + header[3]
+            rows, coded = 0, False
+            if kind in (_DATA, _DATA_2):
+                told = header[5 if kind == _DATA else 8]
+                rows, coded = told[1], told[2 if kind == _DATA else 4] in _CODED
+            if header[3] < 0 or rows < 0:
+                raise ValueError("a header is damaged")
+        except (KeyError, TypeError) as error:  # a number is missing, or is none
+            raise ValueError("a header is damaged") from error
+        return _Page(at, size, rows, coded), kind
 
     def _header(self, at: int) -> "tuple[_Reader, dict[int, Any]]":
         """The header of the page at this place, and the reader behind it."""
@@ -268,7 +282,9 @@ class _Reader:
             field = field + (head >> 4) if head >> 4 else self._signed()
             yield field, head & 15
 
-    def value(self, kind: int) -> Any:
+    def value(self, kind: int, depth: int = 0) -> Any:
+        if depth > _DEEPEST:
+            raise ValueError("a header is damaged")
         if kind in (1, 2):
             return kind == 1
         if kind == 3:
@@ -281,9 +297,9 @@ class _Reader:
             return self._bytes(self._unsigned())
         if kind in (_LIST, 10):
             inner, size = self.size_of_list()
-            return [self.value(3 if inner in (1, 2) else inner) for _ in range(size)]
+            return [self.value(3 if inner in (1, 2) else inner, depth + 1) for _ in range(size)]
         if kind == _STRUCT:
-            return {field: self.value(inner) for field, inner in self.fields()}
+            return {field: self.value(inner, depth + 1) for field, inner in self.fields()}
         raise ValueError("a header is damaged")
 
     def size_of_list(self) -> tuple[int, int]:

@@ -38,6 +38,10 @@ _GROUP = 16 << 20
 """Bytes; a row group that has no more when it is unpacked is decoded whole, and kept so."""
 
 
+_DAMAGED = (ValueError, KeyError, NotImplementedError, MemoryError)
+"""What pyarrow raises for content that is not as it should be."""
+
+
 class TableStore:
     """See `rows.RowStore`. A table is read in pieces, each some rows long."""
 
@@ -79,7 +83,7 @@ class TableStore:
         return [
             Row(at + n, None, value)
             for at, part in self._parts(start, min(start + count, self.known))
-            for n, value in enumerate(part.to_pylist())
+            for n, value in enumerate(self._values(part, range(at, at + len(part))))
         ]
 
     def pick(self, numbers: Sequence[int]) -> Iterator[Row]:
@@ -88,7 +92,7 @@ class TableStore:
             piece = bisect.bisect_right(self._ends, numbers[at])
             end, first = bisect.bisect_left(numbers, self._ends[piece], at), self._ends[piece - 1] if piece else 0
             some, at = numbers[at:end], end
-            values = self._piece(piece, None).take([number - first for number in some]).to_pylist()
+            values = self._values(self._piece(piece, None).take([number - first for number in some]), some)
             yield from (Row(number, None, value) for number, value in zip(some, values, strict=True))
 
     def raw(self, number: int, limit: int | None = None) -> bytes:
@@ -111,7 +115,8 @@ class TableStore:
         if name not in self._names or "." in name:  # parquet takes a point for a way into a structure
             rows = self.rows(start, stop - start)
             return [row.value.get(name, MISSING) for row in rows]
-        return [value for _, part in self._parts(start, stop, name) for value in part.column(name).to_pylist()]
+        parts = self._parts(start, stop, name)
+        return [value for at, part in parts for value in self._values(part.column(name), range(at, at + len(part)))]
 
     def file_of(self, number: int) -> Path:
         return self.path
@@ -149,13 +154,27 @@ class TableStore:
             except OSError as error:
                 why = self._shorter() or f"cannot be read ({error.strerror or _first_line(error)})"
                 raise EnvironmentFault(why, file=self.path) from error
-            except ValueError as error:  # what pyarrow raises for pages that do not decode
+            except _DAMAGED as error:
                 why = self._shorter() or f"a part of the file cannot be decoded ({error})"
                 raise InputFault(why, file=self.path) from error
             self._pieces[number, name] = found
             if len(self._pieces) > _KEPT:
                 self._pieces.popitem(last=False)
             return found
+
+    def _values(self, found: Any, numbers: Sequence[int]) -> list[Any]:
+        """The Python values of an arrow table, batch or column of these rows."""
+        try:
+            values: list[Any] = found.to_pylist()
+        except (ValueError, OverflowError) as error:  # text that is no UTF-8, or a date that Python does not know
+            for at, number in enumerate(numbers):
+                try:
+                    found.slice(at, 1).to_pylist()
+                except (ValueError, OverflowError) as first:
+                    why = f"row {number + 1} holds a value that cannot be read ({_first_line(first)})"
+                    raise InputFault(why, file=self.path) from error
+            raise
+        return values
 
     def _shorter(self) -> str:
         """What is said where the end of the file is missing now."""
@@ -187,9 +206,10 @@ class ParquetStore(TableStore):
         try:
             # Not mapped: what was read of a map counts as ours, and a file that shrinks would end the process.
             self._file = pq.ParquetFile(path, buffer_size=_BUFFER)
+            names = list(self._file.schema_arrow.names)
             with contextlib.suppress(ValueError):
                 self._pages = Pages(path, self._file)
-        except (OSError, ValueError) as error:
+        except (OSError, *_DAMAGED) as error:
             raise InputFault(f"this parquet file cannot be read ({_first_line(error)})", file=path) from error
         metadata = self._file.metadata
         lengths: list[int] = []
@@ -206,7 +226,7 @@ class ParquetStore(TableStore):
         self._batches: dict[str | None, tuple[int, int, Iterator[Any]]] = {}
         self._asked = -1
         """The piece of which a few rows were asked for last."""
-        super().__init__(path, "parquet", lengths, list(self._file.schema_arrow.names))
+        super().__init__(path, "parquet", lengths, names)
 
     def rows(self, start: int, count: int) -> list[Row]:
         """The first few rows of a piece that are asked for are read alone; with the next, it is worth decoding. So is
@@ -219,7 +239,10 @@ class ParquetStore(TableStore):
                 first = start - (self._ends[piece - 1] if piece else 0) + (part or 0) * _PIECE
                 found = self._by_pages(group, first, count, keep=False)
                 if found is not None:
-                    return [Row(start + n, None, value) for n, value in enumerate(found.to_pylist())]
+                    return [
+                        Row(start + n, None, value)
+                        for n, value in enumerate(self._values(found, range(start, start + count)))
+                    ]
         return super().rows(start, count)
 
     def close(self) -> None:
@@ -273,12 +296,13 @@ class ArrowStore(TableStore):
         try:
             self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             self._schema = arrow_file.schema_of(path)
+            names = list(self._schema.names)
             found = arrow_file.batches(self._file)
             self._batches = None if found is None or any(batch.size > _BATCH for batch in found) else found
             self._table: Any = None
             if self._batches is None:
                 self._table = arrow_file.mapped(path)
-        except (OSError, ValueError) as error:
+        except (OSError, *_DAMAGED) as error:
             self._release()
             raise InputFault(f"this arrow file cannot be read ({_first_line(error)})", file=path) from error
         if self._batches is not None:
@@ -286,7 +310,7 @@ class ArrowStore(TableStore):
         else:
             rows = self._table.num_rows
             lengths = [min(_PIECE, rows - at) for at in range(0, rows, _PIECE)]
-        super().__init__(path, "arrow", lengths, list(self._schema.names))
+        super().__init__(path, "arrow", lengths, names)
 
     def close(self) -> None:
         super().close()
@@ -306,6 +330,7 @@ class ArrowStore(TableStore):
         if os.fstat(self._file).st_size < self.nbytes:  # reading where a map has no file would end the process
             raise ValueError(arrow_file.SHORTER)
         rows = self._ends[number] - number * _PIECE
+        self._table.slice(number * _PIECE, rows).validate(full=True)  # as in `arrow_file.read`
         return self._table.take(list(range(number * _PIECE, number * _PIECE + rows)))
 
 
