@@ -93,12 +93,15 @@ def learns(args: argparse.Namespace, folder: Path, seed: int) -> bool:
     print(
         f"seed {seed}: reward {first:.4f} -> {last:.4f}, wanted {first + 2 * deviation:.4f} (two deviations of "
         f"{deviation:.4f}); KL in update 1 {kl[0]}, at most {max(kl):.2f} of {recipe.kl_target:g}; "
+        f"moved back {sum(one['policy/taken_back'] for one in records):.0f} times, "
+        f"{sum(one['policy/refused'] for one in records) / len(records):.0%} of the policy's steps refused; "
         f"first ratio off by {max(one['val/ratio_error'] for one in records):.1e} at most; "
         f"{'holds' if good else 'DOES NOT HOLD'}; {cpu:.0f} CPU-s, {time.monotonic() - began:.0f} s",
         flush=True,
     )
     print("  rewards " + " ".join(f"{value:.3f}" for value in rewards), flush=True)
     print("  KL      " + " ".join(f"{value:.2f}" for value in kl), flush=True)
+    print("  beta    " + " ".join(f"{one['objective/beta']:.3f}" for one in records), flush=True)
     return good
 
 

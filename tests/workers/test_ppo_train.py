@@ -17,6 +17,7 @@ from tuiwb.rundir import RunDir
 pytestmark = pytest.mark.torch
 
 PARTS = ["sft", "reward", "ppo"]
+HEADERS = ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,7 @@ def done(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         reward_model_name_or_path=str(reward),
         num_train_epochs=2.0,
         kl_target=6.0,
+        kl_control="target",
         kl_horizon=100.0,
         critic_learning_rate=1e-4,
         **measured,
@@ -59,7 +61,9 @@ def chain_recipe(model: Path, folder: Path) -> Recipe:
             for number in range(8)
         )
     )
-    common = {"train_sampling_strategy": "random", "num_train_epochs": 1.0}
+    # Tokens that the template brings are learned by all three, and one base carries them.
+    tokens: dict[str, Any] = {"chat_template": "llama-3", "added_tokens": HEADERS}
+    common = {"train_sampling_strategy": "random", "num_train_epochs": 1.0, **tokens}
     sft, ppo = (
         ppo_recipe(model, rows, stage="sft", reward_funcs=None, train_roles=("assistant",), **common),
         ppo_recipe(model, write_prompts(folder / "asked.jsonl"), reward_funcs=None, save_steps=1.0, **common),

@@ -135,7 +135,12 @@ def test_a_judge_is_asked_for_each_answer(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
-    [("length:", "names no length"), ("regex:(", "cannot be read"), ("mine.py", "is no reward"), ("best", "is no rew")],
+    [
+        ("length:", "names no length"),
+        ("regex:(", "is no regular expression"),
+        ("mine.py", "is no reward"),
+        ("best", "is no reward"),
+    ],
 )
 def test_what_is_no_reward_says_what_is(text: str, sentence: str) -> None:
     with pytest.raises(InputFault, match=sentence):

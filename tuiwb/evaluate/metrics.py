@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tuiwb.base.pattern import matches
 from tuiwb.evaluate.calls import MISSING, calls_in, calls_right, fields_right, json_of
 from tuiwb.evaluate.spec import parse_metric
 
@@ -37,7 +38,7 @@ def score(metric: str, record: Record) -> float | None:
             wanted = calls or (calls_in(reference) if reference else ())
             return float(calls_right(answer, wanted, names_only=known.name == "call_names")) if wanted else None
         case "regex":
-            return float(re.search(argument, answer) is not None)
+            return float(matches(argument, answer, key="--metric"))
         case "tokens":
             return float(record["answer_tokens"])
     raise ValueError(metric)

@@ -1,12 +1,12 @@
 """What an eval run is to do: who is measured, on which data, by what. It is the `input` of the run's job.yaml."""
 
-import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
 
 from tuiwb.base.errors import InputFault
+from tuiwb.base.pattern import compiled
 
 Needs = Literal["text", "answer", "turns"]
 
@@ -74,10 +74,7 @@ def parse_metric(text: str) -> tuple[Metric, str]:
         hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(METRICS)}"
         raise InputFault(f"there is no metric `{name}`; {hint}", key="--metric")
     if name == "regex":
-        try:
-            re.compile(argument)
-        except re.error as error:
-            raise InputFault(f"`{argument}` is no regular expression: {error}", key="--metric") from error
+        compiled(argument, key="--metric")
         if not argument:
             raise InputFault("write it as regex=PATTERN", key="--metric")
     elif argument:

@@ -291,9 +291,13 @@ class Recipe(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     kl_estimator: Literal["k1", "k3"] | None = None
     """Stage ppo: how the distance to the reference is told: k1 is unbiased, k3 never negative."""
     kl_target: Positive | None = None
-    """Stage ppo: let beta rise or fall so that the distance to the reference stays near this; left out, it is fixed."""
+    """Stage ppo: the distance to the reference, summed over an answer, that kl_control keeps to; left out, beta is
+    fixed."""
+    kl_control: Literal["limit", "target"] | None = None
+    """Stage ppo: limit keeps the distance under kl_target (beta rises fast, an update's steps end early, a policy that
+    went further is moved back); target lets beta rise and fall slowly about it."""
     kl_horizon: Positive | None = None
-    """Stage ppo, with kl_target: answers over which beta changes; fewer change it faster."""
+    """Stage ppo, with kl_control target: answers over which beta changes; fewer change it faster."""
     gamma: UpToOne | None = None
     """Stage ppo: how much a reward counts one token earlier."""
     lam: UpToOne | None = None

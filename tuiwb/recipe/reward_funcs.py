@@ -1,10 +1,10 @@
 """How `reward_funcs` are written: `length:200`, `regex:PATTERN`, `exact:COLUMN`, `judge:ENDPOINT`, `my.py:function`."""
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
 from tuiwb.base.errors import InputFault
+from tuiwb.base.pattern import compiled
 
 _KEY = "reward_funcs"
 
@@ -41,10 +41,7 @@ def parse_reward(text: str) -> RewardFunc:
         case "length":
             raise InputFault(f"{text} names no length; write the wanted tokens, such as length:200", key=_KEY)
         case "regex":
-            try:
-                re.compile(argument)
-            except re.error as error:
-                raise InputFault(f"the pattern {argument} cannot be read ({error})", key=_KEY) from None
+            compiled(argument, key=_KEY, whole=True)
             return RewardFunc("regex", argument)
         case "exact":
             return RewardFunc("exact", argument)

@@ -77,6 +77,10 @@ def _without_effect(recipe: Recipe, stated: Recipe) -> Iterator[Check]:
     if (recipe.max_steps or -1) > 0:
         idle.append((("num_train_epochs",), f"max_steps is {recipe.max_steps}"))
     if recipe.stage == "ppo":
+        if recipe.kl_target is None:
+            idle.append((("kl_control", "kl_horizon"), "there is no kl_target"))
+        elif recipe.kl_control == "limit":
+            idle.append((("kl_horizon",), "kl_control is limit"))
         idle.append((("loraplus_lr_ratio",), "stage is ppo, which has rates of its own for policy and value"))
     if recipe.stage == "reward":
         idle.append((("sample_prompts",), "a reward model writes no answers"))

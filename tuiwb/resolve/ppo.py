@@ -4,9 +4,9 @@ implementation details of RLHF with PPO") where those differ for a reason."""
 from tuiwb.resolve.choices import Choices
 
 PPO_KEYS = (
-    "num_ppo_epochs", "num_mini_batches", "local_rollout_forward_batch_size", "kl_estimator", "kl_target", "kl_horizon",
-    "gamma", "lam", "cliprange", "cliprange_value", "critic_learning_rate", "vf_coef", "whiten_rewards",
-    "missing_eos_penalty", "score_placement",
+    "num_ppo_epochs", "num_mini_batches", "local_rollout_forward_batch_size", "kl_estimator", "kl_target",
+    "kl_control", "kl_horizon", "gamma", "lam", "cliprange", "cliprange_value", "critic_learning_rate", "vf_coef",
+    "whiten_rewards", "missing_eos_penalty", "score_placement",
 )  # fmt: skip
 """Keys that this stage alone reads."""
 
@@ -26,7 +26,12 @@ def fill_ppo(choices: Choices) -> None:
     choices.fill("num_mini_batches", 1, "one step on all answers at once")
     choices.fill("kl_estimator", "k1", "unbiased, and what beta is usually chosen for")
     if choices.now.kl_target is not None:
-        choices.fill("kl_horizon", 10000.0, _TRL)
+        if choices.now.kl_horizon is not None:
+            choices.fill("kl_control", "target", "kl_horizon belongs to it, as TRL's adaptive controller had it")
+        else:
+            choices.fill("kl_control", "limit", "the distance stays under kl_target, however much the reward pays")
+        if choices.now.kl_control == "target":
+            choices.fill("kl_horizon", 10000.0, _TRL)
     choices.fill("gamma", 1.0, "an answer is judged as a whole, so no token counts less for being earlier")
     choices.fill("lam", 0.95, _TRL)
     choices.fill("cliprange", 0.2, _TRL)

@@ -98,10 +98,11 @@ def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         weight, state = base.weight, _state(base)
     if computing != (weight.dtype if state is None else base.compute_dtype):
         return type(self).forward(self, x)
-    return _LoraLinear.apply(
-        x, weight, base.bias, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name], computing,
-        state,
+    given = (
+        x, weight, base.bias, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name], computing, state
     )  # fmt: skip
+    # A token at a time, what autograd does around a layer takes longer than the layer.
+    return _LoraLinear.apply(*given) if torch.is_grad_enabled() else _computed(*given)[0]
 
 
 def _state(base: Any) -> Any:
@@ -121,6 +122,18 @@ def _matrix(weight: Tensor, state: Any, kind: torch.dtype) -> Tensor:
         scales = ops.dequantize_blockwise(scales, inner.absmax, inner.code, inner.blocksize, torch.float32)
         scales += state.offset
     return ops.dequantize_4bit(weight, scales, state.blocksize, state.quant_type, state.shape, kind)
+
+
+def _computed(
+    x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float, kind: torch.dtype, state: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """What a layer answers, and what its backward pass needs: the rows, `x A^T`, A and B, all of this kind."""
+    rows = x.reshape(-1, x.shape[-1]).to(kind)
+    a, b = a.to(kind), b.to(kind)
+    small = rows @ a.T
+    output = torch.nn.functional.linear(rows, _matrix(weight, state, kind), None if bias is None else bias.to(kind))
+    output.addmm_(small, b.T, alpha=scaling)
+    return output.view(*x.shape[:-1], output.shape[-1]), rows, small, a, b
 
 
 class _LoraLinear(torch.autograd.Function):
@@ -146,15 +159,11 @@ class _LoraLinear(torch.autograd.Function):
             kind: what is computed in.
             state: bitsandbytes' description of the 4 bits.
         """
-        rows = x.reshape(-1, x.shape[-1]).to(kind)
         ctx.kinds = x.dtype, a.dtype
-        a, b = a.to(kind), b.to(kind)
-        small = rows @ a.T
-        output = torch.nn.functional.linear(rows, _matrix(weight, state, kind), None if bias is None else bias.to(kind))
-        output.addmm_(small, b.T, alpha=scaling)
+        output, rows, small, a, b = _computed(x, weight, bias, a, b, scaling, kind, state)
         ctx.save_for_backward(rows, small, weight, a, b)
         ctx.scaling, ctx.shape, ctx.state = scaling, x.shape, state
-        return output.view(*x.shape[:-1], output.shape[-1])
+        return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:

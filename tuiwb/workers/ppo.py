@@ -22,7 +22,9 @@ from tuiwb.workers import checkpoint, ppo_math
 from tuiwb.workers.arguments import training_arguments
 from tuiwb.workers.callback import RunCallback
 from tuiwb.workers.data import Data
-from tuiwb.workers.ppo_rollout import Rollout, Sampler, Settings
+from tuiwb.workers.ppo_distance import TRIES, DistanceControl
+from tuiwb.workers.ppo_processes import added, averaged, join_gradients
+from tuiwb.workers.ppo_rollout import Answered, Rollout, Sampler, Settings
 from tuiwb.workers.ppo_team import Team, build_team, shares_base
 from tuiwb.workers.rewards import Asked, Reward, model_reward, rewards_of
 from tuiwb.workers.running import RunTrainer
@@ -32,6 +34,7 @@ from tuiwb.workers.scorer import Scorer
 _STATE = "ppo_state.json"
 # So far may a probability be off between sampling and the first step on it; in float32 it is off by rounding alone.
 _RATIO_OFF = 1e-2
+_OF_VALUE = ("loss/value_avg", "val/clipfrac_avg")
 
 
 class Trainer(RunTrainer):
@@ -58,7 +61,7 @@ class Trainer(RunTrainer):
     ) -> None:
         self.settings = Settings.of(recipe)
         self.team = team
-        self.beta = self.settings.beta
+        self.distance = DistanceControl(self.settings)
         self._asked, self._held = asked, range(trained, len(asked))
         self._mini = (recipe.per_device_train_batch_size or 1) * (recipe.gradient_accumulation_steps or 1)
         update = self._mini * self.settings.num_mini_batches
@@ -111,6 +114,12 @@ class Trainer(RunTrainer):
                 made.add_param_group({**group, "params": critic, "lr": rate})
         return made
 
+    def get_train_dataloader(self) -> Any:
+        loader = super().get_train_dataloader()
+        if self.args.world_size > 1:  # each process answers in its own way; the order of the prompts is drawn by now
+            torch.manual_seed(self.args.seed + self.args.process_index)
+        return loader
+
     def _substep(self) -> None:
         self.callback_handler.on_substep_end(self.args, self.state, self.control)
 
@@ -122,30 +131,41 @@ class Trainer(RunTrainer):
         Returns:
             the mean loss of its minibatches.
         """
-        rollout = self._sampler.roll_out(inputs["places"].tolist(), self.beta)
-        tokens = int(rollout.sequences.lengths.sum())
+        answered, taken_back = self._answer(inputs["places"].tolist())
+        self.distance.before(answered.kl)
+        rollout = self._sampler.judge(answered, self.distance.beta)
+        tokens = int(answered.sequences.lengths.sum())
         self._tokens += tokens
-        self._updates, self._update_tokens = self._updates + 1, self._update_tokens + tokens
-        self._trained += int(rollout.sequences.answers.sum())
+        self._updates += 1
+        self._update_tokens += int(added(answered.sequences.lengths.sum()))
+        self._trained += int(answered.sequences.answers.sum())
         measured = self._learn(rollout)
-        self._seen.append({**self._told(rollout), **measured})
-        if self.settings.kl_target is not None:
-            self.beta = ppo_math.adapted_beta(
-                self.beta,
-                float(rollout.earned.kl.sum(1).mean()),
-                target=self.settings.kl_target,
-                horizon=self.settings.kl_horizon,
-                samples=len(rollout.sequences),
-            )
+        told = {**self._told(rollout), "policy/taken_back": float(taken_back)}
+        self._seen.append({**averaged(told, self.args.device), **measured})
+        self.distance.after(answered.kl)
         return torch.tensor(measured["loss"], device=self.args.device)
+
+    def _answer(self, places: list[int]) -> tuple[Answered, int]:
+        """Answers within the limit of the distance from the reference, and how often the policy was moved back for
+        them."""
+        # Recomputing in the backward pass is done in training mode alone.
+        live = not self._checkpointing
+        for taken_back in range(TRIES):
+            answered = self._sampler.answer(places, live=live)
+            if (share := self.distance.share_to_keep(answered.kl)) is None:
+                return answered, taken_back
+            del answered
+            self.team.move_back(share)
+        return self._sampler.answer(places, live=live), TRIES
 
     def _learn(self, rollout: Rollout) -> dict[str, float]:
         """Some epochs over the answers, in minibatches; all their steps but the last.
 
         Returns:
-            means over the minibatches; `val/ratio_error` is how far a token's probability was off before the first.
+            means over the minibatches; `val/ratio_error` is how far a token's probability was off before the first, and
+            `policy/refused` the share of the policy's steps that were not done for the distance from the reference.
         """
-        settings, count = self.settings, len(rollout.sequences)
+        settings, count = self.settings, len(rollout.answered.sequences)
         # Checkpointing is done in training mode alone; there is no dropout, so nothing else depends on it.
         self.team.train(self._checkpointing)
         minibatches = [
@@ -154,66 +174,90 @@ class Trainer(RunTrainer):
             for rows in torch.randperm(count, device=self.args.device).split(min(self._mini, count))
         ]
         sums: dict[str, float] = {}
-        at_start = 0.0
+        at_start, refused = 0.0, 0
         for number, rows in enumerate(minibatches):
             if number:
                 if self.args.max_grad_norm:
                     self._clip_grad_norm(self.model)
                 self.optimizer.step()
                 self.model.zero_grad()
-            found = self._minibatch(rollout, rows)
-            off = found.pop("off")
-            if not number:
-                self._check_ratio(off)
-                at_start = off
+            found = {} if refused else self._policy_part(rollout, rows, first=not number)
+            refused += not found
+            off = found.pop("off", 0.0)
+            at_start = at_start if number else off
+            found |= self._value_part(rollout, rows)
+            join_gradients(self.team.parameters())
             for name, value in found.items():
                 sums[name] = sums.get(name, 0.0) + value
             self._substep()
         self.team.eval()
-        return {name: value / len(minibatches) for name, value in sums.items()} | {"val/ratio_error": at_start}
+        done = {name: len(minibatches) - (0 if name in _OF_VALUE else refused) for name in sums}
+        means = {name: value / done[name] for name, value in sums.items()}
+        return {
+            "loss": means["loss/policy_avg"] + settings.vf_coef * means["loss/value_avg"],
+            **means,
+            "val/ratio_error": at_start,
+            "policy/refused": refused / len(minibatches),
+        }
 
-    def _minibatch(self, rollout: Rollout, rows: Tensor) -> dict[str, float]:
-        """The gradient of a minibatch, of the policy's part and then of the value's: they share no parameter."""
-        settings, sequences = self.settings, rollout.sequences
-        mask, value_mask = rollout.earned.mask, rollout.earned.value_mask
-        tokens, states = mask[rows].sum(), value_mask[rows].sum()
-        sums = dict.fromkeys(("policy", "clipped", "value", "value_clipped", "kl", "ratio", "squared"), 0.0)
-        off = 0.0
-        for batch in sequences.batches(rows, self._sampler.micro):
-            logprobs, _ = self._sampler.logprobs(self.team.policy, sequences.part(batch))
+    def _policy_part(self, rollout: Rollout, rows: Tensor, *, first: bool) -> dict[str, float]:
+        """The gradient of the policy on a minibatch; it shares no parameter with the value.
+
+        Returns:
+            what is to be told, or nothing where the policy is too near the limit of its distance for another step; then
+            there is no gradient either.
+        """
+        answered, mask = rollout.answered, rollout.earned.mask
+        tokens = added(mask[rows].sum())
+        sums, off = torch.zeros(7, device=self.args.device), torch.zeros((), device=self.args.device)
+        for batch in answered.sequences.batches(rows, self._sampler.micro):
+            if first and answered.live is not None:
+                logprobs = answered.live[batch]
+            else:
+                logprobs, _ = self._sampler.logprobs(self.team.policy, answered.sequences.part(batch))
+            old = answered.old[batch]
             loss = ppo_math.policy_loss(
-                logprobs, rollout.old[batch], rollout.gains[batch], mask[batch], cliprange=settings.cliprange
+                logprobs, old, rollout.gains[batch], mask[batch], cliprange=self.settings.cliprange
             )
             self.accelerator.backward(loss.total / tokens)
-            change = (logprobs.detach() - rollout.old[batch])[mask[batch]]
-            sums["policy"] += float(loss.total.detach())
-            sums["clipped"] += float(loss.clipped)
-            sums["kl"] += float(0.5 * (change**2).sum())
-            sums["ratio"] += float(change.exp().sum())
-            sums["squared"] += float((change.exp() ** 2).sum())
-            off = max(off, float((change.exp() - 1).abs().max()))
-        for batch in sequences.batches(rows, self._sampler.micro):
-            values = self._sampler.values(sequences.part(batch))
-            loss = ppo_math.value_loss(
-                values, rollout.values[batch], rollout.returns[batch], value_mask[batch],
-                cliprange=settings.cliprange_value,
-            )  # fmt: skip
-            self.accelerator.backward(settings.vf_coef * loss.total / states)
-            sums["value"] += float(loss.total.detach())
-            sums["value_clipped"] += float(loss.clipped)
-        policy, value = sums["policy"] / int(tokens), sums["value"] / int(states)
-        ratio = sums["ratio"] / int(tokens)
+            now = logprobs.detach()
+            change = (now - old)[mask[batch]]
+            ratio = change.exp()
+            further = ppo_math.distance_change(now, old, answered.reference[batch], mask[batch])
+            of_batch = (loss.total.detach(), loss.clipped, 0.5 * change**2, ratio, ratio**2, further, batch >= 0)
+            sums += torch.stack([one.sum().float() for one in of_batch])
+            off = torch.maximum(off, (ratio - 1).abs().max())
+        # Read once, so that a device does not run empty in between.
+        count, off_by, *told = torch.stack([tokens.float(), off, *added(sums)]).tolist()
+        policy, clipped, kl, mean_ratio, squared, gone, answers = told
+        if first:
+            self._check_ratio(off_by)
+        elif self.distance.near(answered.kl, gone / answers):
+            self.model.zero_grad()
+            return {}
         return {
-            "loss": policy + settings.vf_coef * value,
-            "loss/policy_avg": policy,
-            "loss/value_avg": value,
-            "policy/approxkl_avg": sums["kl"] / int(tokens),
-            "policy/clipfrac_avg": sums["clipped"] / int(tokens),
-            "val/clipfrac_avg": sums["value_clipped"] / int(states),
-            "val/ratio": ratio,
-            "val/ratio_var": max(sums["squared"] / int(tokens) - ratio**2, 0.0),
-            "off": off,
+            "loss/policy_avg": policy / count,
+            "policy/approxkl_avg": kl / count,
+            "policy/clipfrac_avg": clipped / count,
+            "val/ratio": mean_ratio / count,
+            "val/ratio_var": max(squared / count - (mean_ratio / count) ** 2, 0.0),
+            "off": off_by,
         }
+
+    def _value_part(self, rollout: Rollout, rows: Tensor) -> dict[str, float]:
+        """The gradient of the value on a minibatch."""
+        settings, mask = self.settings, rollout.earned.value_mask
+        states = added(mask[rows].sum())
+        sums = torch.zeros(2, device=self.args.device)
+        for batch in rollout.answered.sequences.batches(rows, self._sampler.micro):
+            values = self._sampler.values(rollout.answered.sequences.part(batch))
+            loss = ppo_math.value_loss(
+                values, rollout.values[batch], rollout.returns[batch], mask[batch], cliprange=settings.cliprange_value
+            )
+            self.accelerator.backward(settings.vf_coef * loss.total / states)
+            sums += torch.stack([loss.total.detach(), loss.clipped.float()])
+        total, clipped = (added(sums) / states).tolist()
+        return {"loss/value_avg": total, "val/clipfrac_avg": clipped}
 
     def _check_ratio(self, off: float) -> None:
         """Before the first step on new answers the policy is the one that sampled them."""
@@ -225,21 +269,21 @@ class Trainer(RunTrainer):
 
     def _told(self, rollout: Rollout) -> dict[str, float]:
         """What is known of an update's answers, in the names of TRL 1.12."""
-        earned, lengths = rollout.earned, rollout.sequences.answers.float()
-        kl, penalty = earned.kl.sum(1).mean(), earned.penalties.sum(1).mean()
+        answered, earned = rollout.answered, rollout.earned
+        lengths, penalty = answered.sequences.answers.float(), earned.penalties.sum(1).mean()
         return {
             **rollout.judged,
             "reward": float(rollout.scores.mean()),
             "reward_std": float(rollout.scores.std(correction=0)),
-            "objective/kl": float(kl),
-            "objective/entropy": float(ppo_math.masked_mean(rollout.entropy, earned.mask)),
+            "objective/kl": float(answered.kl.mean()),
+            "objective/entropy": float(ppo_math.masked_mean(answered.entropy, earned.mask)),
             "objective/non_score_reward": float(penalty),
             "objective/rlhf_reward": float(penalty + rollout.scores.mean()),
-            "objective/beta": self.beta,
+            "objective/beta": self.distance.beta,
             "val/explained_variance": ppo_math.explained_variance(rollout.values, rollout.returns, earned.value_mask),
             "completions/mean_length": float(lengths.mean()),
             "completions/max_length": float(lengths.max()),
-            "completions/clipped_ratio": float((~rollout.ended).float().mean()),
+            "completions/clipped_ratio": float((~answered.ended).float().mean()),
         }
 
     # Around it
@@ -253,7 +297,7 @@ class Trainer(RunTrainer):
             torch.manual_seed(self.args.seed)
             for start in range(0, len(self._held), self.args.per_device_eval_batch_size):
                 places = self._held[start : start + self.args.per_device_eval_batch_size]
-                found = self._told(self._sampler.roll_out(places, self.beta))
+                found = self._told(self._sampler.judge(self._sampler.answer(places), self.distance.beta))
                 for name in ("reward", "objective/kl", "completions/mean_length", "completions/clipped_ratio"):
                     sums[name] = sums.get(name, 0.0) + found[name] * len(places)
                 self.callback_handler.on_prediction_step(self.args, self.state, self.control)
@@ -280,14 +324,14 @@ class Trainer(RunTrainer):
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         self.team.save(folder)
-        atomic.write_json(folder / _STATE, {"beta": self.beta})
+        atomic.write_json(folder / _STATE, {"beta": self.distance.beta})
         data = self._data
         checkpoint.write_companions(folder, data.tokenizer, data.template, self._stop_ids, dumps(self._recipe))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)
         self.team.load(folder)
-        self.beta = float(json.loads((folder / _STATE).read_bytes())["beta"])
+        self.distance.beta = float(json.loads((folder / _STATE).read_bytes())["beta"])
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))

@@ -8,6 +8,7 @@ Every tensor of an answer is (rows, width) with the tokens of each answer at its
 the token that ends the answer included. What lies beyond is padding and never counts, whatever it holds.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,6 +60,12 @@ def answer_mask(lengths: Tensor, width: int, *, extra: int = 0) -> Tensor:
     return torch.arange(width, device=lengths.device) < (lengths + extra)[:, None]
 
 
+def distances(logprobs: Tensor, reference: Tensor, mask: Tensor, *, estimator: Estimator = "k1") -> Tensor:
+    """The estimated distance from the reference at each token, (rows, width)."""
+    difference = torch.where(mask, reference - logprobs, 0.0)
+    return -difference if estimator == "k1" else difference.exp() - 1 - difference
+
+
 def token_rewards(
     logprobs: Tensor,
     reference: Tensor,
@@ -69,6 +76,7 @@ def token_rewards(
     estimator: Estimator = "k1",
     placement: Placement = "eos",
     whiten_rewards: bool = False,
+    added: Callable[[Tensor], Tensor] = lambda value: value,
 ) -> Rewards:
     """The reward of each token: the penalty for leaving the reference and, at the end, the score of the answer.
 
@@ -79,11 +87,11 @@ def token_rewards(
             "Approximating KL divergence").
         placement: the score falls on the token that ends the answer, or on the place after it, as TRL 1.12 has it.
         whiten_rewards: divide the rewards by their deviation.
+        added: makes a sum one over all processes.
     """
     rows, width = logprobs.shape
     mask = answer_mask(lengths, width)
-    difference = torch.where(mask, reference - logprobs, 0.0)
-    kl = -difference if estimator == "k1" else difference.exp() - 1 - difference
+    kl = distances(logprobs, reference, mask, estimator=estimator)
     penalties = -beta * kl
     last = lengths - 1
     value_mask = mask
@@ -93,7 +101,7 @@ def token_rewards(
     rewards = penalties.clone()
     rewards[torch.arange(rows, device=rewards.device), last] += scores
     if whiten_rewards:
-        rewards = torch.where(value_mask, whiten(rewards, value_mask, shift_mean=False), 0.0)
+        rewards = torch.where(value_mask, whiten(rewards, value_mask, shift_mean=False, added=added), 0.0)
     return Rewards(rewards, penalties, kl, mask, value_mask)
 
 
@@ -125,11 +133,17 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
 
 
-def whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
-    """Values with a deviation of 1 (the unbiased one) and, unless `shift_mean` is off, a mean of 0 over what counts."""
-    mean = masked_mean(values, mask)
-    count = mask.sum()
-    variance = torch.where(mask, (values - mean) ** 2, 0.0).sum() / (count - 1).clamp(min=1)
+def whiten(
+    values: Tensor, mask: Tensor, *, shift_mean: bool = True, added: Callable[[Tensor], Tensor] = lambda value: value
+) -> Tensor:
+    """Values with a deviation of 1 (the unbiased one) and, unless `shift_mean` is off, a mean of 0 over what counts.
+
+    Args:
+        added: makes a sum one over all processes.
+    """
+    count = added(mask.sum())
+    mean = added(torch.where(mask, values, 0.0).sum()) / count.clamp(min=1)
+    variance = added(torch.where(mask, (values - mean) ** 2, 0.0).sum()) / (count - 1).clamp(min=1)
     whitened = (values - mean) * torch.rsqrt(variance + 1e-8)
     return whitened if shift_mean else whitened + mean
 
@@ -164,6 +178,17 @@ def explained_variance(values: Tensor, returns: Tensor, value_mask: Tensor) -> f
     if known.numel() < 2 or spread == 0:
         return 0.0
     return float(1 - (known - values[value_mask]).var(correction=0) / spread)
+
+
+def distance_change(logprobs: Tensor, old: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+    """How much further from the reference the policy is than when it sampled, summed over each answer, (rows,).
+
+    Each token counts as often as the policy would say it by now, which is unbiased for the tokens; that it would also
+    come to other beginnings is left out.
+    """
+    change = torch.where(mask, logprobs - old, 0.0)
+    distance = torch.where(mask, old - reference, 0.0)
+    return (change.exp() * (distance + change) - distance).sum(1)
 
 
 def adapted_beta(beta: float, kl: float, *, target: float, horizon: float, samples: int) -> float:

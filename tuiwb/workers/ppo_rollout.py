@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from tuiwb.recipe import Recipe
 from tuiwb.workers import checkpoint, ppo_math
 from tuiwb.workers.answers import Sampled
 from tuiwb.workers.data import Data
+from tuiwb.workers.ppo_processes import added
 from tuiwb.workers.ppo_sequences import AnswerLogprobs, Sequences
 from tuiwb.workers.ppo_team import Role, Team
 from tuiwb.workers.rewards import Asked, Reward, question
@@ -27,6 +28,7 @@ class Settings:
     beta: float
     kl_estimator: ppo_math.Estimator
     kl_target: float | None
+    kl_control: Literal["limit", "target"]
     kl_horizon: float
     gamma: float
     lam: float
@@ -43,13 +45,36 @@ class Settings:
     @classmethod
     def of(cls, recipe: Recipe) -> "Settings":
         defaults: dict[str, Any] = {
-            "beta": 0.05, "kl_estimator": "k1", "kl_target": None, "kl_horizon": 10000.0, "gamma": 1.0, "lam": 0.95,
-            "cliprange": 0.2, "cliprange_value": 0.2, "vf_coef": 0.1, "whiten_rewards": False,
-            "missing_eos_penalty": 0.0, "score_placement": "eos", "temperature": 0.7, "num_ppo_epochs": 4,
-            "num_mini_batches": 1,
+            "beta": 0.05, "kl_estimator": "k1", "kl_target": None, "kl_control": "limit", "kl_horizon": 10000.0,
+            "gamma": 1.0, "lam": 0.95, "cliprange": 0.2, "cliprange_value": 0.2, "vf_coef": 0.1,
+            "whiten_rewards": False, "missing_eos_penalty": 0.0, "score_placement": "eos", "temperature": 0.7,
+            "num_ppo_epochs": 4, "num_mini_batches": 1,
         }  # fmt: skip
         stated = {name: getattr(recipe, name) for name in defaults}
         return cls(**{name: defaults[name] if value is None else value for name, value in stated.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Answers, and how likely policy and reference have them.
+
+    Attributes:
+        places: of the prompts.
+        ended: whether the answer came to its end within the length, (answers,).
+        old, reference, entropy: of the tokens, (answers, width).
+        kl: distance of each answer from the reference, (answers,).
+        live: `old` with its gradient, where it is kept for the first step on it.
+    """
+
+    places: Sequence[int]
+    texts: Sequence[Sequence[int]]
+    sequences: Sequences
+    ended: Tensor
+    old: Tensor
+    reference: Tensor
+    entropy: Tensor
+    kl: Tensor
+    live: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +83,14 @@ class Rollout:
 
     Attributes:
         scores: of what judges, weighed and summed, (answers,), before the penalty; `judged` by whom, the mean of each.
-        ended: whether the answer came to its end within the length, (answers,).
-        old, values, entropy: of the tokens, (answers, width).
+        values, returns: of the tokens, (answers, width).
         gains: whitened advantages.
     """
 
-    sequences: Sequences
+    answered: Answered
     scores: Tensor
     judged: Mapping[str, float]
-    ended: Tensor
     earned: ppo_math.Rewards
-    old: Tensor
-    entropy: Tensor
     values: Tensor
     gains: Tensor
     returns: Tensor
@@ -122,43 +143,63 @@ class Sampler:
         )
 
     @torch.no_grad()
-    def roll_out(self, places: Sequence[int], beta: float) -> Rollout:
-        """Answer prompts, and ask everybody about the answers."""
+    def answer(self, places: Sequence[int], *, live: bool = False) -> Answered:
+        """Answer prompts, and ask policy and reference about the answers.
+
+        Args:
+            live: keep the policy's gradient, where all answers are a single batch: then what it thinks of them is the
+                forward pass of its first step too. Of several batches it would take the memory of all at once.
+        """
         settings, team = self.settings, self._team
         team.eval()
         prompts = [self._asked[place].ids for place in places]
         answers, ended = self._sample(prompts)
         sequences = Sequences.join(prompts, answers, self._pad, self._device)
-        found = self._scores(places, answers, ended)
-        scores = torch.stack([weight * each for weight, each in zip(self._weights, found.values(), strict=True)]).sum(0)
-        judged = {f"rewards/{name}/mean": float(each.mean()) for name, each in found.items()}
-        self.shown = [self._said(*one) for one in zip(places, answers, ended.tolist(), scores.tolist(), strict=True)]
         everywhere = torch.arange(len(sequences), device=self._device)
         shape = (len(sequences), sequences.width)
-        old, entropy, reference, values = (torch.zeros(shape, device=self._device) for _ in range(4))
+        old, entropy, reference = (torch.zeros(shape, device=self._device) for _ in range(3))
         batches = list(sequences.batches(everywhere, self.micro))
+        kept = None
         for batch in batches:
-            old[batch], entropy[batch] = self.logprobs(team.policy, sequences.part(batch))
+            with torch.set_grad_enabled(live and len(batches) == 1):
+                logprobs, entropy[batch] = self.logprobs(team.policy, sequences.part(batch))
+                if logprobs.requires_grad:
+                    kept = logprobs[batch.argsort()]
+            old[batch] = logprobs.detach()
         for batch in batches:
             reference[batch], _ = self.logprobs(team.reference, sequences.part(batch))
-        for batch in batches:
+        kl = ppo_math.distances(old, reference, sequences.mask, estimator=settings.kl_estimator).sum(1)
+        return Answered(places, answers, sequences, ended, old, reference, entropy, kl, kept)
+
+    @torch.no_grad()
+    def judge(self, answered: Answered, beta: float) -> Rollout:
+        """Ask judges and value about answers, and find out what each token earned."""
+        settings, sequences = self.settings, answered.sequences
+        found = self._scores(answered)
+        scores = torch.stack([weight * each for weight, each in zip(self._weights, found.values(), strict=True)]).sum(0)
+        judged = {f"rewards/{name}/mean": float(each.mean()) for name, each in found.items()}
+        told = zip(answered.places, answered.texts, answered.ended.tolist(), scores.tolist(), strict=True)
+        self.shown = [self._said(*one) for one in told]
+        values = torch.zeros_like(answered.old)
+        for batch in sequences.batches(torch.arange(len(sequences), device=self._device), self.micro):
             values[batch] = self.values(sequences.part(batch))
         earned = ppo_math.token_rewards(
-            old,
-            reference,
-            scores - settings.missing_eos_penalty * ~ended,
+            answered.old,
+            answered.reference,
+            scores - settings.missing_eos_penalty * ~answered.ended,
             sequences.answers,
             beta=beta,
             estimator=settings.kl_estimator,
             placement=settings.score_placement,
             whiten_rewards=settings.whiten_rewards,
+            added=added,
         )
         values = torch.where(earned.value_mask, values, 0.0)
         gains, returns = ppo_math.advantages(
             earned.rewards, values, earned.value_mask, gamma=settings.gamma, lam=settings.lam
         )
-        gains = torch.where(earned.mask, ppo_math.whiten(gains, earned.mask), 0.0)
-        return Rollout(sequences, scores, judged, ended, earned, old, entropy, values, gains, returns)
+        gains = torch.where(earned.mask, ppo_math.whiten(gains, earned.mask, added=added), 0.0)
+        return Rollout(answered, scores, judged, earned, values, gains, returns)
 
     def _sample(self, prompts: Sequence[Sequence[int]]) -> tuple[list[list[int]], Tensor]:
         """An answer to each prompt, with the token that ended it, and whether one did."""
@@ -186,8 +227,9 @@ class Sampler:
         text = self._tokenizer.decode(list(answer), skip_special=True)
         return Sampled(question(self._asked[place].example), text, len(answer), ended, score)
 
-    def _scores(self, places: Sequence[int], answers: Sequence[Sequence[int]], ended: Tensor) -> dict[str, Tensor]:
+    def _scores(self, answered: Answered) -> dict[str, Tensor]:
         """What each judge thinks of the answers, (answers,); nothing where it has no opinion."""
+        places, answers, ended = answered.places, answered.texts, answered.ended
         texts = [self._tokenizer.decode(list(answer), skip_special=True) for answer in answers]
         told = {"prompts": [str(place) for place in places], "completions": texts, "completion_ids": answers}
         found = {}

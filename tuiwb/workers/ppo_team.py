@@ -18,16 +18,18 @@ from transformers import PreTrainedModel
 from tuiwb import models
 from tuiwb.base.errors import InputFault
 from tuiwb.recipe import Recipe
+from tuiwb.workers import vocabulary
 from tuiwb.workers.cpu import speed_up
 from tuiwb.workers.model import LORA, Source, adapters_to_float32, load_base, make_trainable
+from tuiwb.workers.ppo_adapters import POLICY, WEIGHTS, add, alike, fill, refuse_whole_layers, tensors
 from tuiwb.workers.ppo_sequences import Sequences
 from tuiwb.workers.reference import is_adapter, reference_model
 from tuiwb.workers.scorer import HEAD, Scorer, head_of, saved_head
 
-# Names of the adapters. `default` is the one that a checkpoint is known by, whatever loads it.
-_POLICY, _REFERENCE, _REWARD, _CRITIC = "default", "reference", "reward", "critic"
+# Names of the adapters beside the policy's.
+_REFERENCE, _REWARD, _CRITIC = "reference", "reward", "critic"
 _CRITIC_FOLDER = "critic"
-_WEIGHTS, _MODEL = "adapter_model.safetensors", "model.safetensors"
+_MODEL = "model.safetensors"
 
 
 class Role:
@@ -50,16 +52,22 @@ class AdapterRole(Role):
 
     def __init__(self, model: PreTrainedModel, name: str | None, trained: Sequence[nn.Parameter]) -> None:
         from peft.tuners.tuners_utils import BaseTunerLayer
+        from peft.utils.other import TrainableTokensWrapper
 
         super().__init__(model)
         self._name = name
         self._trained = trained
-        self._layers = [layer for layer in model.modules() if isinstance(layer, BaseTunerLayer)]
+        # Not every adapter has learned tokens.
+        self._layers = [
+            (layer, name is not None and (not isinstance(layer, TrainableTokensWrapper) or name in layer._adapters))
+            for layer in model.modules()
+            if isinstance(layer, (BaseTunerLayer, TrainableTokensWrapper))
+        ]
 
     def take(self) -> PreTrainedModel:
-        for layer in self._layers:
-            layer.enable_adapters(self._name is not None)
-            if self._name is not None:
+        for layer, adapted in self._layers:
+            layer.enable_adapters(adapted)
+            if adapted:
                 layer.set_adapter(self._name, inference_mode=True)
         for parameter in self._trained:
             parameter.requires_grad_(True)
@@ -110,6 +118,11 @@ class Team(nn.Module):
         """Those of the value that are trained."""
         raise NotImplementedError
 
+    def move_back(self, share: float) -> None:
+        """Leave the policy this share of its way from where it began, which is the reference unless the recipe names
+        another model."""
+        raise NotImplementedError
+
     def _settle_heads(self) -> None:
         """Of the heads, the value's learns."""
         self.value_head.requires_grad_(True)
@@ -139,21 +152,21 @@ class SharedTeam(Team):
         super().__init__([model])
         self.model = model
         causal = model.get_base_model()
-        _refuse_whole_layers(model)
+        refuse_whole_layers(model)
         started_from = recipe.adapter_name_or_path
         other = reference_model(recipe, device)  # where the recipe names one that is no adapter
         kept = None if other is not None else recipe.ref_model_name_or_path or started_from
         if kept:
-            _add(model, kept, _REFERENCE)
+            add(model, kept, _REFERENCE)
         self._add_critic(shared, started_from, device)
         without_dropout(model)
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(f".{_POLICY}." in f"{name}." or f".{_CRITIC}." in f"{name}.")
+            parameter.requires_grad_(f".{POLICY}." in f"{name}." or f".{_CRITIC}." in f"{name}.")
         if device.type == "cpu":
             adapters_to_float32(model)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._settle_heads()
-        self.policy = AdapterRole(causal, _POLICY, trained)
+        self.policy = AdapterRole(causal, POLICY, trained)
         self.critic = AdapterRole(causal, _CRITIC, trained)
         self.reference = AdapterRole(causal, _REFERENCE if kept else None, trained)
         self.reward = AdapterRole(causal, _REWARD, trained) if shared else None
@@ -161,7 +174,8 @@ class SharedTeam(Team):
             self.parts.append(other.to(device))
             self.reference = Role(other)
         self.policy.take()
-        if device.type == "cpu" and _alike(model):
+        self._began = _beginning(model)
+        if device.type == "cpu" and alike(model):
             speed_up(model)
 
     def _add_critic(self, shared: str | None, started_from: str | None, device: torch.device) -> None:
@@ -172,29 +186,33 @@ class SharedTeam(Team):
         if shared:
             self.value_head, self.score_head = (score_head(_head_in(shared), width, device) for _ in range(2))
             for name in (_REWARD, _CRITIC):
-                _add(self.model, shared, name)
+                add(self.model, shared, name)
         elif started_from:
-            _add(self.model, started_from, _CRITIC)
+            add(self.model, started_from, _CRITIC)
         else:
-            self.model.add_adapter(_CRITIC, copy.deepcopy(self.model.peft_config[_POLICY]))
+            self.model.add_adapter(_CRITIC, copy.deepcopy(self.model.peft_config[POLICY]))
 
     def critic_parameters(self) -> list[nn.Parameter]:
         named = self.model.named_parameters()
         return [*(one for name, one in named if f".{_CRITIC}." in f"{name}."), *self.value_head.parameters()]
 
+    @torch.no_grad()
+    def move_back(self, share: float) -> None:
+        parameters = dict(self.model.named_parameters())
+        for name, begun in self._began.items():
+            parameters[name].lerp_(begun.to(parameters[name].device), 1 - share)
+
     def save(self, folder: Path) -> None:
-        from peft import get_peft_model_state_dict
         from safetensors.torch import save_file
 
-        self.model.save_pretrained(str(folder), selected_adapters=[_POLICY])
-        critic = get_peft_model_state_dict(self.model, adapter_name=_CRITIC)
-        save_file(self._critic_tensors(critic), _critic_file(folder, _WEIGHTS))
+        self.model.save_pretrained(str(folder), selected_adapters=[POLICY])
+        save_file(self._critic_tensors(tensors(self.model, _CRITIC)), _critic_file(folder, WEIGHTS))
 
     def load(self, folder: Path) -> None:
         from safetensors.torch import load_file
 
-        _fill(self.model, load_file(str(folder / _WEIGHTS)), _POLICY, folder)
-        _fill(self.model, self._take_value_head(load_file(_critic_file(folder, _WEIGHTS))), _CRITIC, folder)
+        fill(self.model, load_file(str(folder / WEIGHTS)), POLICY, folder)
+        fill(self.model, self._take_value_head(load_file(_critic_file(folder, WEIGHTS))), _CRITIC, folder)
 
 
 class SeparateTeam(Team):
@@ -210,7 +228,7 @@ class SeparateTeam(Team):
         width = critic.config.hidden_size
         self.value_head = score_head(None if judge is None else head_of(judge.model), width, device)
         self.parts.append(critic)
-        self._policy_model, self._critic_model = policy, critic
+        self._policy_model, self._critic_model, self._reference_model = policy, critic, reference
         for part in self.parts:
             without_dropout(part)
             part.requires_grad_(part is not reference)
@@ -219,6 +237,13 @@ class SeparateTeam(Team):
 
     def critic_parameters(self) -> list[nn.Parameter]:
         return [*self._critic_model.parameters(), *self.value_head.parameters()]
+
+    @torch.no_grad()
+    def move_back(self, share: float) -> None:
+        theirs = dict(self._reference_model.named_parameters())
+        for name, parameter in self._policy_model.named_parameters():
+            if name in theirs and theirs[name].shape == parameter.shape:
+                parameter.lerp_(theirs[name].to(parameter.dtype), 1 - share)
 
     def save(self, folder: Path) -> None:
         from safetensors.torch import save_file
@@ -282,57 +307,12 @@ def _critic_file(folder: Path, name: str) -> str:
     return str(folder / _CRITIC_FOLDER / name)
 
 
-def _add(model: Any, source: str, name: str) -> None:
-    """Put a saved adapter onto the model, whatever task it was saved for; its head is not the model's."""
-    from peft import PeftConfig
-
-    folder = Path(source).expanduser()
-    config: Any = PeftConfig.from_pretrained(str(folder))
-    kind = model.peft_config[_POLICY].peft_type
-    if config.peft_type != kind:
-        raise InputFault(f"is an adapter of the kind {config.peft_type.value}, not {kind.value}", file=folder)
-    config.task_type, config.modules_to_save, config.inference_mode = "CAUSAL_LM", None, False
-    model.add_adapter(name, config)
-    saved = _adapter_tensors(folder)
-    _fill(model, {key: tensor for key, tensor in saved.items() if not f".{key}".endswith(f".{HEAD}")}, name, folder)
-
-
-def _alike(model: Any) -> bool:
-    """Whether each layer that has one adapter has all of them."""
-    from peft.tuners.lora.layer import LoraLayer
-
-    names = set(model.peft_config)
-    return all(set(layer.lora_A) == names for layer in model.modules() if isinstance(layer, LoraLayer))
-
-
-def _refuse_whole_layers(model: Any) -> None:
-    from peft.utils.other import AuxiliaryTrainingWrapper
-
-    if any(isinstance(layer, AuxiliaryTrainingWrapper) for layer in model.modules()):
-        raise InputFault(
-            "an adapter that trains whole layers or tokens beside it cannot share its base with other models; leave "
-            "lora_modules_to_save out",
-            key="lora_modules_to_save",
-        )
-
-
-def _fill(model: Any, saved: dict[str, Tensor], name: str, folder: Path) -> None:
-    """Give an adapter its weights, all of them."""
-    from peft import get_peft_model_state_dict, set_peft_model_state_dict
-
-    wanted = {key: tensor.shape for key, tensor in get_peft_model_state_dict(model, adapter_name=name).items()}
-    if wanted != {key: tensor.shape for key, tensor in saved.items()}:
-        raise InputFault(f"the adapter in {folder} does not fit this model: it was made for another", file=folder)
-    set_peft_model_state_dict(model, saved, adapter_name=name)
-
-
-def _adapter_tensors(folder: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(str(folder / _WEIGHTS))
-    except (OSError, ValueError) as error:
-        raise InputFault(f"{_WEIGHTS} of the adapter cannot be read", file=folder) from error
+def _beginning(model: Any) -> dict[str, Tensor]:
+    """The policy's parameters by name, as they are before the first step. Of a new adapter the matrices that are drawn
+    at random say nothing as long as their partners are zero, and are left out: so a resumed run has the same."""
+    of_policy = {name: one for name, one in model.named_parameters() if f".{POLICY}." in f"{name}."}
+    idle = {name.replace("lora_B", "lora_A") for name, one in of_policy.items() if "lora_B" in name and not one.any()}
+    return {name: one.detach().clone() for name, one in of_policy.items() if name not in idle}
 
 
 def _head_in(adapter: str) -> Tensor:
@@ -350,12 +330,20 @@ def _head_in(adapter: str) -> Tensor:
 
 
 def shares_base(adapter: str | None, recipe: Recipe) -> bool:
-    """Whether this is an adapter of the model that the recipe trains; on another base it would score wrongly."""
+    """Whether this is an adapter of the model that the recipe trains, with the same tokens; on another base it would
+    score wrongly, and so it would tokens that mean something else to it. Where tokens are learned in an output layer of
+    its own as well, a model that scores has not learned those: PEFT cannot put it beside one that has."""
     if not adapter or recipe.method not in LORA or not is_adapter(adapter):
         return False
     info = models.open_model(adapter)
     base = models.open_model(info.adapter.base_model) if info.adapter and info.adapter.base_model else None
-    return base is not None and base.path is not None and str(base.path.resolve()) == _place(recipe)
+    if base is None or base.path is None or str(base.path.resolve()) != _place(recipe):
+        return False
+    if recipe.added_tokens and any(one.name in ("lm_head.weight", "output.weight") for one in base.tensors):
+        return False
+    ours, theirs = vocabulary.tokenizer_of(recipe), models.load_tokenizer(info)
+    added = {token: ours.token_id(token) for token in ours.added}
+    return theirs.vocab_size == ours.vocab_size and added == {token: theirs.token_id(token) for token in added}
 
 
 def _place(recipe: Recipe) -> str:

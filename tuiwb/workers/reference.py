@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tuiwb.recipe import Recipe
+from tuiwb.workers import vocabulary
 from tuiwb.workers.model import load_base
 from tuiwb.workers.running import save_only
 
@@ -32,6 +33,7 @@ def reference_model(recipe: Recipe, device: torch.device) -> PreTrainedModel | N
     if named and is_adapter(named):
         from peft import PeftModel
 
+        vocabulary.grow_for(model, Path(named).expanduser())
         model = PeftModel.from_pretrained(model, str(Path(named).expanduser())).merge_and_unload()
     return model.requires_grad_(False).eval()
 

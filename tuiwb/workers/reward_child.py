@@ -1,22 +1,29 @@
 """A user's reward function in a process of its own: `python -m tuiwb.workers.reward_child FILE FUNCTION`.
 
 A line of JSON comes in for each batch and one goes out: `{"rewards": [...]}`, or `{"error": "…"}`. What the function
-prints goes to the log. The process ends when its standard input does.
+prints goes to the log. The process ends when its standard input does, or with the one that started it, so that a
+function that hangs holds nothing.
 """
 
+import ctypes
 import importlib.util
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+_PR_SET_PDEATHSIG = 1
+
 
 def main() -> int:
     """Answer batches until there are no more."""
     file, name = sys.argv[1:3]
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:

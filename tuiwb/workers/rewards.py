@@ -17,6 +17,7 @@ from typing import Any
 
 from tuiwb import endpoints
 from tuiwb.base.errors import RunFault
+from tuiwb.base.pattern import matches
 from tuiwb.data.example import Example
 from tuiwb.recipe import Recipe
 from tuiwb.recipe.reward_funcs import RewardFunc, parse_reward
@@ -173,10 +174,8 @@ def _length(wanted: int) -> Reward:
 
 
 def _regex(pattern: str) -> Reward:
-    compiled = re.compile(pattern, re.DOTALL)
-
     def reward(completions: Sequence[str], **_: Any) -> list[float | None]:
-        return [1.0 if compiled.search(text) else 0.0 for text in completions]
+        return [float(matches(pattern, text, key="reward_funcs", whole=True)) for text in completions]
 
     return reward
 

@@ -65,9 +65,10 @@ class SamplingTrainer(RunTrainer):
     ) -> Any:
         """TRL's, of a batch whose tokens are counted."""
         if self.model.training:
-            sampled = int(inputs["completion_mask"].sum())
-            self._tokens += int(inputs["prompt_mask"].sum()) + sampled
-            self._trained += sampled
+            # Tensors until somebody asks: to read them here would let the device run empty, twice in each batch.
+            sampled = inputs["completion_mask"].sum()
+            self._tokens = self._tokens + inputs["prompt_mask"].sum() + sampled
+            self._trained = self._trained + sampled
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:

@@ -13,6 +13,7 @@ from tuiwb import models
 from tuiwb.base.errors import InputFault
 from tuiwb.data.example import Example
 from tuiwb.data.render import Renderer
+from tuiwb.workers import vocabulary
 
 HEAD = "score.weight"
 
@@ -100,5 +101,6 @@ def _load(name: str, dtype: torch.dtype) -> tuple[Any, Path]:
     if info.adapter is not None:
         from peft import PeftModel
 
+        vocabulary.grow_for(model, info.path)
         model = PeftModel.from_pretrained(model, str(info.path))
     return model, info.path
