@@ -54,7 +54,7 @@ def _offload(kind: str, offload: str) -> list[tuple[str, str, str]]:
 
 def _weights(recipe: Recipe, kind: str) -> list[tuple[str, str, str]]:
     found = []
-    if recipe.stage in ("grpo", "rloo"):
+    if recipe.stage in ("ppo", "grpo", "rloo"):
         message = f"stage {recipe.stage} samples answers, for which each process needs the whole model"
         found.append(("launch.sharding", message, "sharding: ddp"))
     if recipe.method in ("prefix", "prompt"):

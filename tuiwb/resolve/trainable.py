@@ -43,8 +43,6 @@ def refusals(recipe: Recipe) -> list[tuple[str, str, str]]:
             found.append(
                 (f"launch.{key}", "training on several GPUs can be planned but not done yet", f"launch.{key}: 1")
             )
-    if (launch.processes or 1) > 1 and recipe.stage == "ppo":
-        found.append(("launch.processes", "stage ppo is trained by one process", "launch.processes: 1"))
     return [*found, *unfit_splitting(recipe)]
 
 
