@@ -150,7 +150,7 @@ def inputs_from(
         evaluates=evaluates,
         device=device,
         others=others,
-        judges=_judges(recipe, stage),
+        judges=_judges(recipe, stage, checkpointing),
         completion=recipe.max_completion_length or ANSWER,
         rounds=(recipe.gradient_accumulation_steps or 1) * (recipe.num_mini_batches or 1 if stage == "ppo" else 1),
         at_once=recipe.local_rollout_forward_batch_size if stage == "ppo" else None,
@@ -175,9 +175,12 @@ def _kernels(recipe: Recipe, stage: str, device: str, others: tuple[str, ...], a
     return assumed.choose("kernels", "transformers", "no fused kernels are asked for")
 
 
-def _judges(recipe: Recipe, stage: str) -> bool:
-    """DPO and KTO ask the reference between forward and backward; the sampling stages ask it before."""
-    return stage in ("dpo", "kto")
+def _judges(recipe: Recipe, stage: str, checkpointing: bool) -> bool:
+    """DPO and KTO ask the reference between forward and backward; so does PPO where all answers are one batch, of which
+    it keeps the forward pass for the first step (tuiwb/workers/ppo_rollout.py). The other sampling stages ask before.
+    """
+    one_batch = (recipe.gradient_accumulation_steps or 1) * (recipe.num_mini_batches or 1) == 1
+    return stage in ("dpo", "kto") or (stage == "ppo" and one_batch and not checkpointing)
 
 
 def _others(recipe: Recipe, stage: str, method: str, assumed: Assumptions) -> tuple[str, ...]:
@@ -205,14 +208,16 @@ def _others(recipe: Recipe, stage: str, method: str, assumed: Assumptions) -> tu
     return (*found, "reward model")
 
 
-def _copies(recipe: Recipe, stage: str, method: str) -> int:
+def _copies(recipe: Recipe, stage: str, method: str) -> float:
     """Adapters beside the trained ones on the same base: the one that it went on from, as the reference, and that of a
-    reward model."""
+    reward model. PPO also knows where its policy began, of a new adapter only the half that begins as zeros."""
     if method not in METHODS or stage not in ("dpo", "kto", *SAMPLING):
         return 0
     compared = stage in ("dpo", "kto", "ppo") or bool(recipe.beta)
     found = int(compared and bool(recipe.adapter_name_or_path or recipe.ref_model_name_or_path))
-    return found + int(stage == "ppo" and bool(recipe.reward_model_name_or_path))
+    if stage != "ppo":
+        return found
+    return found + int(bool(recipe.reward_model_name_or_path)) + (1 if recipe.adapter_name_or_path else 0.5)
 
 
 def _with_score(shapes: Architecture) -> Architecture:

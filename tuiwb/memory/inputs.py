@@ -79,7 +79,7 @@ class Inputs(Struct, frozen=True, dict=True):
     completion: int
     rounds: int
     at_once: int | None
-    copies: int
+    copies: float
     generations: int
     engine: str
     cache_width: int

@@ -27,9 +27,11 @@ CHUNK_VOCABULARY = 32768  # trl trainer/utils.py _CHUNKED_LOGPROB_CHUNK_SIZE
 
 
 class LossTrace(Struct, frozen=True):
-    """Moments of the loss phase, and what its backward pass leaves behind in gradients, in bytes."""
+    """Moments of the loss phase, what waits between its two passes, and what its backward pass leaves behind in
+    gradients, in bytes."""
 
     forward: tuple[Moment, ...]
+    saved: Moment
     backward: tuple[Moment, ...]
     gradients: float
 
@@ -112,11 +114,12 @@ def trace_loss(architecture: Ending, path: Path, code: LossCode, width: int) -> 
     root = loss.node
     del loss
     assert root is not None
+    saved = ledger.now()
     ledger.restart()
     tape.backward(root)
     backward = ledger.moments()
     del held
-    return LossTrace(forward, backward, sum(storage.size.fixed for storage in tape.kept_grads))
+    return LossTrace(forward, saved, backward, sum(storage.size.fixed for storage in tape.kept_grads))
 
 
 def _loss(

@@ -253,7 +253,10 @@ class Step(Struct, frozen=True, dict=True):
         return {name: value for name, value in parts.items() if abs(value) >= 0.5}
 
     def inference(self, base: Parts, tokens: float, length: float) -> Parts:
-        """`base` and the highest moment of a forward pass without a graph, layer by layer."""
+        """`base` and the highest moment of a forward pass without a graph, layer by layer. The caller of a layer names
+        its input until the output is there."""
+        entering = self.inputs.stream * self.inputs.embedding_width * tokens
+        base = base | {_NAMES["activations"]: base.get(_NAMES["activations"], 0.0) + entering}
         found = [
             self._highest(base, trace.inference, tokens, length)
             for trace in {id(t): t for _, _, t in self._traces}.values()
@@ -283,7 +286,9 @@ class Step(Struct, frozen=True, dict=True):
         base = self._standing | self._held
         base[self._waiting_name()] = self._saved_before[-1] + self._embedding
         base.update(self.shards.unsharded(self._traces[0][1]))
-        parts = self.inference(base, inputs.tokens, inputs.length)
+        # What its loss keeps waits too, unlike while the reference's own is computed, which keeps nothing.
+        waiting = self._highest(base, [self.loss.saved], inputs.tokens, inputs.length)
+        parts = self.inference(waiting, inputs.tokens, inputs.length)
         scored = self._highest(base, self.loss.forward, inputs.tokens, inputs.length)
         return Phase("reference", max(parts, scored, key=lambda one: sum(one.values())))
 

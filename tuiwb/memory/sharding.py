@@ -148,8 +148,8 @@ class Shards(Struct, frozen=True, dict=True):
         parts = {"weights": self.base_weights}
         if inputs.adapter is not None:
             alone = self._adapters_alone
-            count = adapters.parameters(inputs.architecture, inputs.adapter)
-            count *= inputs.copies + (2 if inputs.stage == "ppo" else 1)
+            copies = inputs.copies + (2 if inputs.stage == "ppo" else 1)
+            count = copies * adapters.parameters(inputs.architecture, inputs.adapter)
             parts["adapters"] = count * (inputs.compute if alone else inputs.adapter.width / self._weights_over)
             if saved := adapters.saved_parameters(inputs.architecture, inputs.adapter):
                 parts["modules trained whole"] = saved * inputs.weights / self._weights_over
