@@ -238,3 +238,11 @@ def test_a_live_gpu_counts_with_what_is_free(llama: ModelInfo, make_recipe: Make
     assert fits is not None
     assert fits.memory_bytes == 3 * GIB
     assert not fits.ok
+
+
+def test_llm_int8_keeps_its_inputs_past_a_checkpoint(llama: ModelInfo, make_recipe: Make) -> None:
+    keys = {"gradient_checkpointing": True, "per_device_train_batch_size": 2, "max_length": 512}
+    four, eight = (plan(make_recipe(**{how: True}, **keys), llama) for how in ("load_in_4bit", "load_in_8bit"))
+    # In each layer what attention, its output, the MLP and its output begin with, in 16 bits.
+    kept = 32 * (3 * 4096 + 14336) * 2 * 2 * 512
+    assert eight.phases[0].parts["layer inputs"] - four.phases[0].parts["layer inputs"] == kept

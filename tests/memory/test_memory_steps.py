@@ -13,6 +13,7 @@ REST = (
     *(Case(stage, "full", False, 96) for stage in ("pretrain", "reward", "kto", "orpo")),
     Case("reward", "lora", True, 96),
     Case("ppo", "lora", False, 96),
+    Case("sft", "lora", True, 96, "gpu", (("load_in_8bit", True),)),
 )
 
 

@@ -8,6 +8,7 @@ tracker does: it makes the optimizer's states. `path` says which code:
   kernel on a CPU (the noise of a dropout, a tile of logits) the plan is that of this kernel.
 """
 
+import dataclasses
 import gc
 import json
 from collections.abc import Iterator
@@ -201,6 +202,7 @@ def track(case: Case, model: Path, folder: Path) -> Tracked:
     if case.path == "gpu" and getattr(trainer, "_labelled", None) is not None:
         trainer._labelled.close()  # type: ignore[attr-defined]
         trainer._labelled = None  # type: ignore[attr-defined]
+        trainer.data_collator = dataclasses.replace(trainer.data_collator, masked=True)  # which TRL's loss wants
     trainer.train()
     length = int(data.lengths().max())
     del trainer, callback

@@ -142,7 +142,7 @@ def test_few_rows_and_an_empty_share_are_said(good: Recipe, rows: Path) -> None:
         ({"padding_free": True, "attn_implementation": "somebody/kernel"}, "padding_free"),
         ({"method": "freeze", "freeze_layers": 2}, "freeze_layers"),
         ({"launch": {"nodes": 2}}, "launch.nodes"),
-        ({"stage": "ppo", "launch": {"processes": 2}}, "launch.processes"),
+        ({"stage": "ppo", "launch": {"processes": 2, "sharding": "fsdp"}}, "launch.sharding"),
         ({"launch": {"sharding": "zero3"}}, "launch.sharding"),
         ({"launch": {"processes": 2, "sharding": "zero2"}}, "launch.sharding"),
         ({"launch": {"processes": 2, "sharding": "ddp", "offload": "all"}}, "launch.offload"),

@@ -165,7 +165,7 @@ def test_rewards_are_looked_at_and_not_run(tiny_model: Path, data: dict[str, Dat
         (f"{tmp_path}/gone.py:score", "cannot be read"),
         (f"{tmp_path}/bad.py:score", "line 1"),
         ("exact:solution", "has no column solution; there are prompt, answer"),
-        ("regex:(", "cannot be read"),
+        ("regex:(", "is no regular expression"),
         ("best", "is no reward"),
         ("judge:nobody", "there is no endpoint `nobody`"),
     ):

@@ -19,6 +19,7 @@ class LayerTrace(Struct, frozen=True, dict=True):
         forward: moments of a forward pass that records.
         saved: what stays for the backward pass when the layer's output is not counted.
         backward: moments of the backward pass, from `saved`, the output's gradient included.
+        outliving: what a checkpoint without reentry leaves there beside the layer's input.
         out_width: bytes an element of the output.
     """
 
@@ -27,6 +28,7 @@ class LayerTrace(Struct, frozen=True, dict=True):
     saved: Moment
     backward: tuple[Moment, ...]
     out_width: int
+    outliving: Extent
 
     @cached_property
     def inference(self) -> tuple[Moment, ...]:
@@ -69,7 +71,7 @@ def trace_layer(
     out_width = out.width
     saved = _less(ledger.now(), features(stream * out_width), "activations")
     saved = _less(saved, features(own), "checkpoint") if own else saved
-    root = out.node
+    root, outliving = out.node, tape.outliving
     if not (recomputed and reentrant):
         del out
     ledger.restart()
@@ -77,7 +79,7 @@ def trace_layer(
         tape.backward(root, features(stream * out_width), "gradient of the output")
     backward = _without(ledger.moments(), own)
     del kept
-    return LayerTrace((layer, hidden, path, width), forward, saved, backward, out_width)
+    return LayerTrace((layer, hidden, path, width), forward, saved, backward, out_width, outliving)
 
 
 def _inference(layer: Layer, hidden: int, path: Path, width: int) -> tuple[Moment, ...]:

@@ -70,11 +70,17 @@ class Matrices:
         if path.quantized in ("nf4", "int8"):
             # bitsandbytes computes in `compute` and gives back the type that came in.
             compute = self.cast(x, path.compute)
+            # LLM.int8 keeps its input, which only the gradient of a matrix in 16 bits would want, and not where
+            # autograd keeps tensors: bitsandbytes/autograd/_functions.py, MatMul8bitLt, `ctx.tensors`.
+            kept = [compute] if path.quantized == "int8" and compute.requires_grad else []
+            for one in kept:
+                tape.outlive(one.storage)
             unpacked = tape.allocate(fixed(linear.weight * path.compute), "unpacked weights")
             made = tape.op(
                 [compute],
                 out,
                 path.compute,
+                saved=kept,
                 temporaries=[fixed(linear.weight * path.compute)],
             )
             del unpacked

@@ -197,7 +197,7 @@ class Step(Struct, frozen=True, dict=True):
             each = (
                 0.0
                 if inputs.offloads_inputs
-                else stream * width * tokens
+                else stream * width * tokens + (0.0 if inputs.reentrant else trace.outliving.at(tokens, length))
                 if inputs.checkpointing
                 else trace.saved.total.at(tokens, length)
             )

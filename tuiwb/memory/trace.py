@@ -9,6 +9,7 @@ Every size is a function of two numbers that the trace does not know: tokens in 
 (for attention that writes out its scores). So one trace serves every batch size and length.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
@@ -173,6 +174,17 @@ class Tape:
         self.recording = True
         self._count = 0
         self.kept_grads: list[Storage] = []
+        self._outliving: dict[int, Extent] = {}
+
+    def outlive(self, storage: Storage) -> None:
+        """The operation that is recorded next keeps this where a checkpoint does not see it."""
+        if self.recording:
+            self._outliving[id(storage)] = storage.size  # several operations may keep the same one
+
+    @property
+    def outliving(self) -> Extent:
+        """Bytes that stay after a checkpointed forward pass."""
+        return functools.reduce(Extent.plus, self._outliving.values(), Extent())
 
     @contextmanager
     def tagged(self, tag: str) -> Iterator[None]:
