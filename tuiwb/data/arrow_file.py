@@ -40,9 +40,7 @@ def schema_of(path: Path) -> Any:
     import pyarrow as pa
 
     with pa.OSFile(str(path)) as file:
-        framed = file.read(len(FRAME)) == FRAME
-        file.seek(0)
-        return (pa.ipc.open_file if framed else pa.ipc.open_stream)(file).schema
+        return _reader(file).schema
 
 
 def mapped(path: Path) -> Any:
@@ -54,9 +52,16 @@ def mapped(path: Path) -> Any:
     import pyarrow as pa
 
     with pa.memory_map(str(path)) as file:
-        framed = file.read(len(FRAME)) == FRAME
-        file.seek(0)
-        return (pa.ipc.open_file if framed else pa.ipc.open_stream)(file).read_all()
+        return _reader(file).read_all()
+
+
+def _reader(file: Any) -> Any:
+    """pyarrow's reader of the format that an open file has."""
+    import pyarrow as pa
+
+    framed = file.read(len(FRAME)) == FRAME
+    file.seek(0)
+    return (pa.ipc.open_file if framed else pa.ipc.open_stream)(file)
 
 
 def batches(handle: int) -> list[Batch] | None:
