@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pilot import bench
+from pilot import BenchPilot, bench
 
 from tuiwb import evaluate, rundir
 from tuiwb.base import settings
@@ -46,15 +46,21 @@ def run(tmp_path: Path) -> RunDir:
     return run
 
 
+async def opened(pilot: BenchPilot) -> Results:
+    """The results of the run, with all its rows."""
+    await pilot.until_text("eval-1")
+    await pilot.press("R")
+    await pilot.until(lambda: isinstance(pilot.app.screen, Results))
+    results = pilot.app.screen
+    assert isinstance(results, Results)
+    await pilot.until(lambda: len(results._shown) == 8)
+    return results
+
+
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_rows_are_worst_first_and_one_key_from_the_data_screen(run: RunDir, size: tuple[int, int]) -> None:
     async with bench(screen="runs", size=size) as pilot:
-        await pilot.until_text("eval-1")
-        await pilot.press("R")
-        await pilot.until(lambda: isinstance(pilot.app.screen, Results))
-        results = pilot.app.screen
-        assert isinstance(results, Results)
-        await pilot.until(lambda: len(results._shown) == 8)
+        results = await opened(pilot)
         assert [case["row"] for case in results._shown[:3]] == [2, 3, 0]
         await pilot.until_text("0.75 [")
         await pilot.press("c")
@@ -72,12 +78,7 @@ async def test_rows_are_worst_first_and_one_key_from_the_data_screen(run: RunDir
 
 async def test_words_filter_the_rows(run: RunDir) -> None:
     async with bench(screen="runs", size=(80, 24)) as pilot:
-        await pilot.until_text("eval-1")
-        await pilot.press("R")
-        await pilot.until(lambda: isinstance(pilot.app.screen, Results))
-        results = pilot.app.screen
-        assert isinstance(results, Results)
-        await pilot.until(lambda: len(results._shown) == 8)
+        results = await opened(pilot)
         await pilot.press("slash", *"question", "space", "4", "enter")
         await pilot.until(lambda: [case["row"] for case in results._shown] == [4])
         assert results.query_one("#rows", Table).row_count == 1
@@ -95,12 +96,7 @@ async def test_rows_of_another_metric_are_gone_before_its_own_are_there(
 
     monkeypatch.setattr(evaluate, "cases_of", slow, raising=False)
     async with bench(screen="runs", size=(80, 24)) as pilot:
-        await pilot.until_text("eval-1")
-        await pilot.press("R")
-        await pilot.until(lambda: isinstance(pilot.app.screen, Results))
-        results = pilot.app.screen
-        assert isinstance(results, Results)
-        await pilot.until(lambda: len(results._shown) == 8)
+        results = await opened(pilot)
         await pilot.press("down", "slash", *"question", "enter")
         assert results._shown == []
         go_on.set()
