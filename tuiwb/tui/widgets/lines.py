@@ -1,4 +1,7 @@
-"""How many lines a scrolled widget has: told without a layout of the whole screen, which costs more than drawing it."""
+"""Scrolled lines: how many there are, told without a layout of the whole screen, which costs more than drawing it; and
+how they stay at their end."""
+
+from collections.abc import Sized
 
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
@@ -21,3 +24,17 @@ def set_lines(view: ScrollView, lines: int) -> None:
     if view.show_vertical_scrollbar:
         view.vertical_scrollbar.window_virtual_size = lines
     view.refresh()
+
+
+class Following(ScrollView):
+    """Lines that stay at their end until the user scrolls up, and again once the user is back there."""
+
+    _rows: Sized
+    _follows = True
+
+    def _to_end(self) -> None:
+        self.scroll_to(y=max(len(self._rows) - self.size.height, 0), animate=False, force=True)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self._follows = new_value >= self.max_scroll_y - 0.5

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.segment import Segment
 from textual.geometry import Size
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tuiwb.base.text import fold, gate_line
 from tuiwb.tui import keys
+from tuiwb.tui.widgets.lines import Following
 
 if TYPE_CHECKING:
     from tuiwb.tui.app import Workbench
@@ -21,7 +21,7 @@ LINES = 10_000
 _LONGEST = 4000
 
 
-class LogView(ScrollView, can_focus=True, inherit_bindings=False):
+class LogView(Following, can_focus=True, inherit_bindings=False):
     """Lines of text from outside. Its keys are those of the lists."""
 
     DEFAULT_CSS = """
@@ -34,7 +34,6 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         self._rows: deque[str] = deque()
         self._heights: deque[int] = deque()  # rows of each line
         self._width = 0
-        self._follows = True
 
     @property
     def lines(self) -> list[str]:
@@ -80,13 +79,6 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
                 self._fold(line)
         self.virtual_size = Size(self.size.width, len(self._rows))
         self.refresh()
-
-    def _to_end(self) -> None:
-        self.scroll_to(y=max(len(self._rows) - self.size.height, 0), animate=False, force=True)
-
-    def watch_scroll_y(self, old: float, new: float) -> None:
-        super().watch_scroll_y(old, new)
-        self._follows = new >= self.max_scroll_y - 0.5
 
     def on_mount(self) -> None:
         from tuiwb.tui.screen import normal

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from textual.content import Content
-from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.style import Style
 from textual.visual import Visual
 
-from tuiwb.tui.widgets.lines import set_lines
+from tuiwb.tui.widgets.lines import Following, set_lines
 
 _MOST_STRIPS = 2_000
 
@@ -24,8 +23,8 @@ class Block(Protocol):
         """Its lines, each of at most `width` cells. The same objects again where nothing changed."""
 
 
-class Talk(ScrollView, can_focus=False, inherit_bindings=False):
-    """See the top of this file. It follows its end until the user scrolls up, and again once the user is back there."""
+class Talk(Following, can_focus=False, inherit_bindings=False):
+    """See the top of this file."""
 
     DEFAULT_CSS = """
     Talk { width: 1fr; height: 1fr; padding: 0 0 0 1; overflow-x: hidden; scrollbar-size-vertical: 1;
@@ -38,7 +37,6 @@ class Talk(ScrollView, can_focus=False, inherit_bindings=False):
         self._blocks: Sequence[Block] = ()
         self._rows: list[Content] = []
         self._strips: dict[int, tuple[Content, Strip]] = {}
-        self._follows = True
 
     def show(self, blocks: Sequence[Block]) -> None:
         """Draw these turns as they are now."""
@@ -58,13 +56,6 @@ class Talk(ScrollView, can_focus=False, inherit_bindings=False):
         set_lines(self, len(self._rows))
         if self._follows:
             self._to_end()
-
-    def _to_end(self) -> None:
-        self.scroll_to(y=max(len(self._rows) - self.size.height, 0), animate=False, force=True)
-
-    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        super().watch_scroll_y(old_value, new_value)
-        self._follows = new_value >= self.max_scroll_y - 0.5
 
     def on_resize(self) -> None:
         follows = self._follows
