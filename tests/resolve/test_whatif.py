@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from machines import a_gpu, a_host
@@ -79,8 +80,19 @@ def test_no_time_is_promised_where_none_is_known(tiny_model: Path, rows: Path, t
     )  # fmt: skip
     found = duration(unknown, host=a_host(), gpus=[a_gpu(name="A card of tomorrow")])
     assert found is not None
-    assert found.seconds is None
+    assert (found.seconds, found.unknown) == (None, "nothing says how fast this device is")
     assert duration(assessed(tiny_model, tmp_path / "none.jsonl"), host=a_host(), gpus=[]) is None
+
+
+def test_answers_of_one_prompt_are_one_row(tiny_model: Path, rows: Path) -> None:
+    """A batch of grpo is of answers: 200 rows are 50 steps of 32 answers, 8 to a prompt."""
+    keys: dict[str, Any] = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 4, "num_generations": 8}
+    known = assessed(tiny_model, rows, stage="grpo", reward_funcs=("length:8",), num_train_epochs=1.0, **keys)
+    found = duration(known, host=a_host(), gpus=[])
+    assert found is not None
+    assert (found.steps, found.examples, found.seconds) == (50, 4, None)
+    assert "answers are sampled" in found.unknown
+    assert any("about 50 optimizer steps of 4 examples" in check.message for check in known.checks)
 
 
 def test_one_value_as_it_is_typed(tiny_model: Path, rows: Path) -> None:

@@ -14,6 +14,7 @@ from tuiwb.base.tasks import Cancelled, Task
 from tuiwb.base.units import count
 from tuiwb.recipe import DatasetEntry, Recipe
 from tuiwb.resolve.check import Check, error, note, warning
+from tuiwb.resolve.steps import rows_of_step
 
 if TYPE_CHECKING:
     from tuiwb.data import View
@@ -90,17 +91,16 @@ def _amount(recipe: Recipe, rows: int) -> Iterator[Check]:
     if recipe.eval_fraction and held == 0:
         message = f"{recipe.eval_fraction:.0%} of {count(rows)} rows is not one row to measure on"
         yield error("eval_fraction", message, "a larger share, or 0")
-    batch = (recipe.per_device_train_batch_size or 1) * (recipe.gradient_accumulation_steps or 1)
-    batch *= (recipe.launch and recipe.launch.processes) or 1
-    batch *= recipe.num_mini_batches or 1
+    batch = rows_of_step(recipe)
     steps = (rows - held) * (recipe.num_train_epochs or 1) / batch
     if (recipe.max_steps or -1) > 0 or recipe.packing:
         return
+    of = f"{count(max(1, round(batch)))} examples"
     if steps < 10:
-        message = f"{count(rows)} rows make only {max(1, round(steps))} optimizer steps of {batch} examples"
+        message = f"{count(rows)} rows make only {max(1, round(steps))} optimizer steps of {of}"
         yield warning("gradient_accumulation_steps", message, "fewer batches a step, or more epochs")
     else:
-        yield note("", f"{count(rows)} rows make about {count(round(steps))} optimizer steps of {batch} examples")
+        yield note("", f"{count(rows)} rows make about {count(round(steps))} optimizer steps of {of}")
 
 
 _seen: dict[bytes, Look] = {}

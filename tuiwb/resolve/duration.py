@@ -10,6 +10,7 @@ from tuiwb.base.errors import TuiwbError
 from tuiwb.base.tasks import Cancelled, Task
 from tuiwb.recipe import Recipe
 from tuiwb.resolve.assessment import Assessment
+from tuiwb.resolve.steps import rows_of_step
 
 if TYPE_CHECKING:
     from tuiwb.data import Example, View
@@ -34,13 +35,17 @@ class Duration:
 
     Attributes:
         steps: optimizer steps.
+        examples: rows that a step takes.
         tokens: of an example, mean over a sample of the rows.
         seconds: from, to; None where the speed is not known.
+        unknown: why it is not.
     """
 
     steps: int
+    examples: int
     tokens: float
     seconds: tuple[float, float] | None
+    unknown: str = ""
 
 
 def duration(
@@ -73,17 +78,19 @@ def duration(
     if not rows:
         return None
     held = round(rows * (recipe.eval_fraction or 0))
-    batch = plan.inputs.batch * plan.inputs.accumulation * max(plan.inputs.ranks, 1)
+    batch = rows_of_step(recipe)
+    examples = max(1, round(batch))
     steps = max(1, round((rows - held) * (recipe.num_train_epochs or 1) / batch))
     if (recipe.max_steps or -1) > 0:
         steps = int(recipe.max_steps or steps)
-    host = host or hardware.host()
-    band = None if recipe.stage in _SAMPLING else _speed(recipe, host, hardware.gpus() if gpus is None else gpus)
+    if recipe.stage in _SAMPLING:
+        return Duration(steps, examples, tokens, None, "answers are sampled and may be short or long")
+    band = _speed(recipe, host or hardware.host(), hardware.gpus() if gpus is None else gpus)
     if band is None:
-        return Duration(steps, tokens, None)
+        return Duration(steps, examples, tokens, None, "nothing says how fast this device is")
     inputs = msgspec.structs.replace(plan.inputs, length=max(1, round(min(tokens, plan.inputs.length))))
     work = costs.step_flops(inputs) * steps
-    return Duration(steps, tokens, (work / band[1], work / band[0]))
+    return Duration(steps, examples, tokens, (work / band[1], work / band[0]))
 
 
 def _rows(recipe: Recipe, assessment: Assessment, task: Task) -> tuple[int, float]:

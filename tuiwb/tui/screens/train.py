@@ -119,7 +119,7 @@ class TrainScreen(RoomScreen):
         pane.border_title = Content(text.title(self._words, picture.source, len(picture.changed)))
         pane.border_subtitle = Content(text.verdict(known, self._time))
         self.query_one("#checks-text", Static).update(text.findings(known, self._time))
-        self.query_one(RecipeText).show(picture.yaml)
+        self.query_one(RecipeText).show(picture.yaml, lambda: self._say_fault(""))
         self.query_one("#changes-text", Static).update(text.changes(picture.changed, picture.source))
         self._show_help(table.cursor)
 

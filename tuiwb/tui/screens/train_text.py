@@ -116,17 +116,15 @@ def _plan(assessment: "Assessment", time: "Duration | None") -> list[Content]:
     trained = f"{units.parameters(plan.trainable)} of {units.parameters(plan.parameters)} parameters"
     parts = [Content.assemble(("learns   ", "dim"), trained)]
     if time is not None:
-        parts.append(
-            Content.assemble(("time     ", "dim"), (took(time), "bold"), ("  " + _steps(assessment, time), "dim"))
-        )
+        parts.append(Content.assemble(("time     ", "dim"), (took(time), "bold"), ("  " + _steps(time), "dim")))
     parts.append(Content.assemble(("disk     ", "dim"), f"{units.size(plan.disk_bytes)} of checkpoints"))
     return parts
 
 
 def took(time: "Duration") -> str:
-    """`about 12 to 40 min`, or that it is not known."""
+    """`about 12 to 40 min`, or why it is not known."""
     if time.seconds is None:
-        return "not known for this device"
+        return f"not known, since {time.unknown}"
     low, high = time.seconds
     if high < 1:
         return "less than a second"
@@ -141,10 +139,12 @@ def _roughly(seconds: float) -> str:
     return whole.removesuffix(" 00 s").removesuffix(" 00 min")
 
 
-def _steps(assessment: "Assessment", time: "Duration") -> str:
-    recipe = assessment.resolved.recipe
-    examples = (recipe.per_device_train_batch_size or 1) * (recipe.gradient_accumulation_steps or 1)
-    return f"{units.count(time.steps)} steps of {examples} examples, {time.tokens:.0f} tokens each"
+def _steps(time: "Duration") -> str:
+    steps, examples = (
+        f"{units.count(number)} {word}{'' if number == 1 else 's'}"
+        for number, word in ((time.steps, "step"), (time.examples, "example"))
+    )
+    return f"{steps} of {examples}, {time.tokens:.0f} tokens each"
 
 
 def title(words: str, source: str, changes: int) -> str:

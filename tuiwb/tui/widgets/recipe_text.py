@@ -1,6 +1,7 @@
 """A recipe's YAML to read and to edit. What is typed goes out as a message when the typing pauses; what the recipe
 becomes elsewhere comes in by `show`, unless somebody is typing here."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from textual.message import Message
@@ -36,15 +37,21 @@ class RecipeText(TextArea):
         self._shown = ""
         self._pause: Timer | None = None
 
-    def show(self, text: str) -> None:
+    def show(self, text: str, replaced: Callable[[], None] | None = None) -> None:
         """Put a text there, unless the user is at work on it. One with characters that a terminal must not get can be
-        read, with marks in their places, and not edited."""
+        read, with marks in their places, and not edited.
+
+        Args:
+            replaced: called where it took the place of another.
+        """
         if self.has_focus or text == self._shown:
             return
         safe = gate(text)
         self.read_only = safe != text
         self._shown = text
         self.load_text(safe)
+        if replaced is not None:
+            replaced()
 
     @property
     def is_safe(self) -> bool:
