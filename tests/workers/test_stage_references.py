@@ -1,12 +1,15 @@
 """The less usual pairs of stage, method, reference and reward model: each trains, from the distance that is meant."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 from stage_runs import result, stage_run, steps
 from training import make_run, recipe_of, train, write_rows
+
+from tuiwb.resolve.trainable import LOSSES
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
@@ -60,3 +63,23 @@ def test_references_methods_and_reward_models(tiny_model: Path, tmp_path: Path) 
         assert "rewards/reward_model/mean" in steps(one)[1]
     config = json.loads((Path(scorer) / "adapter_config.json").read_bytes())
     assert config["task_type"] == "SEQ_CLS"
+
+
+def test_each_loss_of_a_stage_trains(tiny_model: Path, tmp_path: Path) -> None:
+    def run(stage: str, loss: str) -> Any:
+        smoothed = {"label_smoothing": 1e-3} if loss == "exo_pair" else {}
+        return stage_run(
+            f"{stage}-{loss}", stage, tiny_model, tmp_path, max_steps=3, save_steps=3.0, loss_type=loss, **smoothed
+        )
+
+    made = {(stage, loss): run(stage, loss) for stage in ("dpo", "kto", "grpo") for loss in LOSSES[stage]}
+    assert len(made) > 15
+    train(*made.values(), timeout=900)
+    for name, one in made.items():
+        assert result(one)["outcome"] == "finished", (name, result(one))
+        found = steps(one)
+        assert sorted(found) == [1, 2, 3], name
+        assert all(math.isfinite(record["loss"]) for record in found.values()), name
+        assert any(record["grad_norm"] > 0 for record in found.values()), name
+    first = {loss: steps(one)[1]["loss"] for (stage, loss), one in made.items() if stage == "dpo"}
+    assert len({round(value, 6) for value in first.values()}) > 5, "they are different losses"
