@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tuiwb.base.errors import InputFault, UsageFault
+from tuiwb.base.errors import InputFault, TuiwbError, UsageFault
 from tuiwb.base.text import gate
 from tuiwb.cli import output
 
@@ -118,23 +118,30 @@ def _once(args: argparse.Namespace) -> int:
         target = dataclasses.replace(target, lanes=(*target.lanes, lane))
         names = (*names, lane.name)
     say_whether_it_fits(dataclasses.replace(target, lanes=tuple(each for each in target.lanes if each.name in names)))
-    streamed = not args.json and len(names) == 1
+    streamed, begun = not args.json and len(names) == 1, False
 
     def show(_: str, text: str) -> None:
+        nonlocal begun
         if streamed:
+            begun = True
             sys.stdout.write(gate(text))
             sys.stdout.flush()
 
-    answers = chat.answer_once(
-        target,
-        prompt,
-        names=names,
-        system=args.system,
-        sampling=sampling,
-        draft=draft_of(args.draft),
-        on_text=show,
-        on_doing=lambda doing: output.say(f"{doing} …"),
-    )
+    try:
+        answers = chat.answer_once(
+            target,
+            prompt,
+            names=names,
+            system=args.system,
+            sampling=sampling,
+            draft=draft_of(args.draft),
+            on_text=show,
+            on_doing=lambda doing: output.say(f"{doing} …"),
+        )
+    except TuiwbError:
+        if begun:
+            output.write("")  # the fault stands on a line of its own
+        raise
     if args.json:
         documents = [_document(target, answer) for answer in answers.values()]
         output.print_json(documents[0] if len(documents) == 1 else {"model": target.title, "answers": documents})
