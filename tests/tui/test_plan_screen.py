@@ -193,6 +193,27 @@ async def test_v_turns_the_pages(recipe_file: Path) -> None:
             await pilot.until_text(f"─ {title} ")
 
 
+async def test_a_tall_terminal_shows_what_fits_below_the_phases(recipe_file: Path) -> None:
+    async with planned(recipe_file, (120, 36)) as (pilot, room):
+        await pilot.until_text("largest batch")
+        phases, found = room.query_one("#phases").region, room.query_one("#map").region
+        assert phases.bottom == found.y
+        assert found.height >= 12  # all batches and what follows from them
+        await pilot.press("v")
+        await pilot.until_text("─ What would help ")
+        assert not room.query_one("#map").display
+
+
+async def test_a_taller_one_shows_what_was_assumed_below_that(recipe_file: Path) -> None:
+    async with planned(recipe_file, (120, 46)) as (pilot, room):
+        await pilot.until(lambda: room.query_one("#assumptions").region.height > 4)
+        assert room.query_one("#map").region.bottom == room.query_one("#assumptions").region.y
+        assert room.query_one("#map").region.height >= 10
+        for title in ("What would help", "Formulas", "Why the rules disagree", "Phases"):
+            await pilot.press("v")
+            await pilot.until_text(f"─ {title} ")
+
+
 async def test_every_field_has_help(recipe_file: Path) -> None:
     async with planned(recipe_file) as (pilot, room):
         fields = room.query_one(Fields)

@@ -18,7 +18,8 @@ class LayerTrace(Struct, frozen=True, dict=True):
         of: layer, hidden size, path and width of the stream, of which this is the trace.
         forward: moments of a forward pass that records.
         saved: what stays for the backward pass when the layer's output is not counted.
-        backward: moments of the backward pass, from `saved`, the output's gradient included.
+        backward: moments of the backward pass, from `saved`, the output's gradient included; where the layer is
+            computed again, those of that as well.
         outliving: what a checkpoint without reentry leaves there beside the layer's input.
         out_width: bytes an element of the output.
     """
@@ -67,7 +68,7 @@ def trace_layer(
     box = [x]
     del x
     out = Blocks(tape, path).layer(box.pop(), layer)
-    forward = _without(ledger.moments(), own)
+    forward, computed = _without(ledger.moments(), own), tape.until_saved
     out_width = out.width
     saved = _less(ledger.now(), features(stream * out_width), "activations")
     saved = _less(saved, features(own), "checkpoint") if own else saved
@@ -78,6 +79,10 @@ def trace_layer(
     if root is not None:
         tape.backward(root, features(stream * out_width), "gradient of the output")
     backward = _without(ledger.moments(), own)
+    if recomputed:
+        again = forward if reentrant else _without(computed, own)
+        more = tape.before_saved.times(-1)
+        backward += tuple(_less(moment, more, "gradient of the output") for moment in again)
     del kept
     return LayerTrace((layer, hidden, path, width), forward, saved, backward, out_width, outliving)
 
@@ -102,6 +107,8 @@ def _without(moments: tuple[Moment, ...], input_bytes: float) -> tuple[Moment, .
 
 def _less(moment: Moment, size: Extent, tag: str) -> Moment:
     minus = size.times(-1)
-    parts = tuple((name, extent.plus(minus)) if name == tag else (name, extent) for name, extent in moment.parts)
+    live = dict(moment.parts)
+    live[tag] = live.get(tag, Extent()).plus(minus)
+    parts = tuple(live.items())
     parts = tuple((name, extent) for name, extent in parts if any(abs(value) > 1e-6 for value in extent))
     return Moment(parts, moment.total.plus(minus))

@@ -82,6 +82,7 @@ class Matrices:
                 path.compute,
                 saved=kept,
                 temporaries=[fixed(linear.weight * path.compute)],
+                weights=True,
             )
             del unpacked
             return self.cast(made, x.width)
@@ -101,6 +102,7 @@ class Matrices:
             saved=saved,  # type: ignore[arg-type]
             parameter_grads=grads,
             temporaries=temporaries,
+            weights=True,
         )
 
     def _weight_grads(self, parameters: int) -> tuple[list[Extent], list[Extent]]:
@@ -192,21 +194,23 @@ class Matrices:
         """PEFT `lora/dora.py`: the norm of W + BA for each output, both products scaled by magnitude / norm."""
         path, tape = self.path, self.tape
         wanted = result.width
-        x = self.cast(x, path.adapter)
+        entered = self.cast(x, path.adapter)  # `lora.Linear.forward` names it until all is done
         drops = path.dropout and tape.recording
-        x = self.dropped(x) if drops else x
+        x = self.dropped(entered) if drops else entered
         whole = fixed(linear.weight * path.adapter)
         # B(A(identity)) is made with a graph, that lives as long as its result is named: until the function returns.
         identity = tape.allocate(fixed(linear.inputs * linear.inputs * path.adapter), "unpacked weights")
         product = tape.allocate(whole, "unpacked weights")
-        unpacked = tape.allocate(whole, "unpacked weights")
+        copied = bool(path.quantized) or path.weights != path.adapter
+        unpacked = tape.allocate(whole, "unpacked weights") if copied else None
         norm = [tape.allocate(whole, "unpacked weights") for _ in range(2)]  # scaled product, sum
         del norm
         low = self._product(x, linear, share)
         if drops:
             # The product with the base is computed again, from the dropped input, with the float32 copy of the weight.
             width = path.compute if path.autocast else path.adapter
-            result = tape.op([x], result.elements, width, saved=[unpacked])
+            saved = [unpacked] if unpacked is not None else []
+            result = tape.op([x], result.elements, width, saved=saved, weights=True)
         grads = [(result.elements, result.width)]
         product_of_base = tape.op(
             [result], result.elements, path.adapter, saved=[result], grads=grads,

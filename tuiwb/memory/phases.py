@@ -272,7 +272,12 @@ class Step(Struct, frozen=True, dict=True):
             forward = [moment for _, _, trace in self._traces[:1] for moment in trace.forward]
             return Phase("forward", self._highest(base, forward, inputs.tokens, inputs.length))
         moments = (*self.loss.forward, *self.loss.backward)
-        return Phase("forward and loss", self._highest(base, moments, inputs.tokens, inputs.length))
+        parts = self._highest(base, moments, inputs.tokens, inputs.length)
+        if not inputs.checkpointing:  # what the last layer frees while it is computed may be more than the loss takes
+            base[self._waiting_name()] = self._saved_before[-2] + self._embedding
+            computed = self._highest(base, self._traces[-1][2].forward, inputs.tokens, inputs.length)
+            parts = max(parts, computed, key=lambda one: sum(one.values()))
+        return Phase("forward and loss", parts)
 
     def _value_phase(self) -> Phase:
         step = Step(self.inputs, values=True)

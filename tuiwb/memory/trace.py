@@ -59,6 +59,13 @@ class Moment(Struct, frozen=True):
         return {tag: extent.at(tokens, length) for tag, extent in self.parts}
 
 
+# An extent in the making: a plain tuple, because a ledger makes thousands of them.
+_Size = tuple[float, float, float]
+_NOTHING: _Size = (0.0, 0.0, 0.0)
+_State = tuple[_Size, dict[str, _Size]]  # what is alive: in all, and by tag
+_Mark = tuple[list[_State], _State]
+
+
 class Ledger:
     """Counts what is alive, and remembers the moments that may be the highest for some batch.
 
@@ -66,54 +73,67 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self._live: dict[str, list[float]] = {}
-        self._total = (0.0, 0.0, 0.0)
+        self._live: dict[str, _Size] = {}
+        self._total: _Size = (0.0, 0.0, 0.0)
         self._rising = False
-        self._moments: list[Moment] = []
+        self._highest: list[_State] = []
 
-    def add(self, tag: str, size: Extent) -> None:
-        self._change(tag, *size)
+    def add(self, tag: str, size: _Size) -> None:
+        token, pair, rest = size
+        a, b, c = self._live.get(tag, _NOTHING)
+        self._live[tag] = (a + token, b + pair, c + rest)
+        a, b, c = self._total
+        self._total = (a + token, b + pair, c + rest)
         self._rising = True
 
-    def remove(self, tag: str, size: Extent) -> None:
+    def remove(self, tag: str, size: _Size) -> None:
         if self._rising:
             self._note()
         token, pair, rest = size
-        self._change(tag, -token, -pair, -rest)
+        a, b, c = self._live[tag]
+        self._live[tag] = (a - token, b - pair, c - rest)
+        a, b, c = self._total
+        self._total = (a - token, b - pair, c - rest)
 
     def now(self) -> Moment:
-        parts = tuple((tag, Extent(*live)) for tag, live in self._live.items() if any(abs(v) > 1e-6 for v in live))
-        return Moment(parts, Extent(*self._total))
+        return _moment(self._total, self._live)
+
+    @property
+    def total(self) -> Extent:
+        return Extent(*self._total)
+
+    def mark(self) -> _Mark:
+        """The moments until now, cheaply: `moments_at` tells them."""
+        return self._highest, (self._total, self._live.copy())
+
+    def moments_at(self, mark: _Mark) -> tuple[Moment, ...]:
+        highest, last = mark
+        return tuple(_moment(total, live) for total, live in (*highest, last))
 
     def restart(self) -> None:
         """Forget the moments so far; what is alive stays alive."""
-        self._moments = []
+        self._highest = []
         self._note()
 
     def moments(self) -> tuple[Moment, ...]:
         """The moments of which each may be the highest for some batch and length."""
         if self._rising:
             self._note()
-        return tuple(self._moments)
-
-    def _change(self, tag: str, token: float, pair: float, rest: float) -> None:
-        live = self._live.setdefault(tag, [0.0, 0.0, 0.0])
-        live[0] += token
-        live[1] += pair
-        live[2] += rest
-        a, b, c = self._total
-        self._total = (a + token, b + pair, c + rest)
+        return tuple(_moment(total, live) for total, live in self._highest)
 
     def _note(self) -> None:
         self._rising = False
         a, b, c = self._total
-        for moment in self._moments:
-            x, y, z = moment.total
+        for (x, y, z), _ in self._highest:
             if x >= a and y >= b and z >= c:
                 return
-        fresh = self.now()
-        self._moments = [m for m in self._moments if m.total[0] > a or m.total[1] > b or m.total[2] > c]
-        self._moments.append(fresh)
+        self._highest = [one for one in self._highest if one[0][0] > a or one[0][1] > b or one[0][2] > c]
+        self._highest.append((self._total, self._live.copy()))
+
+
+def _moment(total: _Size, live: dict[str, _Size]) -> Moment:
+    parts = tuple((tag, Extent(*size)) for tag, size in live.items() if any(abs(value) > 1e-6 for value in size))
+    return Moment(parts, Extent(*total))
 
 
 # How a gradient comes to be: elements and width of a new one; None hands the incoming one on; "saved" is written over
@@ -145,6 +165,7 @@ class Node(Struct, eq=False):
     saved: list[Storage]
     temporaries: tuple[Extent, ...]
     parameter_grads: tuple[Extent, ...]
+    asks: bool = False
     grad: Storage | None = None
 
 
@@ -174,6 +195,8 @@ class Tape:
         self.recording = True
         self._count = 0
         self.kept_grads: list[Storage] = []
+        self._asked: _Mark | None = None
+        self.before_saved = Extent()
         self._outliving: dict[int, Extent] = {}
 
     def outlive(self, storage: Storage) -> None:
@@ -185,6 +208,12 @@ class Tape:
     def outliving(self) -> Extent:
         """Bytes that stay after a checkpointed forward pass."""
         return functools.reduce(Extent.plus, self._outliving.values(), Extent())
+
+    @property
+    def until_saved(self) -> tuple[Moment, ...]:
+        """Moments of the forward pass up to the last operation that keeps something: a checkpoint that computes it
+        again stops there."""
+        return () if self._asked is None else self.ledger.moments_at(self._asked)
 
     @contextmanager
     def tagged(self, tag: str) -> Iterator[None]:
@@ -224,6 +253,7 @@ class Tape:
         temporaries: Sequence[Extent] = (),
         parameter_grads: Sequence[Extent] = (),
         storage: Storage | None = None,
+        weights: bool = False,
     ) -> Tensor:
         """Record an operation.
 
@@ -234,7 +264,11 @@ class Tape:
             temporaries: bytes that the backward pass needs besides, while it runs.
             parameter_grads: bytes of the gradients of weights that it makes.
             storage: the output's memory, where the operation wrote into memory that exists.
+            weights: the backward pass needs weights, which are there anyway.
         """
+        asks = bool(saved) or weights
+        if asks:
+            self._asked = self.ledger.mark()
         if storage is None:
             storage = inputs[0].storage if elements is None else self.allocate(elements.times(width))
         shape = inputs[0].elements if elements is None else elements
@@ -250,21 +284,30 @@ class Tape:
                 [one.storage if isinstance(one, Tensor) else one for one in saved],
                 tuple(temporaries),
                 tuple(parameter_grads),
+                asks,
             )
         return Tensor(storage, shape, width, node)
 
     def backward(self, root: Node, grad: Extent | None = None, tag: str | None = None) -> None:
         """Play the graph below `root` backward, newest node first.
 
+        `before_saved` is then what was made until the first node asked for what it had saved: a checkpoint computes its
+        layer again at that moment.
+
         Args:
             grad: bytes of the gradient that comes in; left out, a scalar's.
             tag: what it is counted as.
         """
         order = _reachable(root)
+        begun = self.ledger.total
         root.grad = self.allocate(grad or Extent(), tag)
         del root
+        asked = False
         while order:
             node = order.pop()
+            if node.asks and not asked:
+                asked = True
+                self.before_saved = self.ledger.total.plus(begun.times(-1))
             incoming, node.grad = node.grad, None
             made = self._run(node, incoming) if incoming is not None and node.parents else []
             # What a node saved goes when it has run, and its gradient with it.
@@ -280,21 +323,21 @@ class Tape:
             del node
 
     def _run(self, node: Node, grad: Storage) -> list[tuple[Node, Storage]]:
-        with self.tagged(grad.tag):
-            held = [self.allocate(size) for size in node.temporaries]
-            for size in node.parameter_grads:
-                self.kept_grads.append(self.allocate(size, "gradients"))
-            made = []
-            for parent, shape in zip(node.parents, node.grads, strict=True):
-                if parent is None:
-                    continue
-                if shape is None:
-                    made.append((parent, grad))
-                elif shape == "saved":
-                    made.append((parent, node.saved[0]))
-                else:
-                    made.append((parent, self.allocate(shape[0].times(shape[1]))))
-            del held
+        tag = grad.tag
+        held = [self.allocate(size, tag) for size in node.temporaries]
+        for size in node.parameter_grads:
+            self.kept_grads.append(self.allocate(size, "gradients"))
+        made = []
+        for parent, shape in zip(node.parents, node.grads, strict=True):
+            if parent is None:
+                continue
+            if shape is None:
+                made.append((parent, grad))
+            elif shape == "saved":
+                made.append((parent, node.saved[0]))
+            else:
+                made.append((parent, self.allocate(shape[0].times(shape[1]), tag)))
+        del held
         return made
 
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
+from textual.events import Resize
 
 from tuiwb.base.errors import TuiwbError
 from tuiwb.base.text import gate
@@ -26,6 +27,7 @@ VIEWS = ("phases", "map", "remedies", "assumptions", "formulas", "rules")
 _TITLES = {"phases": "Phases", "map": "What fits", "remedies": "What would help", "assumptions": "Assumed",
            "formulas": "Formulas", "rules": "Why the rules disagree"}  # fmt: skip
 _DEFAULT_GPU = "RTX-4090"
+_ROOMY = 42  # rows with which the assumptions find place below phases and map
 
 
 class PlanScreen(RoomScreen):
@@ -68,6 +70,9 @@ class PlanScreen(RoomScreen):
     def recipe(self) -> Recipe | None:
         recipe: Recipe | None = self.workspace.recipe
         return recipe
+
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(event.size.height >= _ROOMY, "-roomy")
 
     def opened(self) -> None:
         self._see(self._page)
@@ -294,8 +299,14 @@ class PlanScreen(RoomScreen):
         )
 
     def action_view(self) -> None:
-        # Where the screen is wide, all but the formulas and the rules are there.
-        pages = ("phases", "formulas", "rules") if self.has_class("-wide") and self.has_class("-tall") else VIEWS
+        beside = set()  # what is seen with the phases
+        if self.has_class("-tall"):
+            beside = {"map"}
+            if self.has_class("-wide"):
+                beside |= {"remedies", "assumptions"}
+            elif self.has_class("-roomy"):
+                beside |= {"assumptions"}
+        pages = [name for name in VIEWS if name not in beside]
         at = pages.index(self._page) if self._page in pages else 0
         self._see(pages[(at + 1) % len(pages)])
 
