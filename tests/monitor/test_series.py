@@ -131,6 +131,14 @@ def test_the_time_left_follows_the_tokens(run: Run) -> None:
     assert now.remaining_s == pytest.approx(80)
 
 
+def test_a_rest_of_hours_is_not_the_time_of_a_step() -> None:
+    part = monitor.PartMetrics(None)  # type: ignore[arg-type]
+    for step, at in enumerate([1.0, 2.0, 3.0, 3e4, 3e4 + 1, 3e4 + 2], start=1):
+        part.add({"current_steps": step, "total_steps": 10, "time": at, "loss": 1.0})
+        left = monitor.progress(part).remaining_s
+        assert left is None if step in (1, 4) else left == pytest.approx(10 - step)
+
+
 def test_no_time_left_is_known_from_one_point(run: Run) -> None:
     metrics = monitor.RunMetrics(run.dir)
     run.log(1, loss=1.0)

@@ -59,7 +59,9 @@ def test_runs_are_compared(start, capsys):
     assert loss["better"] == "lower"
     assert loss[second.run_id]["best"] == min(losses(second).values())
     assert loss[first.run_id]["last"] == losses(first)[5]
-    assert main(["runs", "compare", first.run_id]) == 2
+    assert main(["runs", "compare", first.run_id, "--json"]) == 0  # one has its best values too
+    alone = json.loads(capsys.readouterr().out)
+    assert (alone["differences"], alone["metrics"]["loss"][first.run_id]) == ({}, loss[first.run_id])
 
 
 def test_which_way_is_better():

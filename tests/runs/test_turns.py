@@ -196,7 +196,7 @@ def test_priority_goes_first(gpus, want):
 def test_a_named_gpu_that_is_not_there(gpus, want):
     gpus(2)
     run = want(gpus=(7,))
-    waits(run, "wants 1 GPUs where this machine has 0 for it")
+    waits(run, "wants a GPU where this machine has none for it")
     assert runs.answer(run, runs.ask(run.run_id, "cancel"), wait_s=60)["state"] == "cancelled"
 
 

@@ -142,6 +142,16 @@ def test_a_failed_save_is_an_error(start, tuiwb):
     assert rundir.pending_requests(run) == []
 
 
+def test_the_run_that_was_deleted_last_comes_back_first(start, tuiwb):
+    older, newer = start(steps=1), start(steps=1)
+    for run in (older, newer):
+        at_rest(run)
+    for run in (newer, older):
+        assert tuiwb("delete", run.run_id)[0] == 0
+    for run in (older, newer):
+        assert f"{run.run_id} is back" in tuiwb("restore", "last")[2]
+
+
 def test_a_clone_with_changes_is_resolved_anew(start, tuiwb, monkeypatch):
     """The recipe as it was written, not the resolved one, is what is changed."""
     from tuiwb import recipe, resolve

@@ -10,6 +10,7 @@ from tuiwb.base import units
 from tuiwb.base.errors import RunFault, UsageFault
 from tuiwb.cli import output
 from tuiwb.cli.recipe import add_settings, read_settings
+from tuiwb.runs import order
 
 if TYPE_CHECKING:
     from tuiwb.rundir import RunDir
@@ -28,7 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     listing = _action(actions, "list", "all runs, newest first", _list, run=False)
+    listing.add_argument("words", metavar="WORD", nargs="*", help="only runs whose name, id, notes … have it; #TAG")
     listing.add_argument("--state", action="append", metavar="STATE", help="only runs in this state (may be repeated)")
+    listing.add_argument("--by", choices=order.ORDERS, default=order.ORDERS[0], help="sorted, or in groups, by this")
     listing.add_argument("-n", "--limit", type=int, metavar="N", help="only the newest N")
 
     _action(actions, "show", "how one run is doing: progress, checkpoints, processes", _show)
@@ -58,8 +61,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _action(actions, "hold", "keep a run that waits from starting, until `resume`", _hold)
     clone = _action(actions, "clone", "launch the same run again as a new one, with other settings if wanted", _clone)
     add_settings(clone)
-    compare = _action(actions, "compare", "how runs differ, and how far each came", _compare, run=False)
-    several = compare.add_argument("ids", metavar="ID", nargs="+", help="two or more runs")
+    compare = _action(
+        actions, "compare", "how far runs came, with the best values, and how they differ", _compare, run=False
+    )
+    several = compare.add_argument("ids", metavar="ID", nargs="+", help="one run or several")
     several.completer = complete  # type: ignore[attr-defined]
     delete = _action(actions, "delete", "put a run into the trash", _delete)
     delete.add_argument("--purge", action="store_true", help="remove a run for good that is in the trash already")
@@ -97,15 +102,21 @@ def complete(prefix: str, **_: Any) -> list[str]:
 
 
 def _list(args: argparse.Namespace) -> int:
-    found = [view for view in runs.scan() if not args.state or view.state in args.state][: args.limit]
+    seen = [view for view in runs.scan() if not args.state or view.state in args.state]
+    found = [view for view in seen if order.matches(view, " ".join(args.words))][: args.limit]
+    entries = order.ordered(found, args.by)
     if args.json:
-        output.print_json([view.to_json() for view in found])
+        output.print_json([view.to_json() for view in entries if not isinstance(view, str)])
         return 0
     if not found:
-        output.say("no runs yet; `tuiwb train RECIPE` starts one" if not args.state else "no run is in that state")
+        few = "no run is in that state" if args.state else "no runs yet; `tuiwb train RECIPE` starts one"
+        output.say(f"none of {len(seen)} runs has all of these words" if seen and args.words else few)
         return 0
-    rows = [
-        (view.run_id, view.kind, view.state, _progress(view), _loss(view), _age(view), view.reason) for view in found
+    rows: list[tuple[Any, ...]] = [
+        (each,) + 6 * ("",)
+        if isinstance(each, str)
+        else (each.run_id, each.kind, each.state, _progress(each), _loss(each), _age(each), each.reason)
+        for each in entries
     ]
     output.print_table(["run", "kind", "state", "step", "loss", "age", "reason"], rows, right=[3, 4, 5])
     return 0
@@ -279,8 +290,6 @@ def _launched(run: "RunDir", args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    if len(args.ids) < 2:
-        raise UsageFault("give two runs or more to compare")
     found = runs.compare([runs.find(name) for name in args.ids])
     if args.json:
         output.print_json(found.to_json())

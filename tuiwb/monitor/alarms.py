@@ -129,18 +129,20 @@ def spike(name: str, value: float, before: Sequence[float], *, step: int | None 
     )
 
 
-def divergence(recent: Sequence[float], best: float, *, step: int | None = None) -> Alarm | None:
+def divergence(losses: Sequence[float], best: float, *, step: int | None = None) -> Alarm | None:
     """The loss has gone up and stays up: the median of the newest values is half as much again as the best one was, and
-    further from it than they are from each other.
+    further from it than they, or those before them, are from each other.
 
     Args:
-        recent: the newest losses, oldest first.
-        best: the least median of as many values so far.
+        losses: oldest first.
+        best: the least median of `KNOWN_AFTER` values so far.
     """
-    if len(recent) < KNOWN_AFTER:
+    if len(losses) < KNOWN_AFTER or best < 0:
         return None
+    recent, before = losses[-KNOWN_AFTER:], losses[:-KNOWN_AFTER]
     now = median(recent)
-    if best < 0 or now <= best + max(0.5 * best, 3 * _spread(recent, now)) + 0.05:
+    spread = max(_spread(each, median(each)) for each in (recent, before) if each)
+    if now <= best + max(0.5 * best, 3 * spread) + 0.05:
         return None
     return Alarm(
         "divergence",
@@ -246,7 +248,7 @@ class MetricWatch:
         values.append(value)
         if name == "loss":
             recent = list(values)[-KNOWN_AFTER:]
-            found += [zero_loss(recent, step=step), divergence(recent, self._best, step=step)]
+            found += [zero_loss(recent, step=step), divergence(list(values), self._best, step=step)]
             if len(recent) == KNOWN_AFTER:
                 self._best = min(self._best, median(recent))
         return found

@@ -9,6 +9,10 @@ from tuiwb.monitor.series import PartMetrics
 WINDOW_S = 120.0
 """The rate is that of the last two minutes, or of all there is when that is less."""
 
+_REST = 20.0
+"""Where the last step alone is in the window, and took so many times the one before it, the run was at rest meanwhile:
+it says nothing of the rate."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -47,7 +51,8 @@ def progress(metrics: PartMetrics) -> Progress:
         times, tokens, steps = longest.xs["time"], longest.xs["tokens"], longest.xs["step"]
         first = min(bisect_left(times, times[-1] - WINDOW_S), len(times) - 2)
         seconds = times[-1] - times[first]
-        if seconds > 0:
+        rested = first == len(times) - 2 and first > 0 and seconds > _REST * (times[first] - times[first - 1])
+        if seconds > 0 and not rested:
             rate = (tokens[-1] - tokens[first]) / seconds or None
             step_rate = (steps[-1] - steps[first]) / seconds
             if total is not None and rate and step and tokens[-1]:

@@ -187,9 +187,10 @@ def restore(run_id: str) -> RunDir:
     """Bring a run back from the trash.
 
     Args:
-        run_id: an id or a unique part of one; `last` is the newest run in the trash.
+        run_id: an id or a unique part of one; `last` is the run that was deleted last.
     """
-    run = listing.choose(run_id, _trash())
+    # Moving a folder changes it, which nothing else does to one in the trash.
+    run = listing.choose(run_id, sorted(_trash(), key=lambda each: each.path.stat().st_ctime_ns))
     return _move(run, RunDir(listing.root() / run.run_id))
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from tuiwb import rundir
 from tuiwb.monitor import RunMetrics, Series
+from tuiwb.monitor.groups import GROUPS, group_of
 from tuiwb.rundir import RunDir
 
 _HIGHER = ("accuracy", "accuracies", "reward", "margin", "score", "exact", "f1", "bleu", "rouge", "pass")
@@ -65,7 +66,8 @@ def compare(runs: Sequence[RunDir]) -> Comparison:
         metrics.read()
         part = metrics.current
         found.append(part.series if part is not None else {})
-    names = list(dict.fromkeys(name for series in found for name in series))
+    known = dict.fromkeys(name for series in found for name in series)
+    names = sorted(known, key=lambda name: GROUPS.index(group_of(name)))
     return Comparison(
         runs=tuple(run.run_id for run in runs),
         names=tuple(str(job.get("name") or "") for job in jobs),

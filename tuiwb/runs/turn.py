@@ -39,6 +39,7 @@ class Turn:
         self.leases: list[Lease] = []
         self.environment: dict[str, str] = {}
         self._gpus: list[Gpu] = []
+        self._asked: dict[str, Gpu] = {}
         self._place: places.Place | None = None
 
     def come(self, *, held: bool) -> bool:
@@ -72,7 +73,8 @@ class Turn:
     def _compete(self, blocked: str) -> bool:
         among = self._among()
         if len(among) < self.count:
-            self.reason = f"wants {self.count} GPUs where this machine has {len(among)} for it"
+            wanted = "a GPU" if self.count == 1 else f"{self.count} GPUs"
+            self.reason = f"wants {wanted} where this machine has {len(among) or 'none'} for it"
             return False
         wish = Wish(self.run.run_id, self.priority, self.since, self.count, tuple(g.uuid for g in among), not blocked)
         busy = self._busy(among)
@@ -120,10 +122,10 @@ class Turn:
         busy = {uuid: f"is used by run {holder}" for uuid, holder in held.items()}
         if len(among) - len(busy) >= self.count:
             # Only now is it worth a question: what do others do on the GPUs that no run of ours has?
-            fresh = {gpu.uuid: gpu for gpu in self._ask_driver(ASK_DRIVER_S)}
-            for gpu in among:
-                if gpu.uuid not in busy and (why := self._foreign(fresh.get(gpu.uuid, gpu))):
-                    busy[gpu.uuid] = why
+            self._asked |= {gpu.uuid: gpu for gpu in self._ask_driver(ASK_DRIVER_S)}
+        for gpu in among:
+            if gpu.uuid not in busy and (why := self._foreign(self._asked.get(gpu.uuid, gpu))):
+                busy[gpu.uuid] = why
         return busy
 
     def _foreign(self, gpu: Gpu) -> str:
