@@ -158,6 +158,17 @@ async def test_a_problem_is_one_gated_sentence_and_can_be_read_again() -> None:
         assert pilot.app.clipboard == "rows.jsonl:3: no such ␛[31mcolumn [b]"
 
 
+async def test_a_key_that_is_held_down_says_once_what_it_says() -> None:
+    async with bench("runs") as pilot:
+        await pilot.until_text("There are no runs yet.")
+        for _ in range(4):
+            await pilot.press("s")
+        await pilot.until(lambda: pilot.toasts() == ["No run is selected."])
+        await pilot.until(lambda: pilot.text().count("No run is selected.") == 1)
+        pilot.app.notify("another one")
+        await pilot.until(lambda: pilot.toasts() == ["No run is selected.", "another one"])
+
+
 async def test_what_is_too_long_to_copy_is_told() -> None:
     async with bench("settings") as pilot:
         pilot.app.copy_to_clipboard("x" * 80_000)

@@ -102,3 +102,15 @@ async def test_a_metric_with_markup_in_its_name_is_harmless() -> None:
         await pilot.pause()
         lines = [strip.text for strip in app.screen._compositor.render_strips(app.screen.size)]
         assert "[red]x␛[2J[/red] 4" in lines[0]
+
+
+@pytest.mark.parametrize(("width", "axis"), [(60, "1 – 60 steps, log, at 60"), (24, "1 – 60, at 60"), (16, "at 60")])
+def test_where_the_cursor_is_can_be_read_in_a_narrow_chart(width: int, axis: str) -> None:
+    series = Series("loss")
+    for step in range(1, 61):
+        series.add({"step": step, "tokens": step, "time": step}, float(step))
+    chart = Chart()
+    chart._curves, chart._log, chart._cursor = (curve(series, columns=10),), True, 60.0
+    text, _ = chart._x_axis(4, width)
+    assert text.rstrip().endswith(axis)
+    assert len(text) <= width

@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from tuiwb.hardware import Gpu, GpuProcess, GpuStatus, HostSample
+from tuiwb.hardware.gpu import MigDevice
 from tuiwb.hardware.traffic import Traffic
 from tuiwb.runs.gpu_users import GpuUser
 from tuiwb.tui.hardware_texts import hardware, history, in_use
@@ -29,10 +30,34 @@ def test_eight_gpus_take_a_line_each_where_there_is_little_room(width: int) -> N
 
 def test_one_gpu_is_told_in_full_with_the_share_of_the_run() -> None:
     sample = {"gpus": [{"uuid": "GPU-0", "run_memory": 18 * GIB}], "run_memory": GIB, "disk_free": 9 * GIB}
-    lines = hardware(gpus(1), HOST, [sample], 90, 20, {"GPU-0": [0.0, 50.0, 100.0]})
+    lines = hardware(gpus(1, ecc_uncorrected=3), HOST, [sample], 90, 20, {"GPU-0": [0.0, 50.0, 100.0]})
     text = "\n".join(line.plain for line in lines)
-    for wanted in ("20.0 GiB of 24.0 GiB, this run 18.0 GiB", "70 °C", " ▄█", "This run", "9.0 GiB free"):
+    for wanted in (
+        "3 memory errors",
+        "20.0 GiB of 24.0 GiB, this run 18.0 GiB",
+        "70 °C",
+        " ▄█",
+        "This run",
+        "9.0 GiB free",
+    ):
         assert wanted in text, wanted
+
+
+def test_eight_gpus_have_a_second_line_where_there_is_room() -> None:
+    links = {"pcie_rx": GIB, "pcie_tx": 2**20, "nvlink_rx": 0, "nvlink_tx": 0}
+    instances = (MigDevice("MIG-0", "1g.10gb", 10 * GIB, 4 * GIB),) * 2
+    status = gpus(8, clock_mhz=1410, power_limit_w=700.0, mig=True, mig_devices=instances, utilisation=None, **links)
+    status = replace(status, driver="550.54", cuda="12.4")
+    lines = [line.plain for line in hardware(status, HOST, [], 82, 33)]
+    assert lines[0] == "GPUs  8 × Synthetic GPU · driver 550.54 · CUDA 12.4"
+    assert len([line for line in lines if "– %" in line]) == 8  # what it does not tell is not 0
+    more = [line for line in lines if "2 instances   1410 MHz   PCIe 1.0 GiB/s in, 1.0 MiB/s out" in line]
+    assert len(more) == 8
+    assert max(len(line) for line in lines) <= 82
+    assert len(lines) <= 33
+    assert any(line.plain.endswith("limit 700 W") for line in hardware(status, HOST, [], 140, 33))
+    brief = [line.plain for line in hardware(status, HOST, [], 82, 12)]
+    assert len([line for line in brief if line.rstrip().endswith(" MIG")]) == 8
 
 
 def test_the_past_is_as_wide_as_it_should_be() -> None:

@@ -5,45 +5,20 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pilot import BenchPilot, bench
+from pilot import bench
+from runs_pilot import SIZES, finished_run, selected
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "runs"))
 
 from run_tools import at_rest, at_step, light_job, state_of
 
 from tuiwb import rundir, runs
-from tuiwb.base import settings
-from tuiwb.rundir import MetricsWriter, RunDir
-from tuiwb.tui.watch import CurvesSeen, LogTail
-from tuiwb.tui.widgets.chart import Chart
-from tuiwb.tui.widgets.charts import Charts
+from tuiwb.rundir import MetricsWriter
+from tuiwb.tui.log_tail import LogTail
+from tuiwb.tui.watch import CurvesSeen
 from tuiwb.tui.widgets.log_view import LogView
-
-SIZES = [(80, 24), (120, 40), (160, 50)]
-
-
-def finished_run(name: str = "tuned", *, steps: int = 60, state: str = "finished", **values: Any) -> RunDir:
-    """A run at rest, with metrics, events and output."""
-    run = RunDir(settings.runs_root() / rundir.new_run_id(name, "train"))
-    run.path.mkdir(parents=True)
-    started = time.time() - 500
-    rundir.write_job(run, {"kind": "train", "name": name, "created": started, "input": {}, "total_steps": 60})
-    machine = {"host": rundir.host_name(), "machine_id": rundir.machine_id(), "boot_id": rundir.boot_id()}
-    rundir.write_state(run, state, machine=machine, **values)
-    rundir.append_event(run, "launched", by="user")
-    writer = MetricsWriter(run.part(1, "sft").metrics_file)
-    for step in range(1, steps + 1):
-        line = {"current_steps": step, "total_steps": 60, "time": started + step, "total_tokens": 100 * step}
-        writer.write({**line, "loss": 3 * math.exp(-step / 20), "lr": 1e-4, "grad_norm": 1.0, "eval_loss": 2.0})
-    run.output_file.write_bytes(b"loading\n 10%|#   |\r 90%|### |\nthe last line \x1b[31mred\n")
-    return run
-
-
-async def selected(pilot: BenchPilot) -> None:
-    await pilot.until(lambda: pilot.of(CurvesSeen))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -119,20 +94,6 @@ async def test_cancel_is_not_done_without_a_yes() -> None:
     at_rest(run)
 
 
-async def test_deleting_goes_to_the_trash_and_back() -> None:
-    run = finished_run("precious")
-    async with bench("runs", size=(100, 30)) as pilot:
-        await pilot.until_text("precious")
-        await pilot.press("D")
-        await pilot.until_text("Delete precious?")
-        await pilot.press("y")
-        await pilot.until_text("There are no runs yet.")
-        assert not run.path.exists()
-        await pilot.press("u")
-        await pilot.until_text("precious")
-        assert run.path.exists()
-
-
 async def test_the_pages_show_log_events_and_checkpoints() -> None:
     finished_run()
     async with bench("runs", size=(100, 30)) as pilot:
@@ -148,34 +109,6 @@ async def test_the_pages_show_log_events_and_checkpoints() -> None:
         await pilot.until_text("launched")
         await pilot.press("right_square_bracket", "right_square_bracket", "right_square_bracket")
         await pilot.until_text("learning rate")
-
-
-async def test_smoothing_axis_scale_and_cursor() -> None:
-    finished_run()
-    async with bench("runs", size=(120, 40)) as pilot:
-        await pilot.until_text("learning rate")
-        await pilot.press("m")
-        await pilot.until_text("≈")
-        await pilot.press("a")
-        await pilot.until_text("100 – 6,000 tokens")
-        await pilot.press("l")
-        await pilot.until_text("tokens, log")
-        await pilot.press("left", "left", "left")
-        await pilot.until_text("at 5,")
-        assert re.search(r"loss 0\.1[67]", pilot.text())
-
-
-async def test_the_filter_leaves_the_runs_that_match() -> None:
-    finished_run("alpha")
-    finished_run("beta", state="failed", reason="the loss went away")
-    async with bench("runs", size=(120, 40)) as pilot:
-        await pilot.until_text("alpha")
-        await pilot.press("slash")
-        await pilot.enter("failed")
-        await pilot.press("enter")
-        await pilot.until(lambda: "alpha" not in pilot.text())
-        assert "beta" in pilot.text()
-        await pilot.until_text("the loss went away")
 
 
 async def test_the_selected_run_is_shared_and_remembered() -> None:
@@ -253,18 +186,6 @@ async def test_an_event_is_read_whole() -> None:
         await pilot.until_text("to the end")
 
 
-async def test_bookkeeping_gets_no_chart() -> None:
-    run = finished_run(steps=0)
-    writer = MetricsWriter(run.part(1, "sft").metrics_file)
-    for step in (1, 2):
-        line = {"current_steps": step, "total_steps": 2, "time": 1000.0 + step, "total_tokens": 9, "throughput": 5.0}
-        writer.write({**line, "attempt": 1, "elapsed_s": 2.0, "remaining_s": 1.0, "epoch": 0.5, "loss": 1.0})
-    async with bench("runs", size=(160, 50)) as pilot:
-        await selected(pilot)
-        await pilot.until(lambda: bool(pilot.of(CurvesSeen)[-1].curves))
-        assert [curve.name for curve in pilot.of(CurvesSeen)[-1].curves] == ["loss"]
-
-
 def test_the_loss_of_a_run_outlasts_the_line_of_an_evaluation() -> None:
     run = finished_run()
     writer = MetricsWriter(run.part(1, "sft").metrics_file)
@@ -309,101 +230,6 @@ async def test_talk_goes_to_the_selected_run_whoever_was_talked_to_before() -> N
         await pilot.press("t")
         await pilot.until(lambda: pilot.app.current_room == "chat")
         await pilot.until(lambda: any(run.run_id in toast for toast in pilot.toasts()))  # it has no checkpoint
-
-
-async def test_a_marked_run_is_drawn_over_the_selected_one_and_compared() -> None:
-    finished_run("alpha", steps=30)
-    finished_run("beta")
-    async with bench("runs", size=(140, 44)) as pilot:
-        await selected(pilot)
-        await pilot.until_text("beta")
-        await pilot.press("j", "space", "k")
-        await pilot.until(lambda: bool(pilot.of(CurvesSeen)[-1].over))
-        (over,) = pilot.of(CurvesSeen)[-1].over
-        assert over.name == "alpha"
-        await pilot.until_text("alpha 0.669")  # its last loss, in the title of the chart
-        await pilot.press("equals_sign")
-        await pilot.until_text("Last values")
-        await pilot.until_text("best 0.1494 at 60")
-
-
-async def test_zoom_shows_a_part_of_the_axis_and_follows_the_cursor() -> None:
-    finished_run()
-    async with bench("runs", size=(120, 40)) as pilot:
-        await pilot.until_text("learning rate")
-        await pilot.press("i")
-        await pilot.until_text("30 – 60 steps")
-        await pilot.press("i")
-        await pilot.until_text("45 – 60 steps")
-        for _ in range(60):
-            await pilot.press("left")
-        await pilot.until(lambda: pilot.of(CurvesSeen)[-1].curves[0].start < 40)
-        await pilot.press("o", "o", "o")
-        await pilot.until_text("1 – 60 steps")
-
-
-async def test_a_pattern_chooses_the_curves() -> None:
-    finished_run()
-    async with bench("runs", size=(120, 40)) as pilot:
-        await pilot.until_text("learning rate")
-        await pilot.press("f")
-        await pilot.enter("grad|eval")
-        await pilot.press("enter")
-        await pilot.until(lambda: "learning rate" not in pilot.text())
-        assert "gradient norm" in pilot.text()
-        await pilot.press("f")
-        await pilot.enter("(")
-        await pilot.press("enter")
-        await pilot.until(lambda: any("is no pattern" in toast for toast in pilot.toasts()))
-
-
-async def test_curves_are_looked_at_group_by_group() -> None:
-    finished_run()
-    async with bench("runs", size=(120, 40)) as pilot:
-        await pilot.until_text("learning rate")
-        for group, shown, hidden in (
-            ("loss", "loss", "learning rate"),
-            ("eval", "eval loss", "gradient norm"),
-            ("learning rate", "learning rate", "gradient norm"),
-            ("gradient norm", "gradient norm", "learning rate"),
-        ):
-            await pilot.press("c")
-            await pilot.until(lambda group=group: pilot.app.screen.query_one(Charts).group == group)  # type: ignore[misc]
-            await pilot.until(lambda shown=shown, hidden=hidden: _titles(pilot, shown) and not _titles(pilot, hidden))  # type: ignore[misc]
-        await pilot.press("c")
-        await pilot.until(lambda: _titles(pilot, "learning rate") and _titles(pilot, "gradient norm"))
-
-
-def _titles(pilot: BenchPilot, name: str) -> bool:
-    """Whether a chart of this metric is seen: its title stands at the beginning."""
-    charts = pilot.app.screen.query(Chart)
-    return any(chart.display and chart.title.startswith(f" {name} ") for chart in charts)
-
-
-async def test_notes_and_tags_are_kept_and_sorted_by() -> None:
-    run = finished_run("alpha")
-    finished_run("beta")
-    async with bench("runs", size=(160, 50)) as pilot:
-        await selected(pilot)
-        await pilot.until_text("beta")
-        await pilot.press("j")
-        await pilot.until(lambda: pilot.app.workspace.run_id == run.run_id)
-        await pilot.press("e")
-        await pilot.enter("the good one #keep")
-        await pilot.press("enter")
-        await pilot.until(lambda: rundir.read_labels(run) == {"notes": "the good one", "tags": ["keep"]})
-        await pilot.until_text("the good one #keep")
-        for _ in range(4):
-            await pilot.press("v")
-        await pilot.until_text("by tag")
-        listed = [each if isinstance(each, str) else each.name for each in pilot.room._listed]
-        assert listed == ["#keep · 1", "alpha", "without tags · 1", "beta"]
-        await pilot.until_text("#keep · 1")
-        other = next(view for view in pilot.room.views if view.name == "beta")
-        await pilot.press("j")  # over the heading
-        await pilot.until(lambda: pilot.app.workspace.run_id == other.run_id)
-        await pilot.press("g")
-        await pilot.until(lambda: pilot.app.workspace.run_id == run.run_id)
 
 
 async def test_an_alarm_is_seen_in_the_list_the_header_and_a_toast() -> None:

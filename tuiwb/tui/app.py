@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.notifications import Notify
 from textual.screen import Screen
 
 from tuiwb.base import log
@@ -331,6 +332,11 @@ class Workbench(JobHost, App[None], inherit_bindings=False):
     ) -> None:
         """A toast; text from outside is made safe and never parsed."""
         super().notify(gate(message), title=gate(title), severity=severity, timeout=timeout, markup=False)
+
+    def on_notify(self, event: Notify) -> None:
+        """What is said once more takes its own place: a key that is held down does not fill the screen."""
+        for said in [each for each in self._notifications if each.message == event.notification.message]:
+            self._unnotify(said, refresh=False)
 
     def problem(self, error: TuiwbError | str) -> None:
         """An error for the user: a toast, kept for the `problem` action."""

@@ -1,5 +1,6 @@
 """The machine in words and bars: what the Runs screen writes about GPUs and the host. Pure functions."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from tuiwb.hardware.traffic import Traffic
     from tuiwb.runs.gpu_users import GpuUser
 
-HISTORY = 120
-"""Looks at the GPUs that are kept for the lines of their past."""
 
 _LINES = 5  # of a GPU that has room
 _OTHER_LINES = 9  # of the host and of the run
@@ -42,11 +41,16 @@ def hardware(
     wide = min(max(width - 46, 10), 40)
     ours = {each.get("uuid"): each.get("run_memory") for each in (samples[-1].get("gpus") or ())} if samples else {}
     used_by = in_use(gpus.gpus, users or {})
-    roomy = len(gpus.gpus) * _LINES + len(used_by) + _OTHER_LINES <= height
-    lines = [Content.styled("GPUs", "bold $text-accent")]
+    room = height - len(used_by) - _OTHER_LINES
+    lines = [Content.assemble(("GPUs", "bold $text-accent"), (_kinds(gpus), "dim"))]
     for gpu in gpus.gpus:
         line = (past or {}).get(gpu.uuid, ())
-        lines += _whole(gpu, ours.get(gpu.uuid), wide, line) if roomy else [_brief(gpu, width, line)]
+        if len(gpus.gpus) * _LINES <= room:
+            lines += _whole(gpu, ours.get(gpu.uuid), wide, line)
+        elif len(gpus.gpus) * 2 <= room:
+            lines += [_brief(gpu, width, line), Content.styled("  " + gate_line(_more(gpu), width - 2), "dim")]
+        else:
+            lines.append(_brief(gpu, width, line))
     if not gpus.asked:
         lines.append(Content.styled("Asking the NVIDIA driver…", "dim"))
     elif not gpus.gpus:
@@ -150,6 +154,7 @@ def _whole(gpu: "Gpu", ours: int | None, wide: int, past: Sequence[float]) -> li
             (f"{gpu.index} {gate_line(gpu.name, 30)}", "bold"),
             ("".join(f"  {note}" for note in notes), "dim"),
             ("".join(f"  {_REASONS[reason]}" for reason in gpu.throttle if reason in _REASONS), "bold $text-error"),
+            (f"  {gpu.ecc_uncorrected} memory errors" if gpu.ecc_uncorrected else "", "bold $text-error"),
         )
     ]
     share = "" if ours is None else f", this run {gib(ours)}"
@@ -175,6 +180,25 @@ def _whole(gpu: "Gpu", ours: int | None, wide: int, past: Sequence[float]) -> li
     return lines
 
 
+def _kinds(gpus: "GpuStatus") -> str:
+    """What they are called, and by which driver they are told."""
+    names = Counter(gate_line(gpu.name, 40) for gpu in gpus.gpus)
+    words = [f"{count} × {name}" if count > 1 else name for name, count in names.items()]
+    words += [f"driver {gate_line(gpus.driver, 20)}"] if gpus.driver and words else []
+    words += [f"CUDA {gate_line(gpus.cuda, 10)}"] if gpus.cuda and words else []
+    return f"  {' · '.join(words)}" if words else ""
+
+
+def _more(gpu: "Gpu") -> str:
+    """What the one line of a GPU has no room for."""
+    words = ["hidden"] * (not gpu.visible) + [f"{len(gpu.mig_devices)} instances"] * gpu.mig
+    words += [f"{gpu.ecc_uncorrected} memory errors"] if gpu.ecc_uncorrected else []
+    words += [] if gpu.clock_mhz is None else [f"{gpu.clock_mhz} MHz"]
+    words += [links] if (links := _links(gpu)) else []
+    words += [] if gpu.power_limit_w is None else [f"limit {gpu.power_limit_w:.0f} W"]
+    return "   ".join(words)
+
+
 def _links(gpu: "Gpu") -> str:
     """What goes over its buses."""
     pairs = (("PCIe", gpu.pcie_rx, gpu.pcie_tx), ("NVLink", gpu.nvlink_rx, gpu.nvlink_tx))
@@ -192,13 +216,13 @@ def _brief(gpu: "Gpu", width: int, past: Sequence[float]) -> Content:
     words = [f"{gpu.memory_used / 2**30:5.1f}/{gpu.memory_total / 2**30:.0f} GiB"]
     words += [] if gpu.power_w is None else [f"{gpu.power_w:4.0f} W"]
     words += [] if gpu.temperature_c is None else [f"{gpu.temperature_c:3d} °C"]
-    reasons = "".join(f" {reason}" for reason in gpu.throttle if reason in _REASONS)
+    reasons = " MIG" * gpu.mig + "".join(f" {reason}" for reason in gpu.throttle if reason in _REASONS)
     figures = "  ".join(words)
     room = width - 30 - len(figures) - len(reasons)
     return Content.assemble(
         (f"{gpu.index:<2}", "bold"),
         (bar(busy / 100, 10), "$primary"),
-        f" {busy:3d} %  ",
+        "   – %  " if gpu.utilisation is None else f" {busy:3d} %  ",
         (bar(used, 8), _tone(used)),
         f" {figures}",
         (reasons, "bold $text-error"),

@@ -1,13 +1,13 @@
 """A run in words and bars: what the Runs screen and the header write about it. Pure functions."""
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from textual.content import Content
 
 from tuiwb.base.text import gate_line
-from tuiwb.base.units import count, duration, size
+from tuiwb.base.units import count, duration, size, written
 from tuiwb.tui.widgets.braille import number
 from tuiwb.tui.widgets.table import Cell
 
@@ -45,6 +45,7 @@ _PHASES = {
     "compile": "compiling",
     "train": "the first step",
 }
+_REASON_LINES = 3
 _COLOURS = {"good": "$text-success", "warn": "$text-warning", "bad": "$text-error", "accent": "$text-accent"}
 
 
@@ -73,43 +74,11 @@ def row(view: "RunView", now: float, *, marked: bool = False) -> tuple[Cell, ...
     )
 
 
-ORDERS = ("age", "state", "loss", "recipe", "tag")
-"""In which the list can be sorted; by recipe and by tag it has a heading for each."""
-
-
-def ordered(views: "Sequence[RunView]", order: str) -> "list[RunView | str]":
-    """Runs in this order, with headings where it makes groups; those that are equal in it stay as they are, the newest
-    first."""
-    keys: dict[str, Callable[[RunView], Any]] = {
-        "loss": _loss_of,
-        "state": lambda view: (not view.active, view.state),
-        "recipe": lambda view: title(view).lower(),
-        "tag": lambda view: (not view.tags, view.tags),
-    }
-    found = sorted(views, key=keys[order]) if order in keys else list(views)
-    names: dict[str, Callable[[RunView], str]] = {
-        "recipe": title,  # a run is called after its recipe
-        "tag": lambda view: " ".join(f"#{tag}" for tag in view.tags) or "without tags",
-    }
-    if order not in names:
-        return [*found]
-    entries: list[RunView | str] = []
-    for name, group in groupby(found, key=names[order]):
-        runs = list(group)
-        entries += [f"{name} · {len(runs)}", *runs]
-    return entries
-
-
 def entry(entry: "RunView | str", now: float, marked: Sequence[str]) -> tuple[Cell, ...]:
     """A row of the list: a run, or the heading of a group."""
     if isinstance(entry, str):
         return ("", (entry, "accent"), "", "", "", "", "")
     return row(entry, now, marked=entry.run_id in marked)
-
-
-def _loss_of(view: "RunView") -> float:
-    loss = view.metrics.get("eval_loss", view.metrics.get("loss"))
-    return float(loss) if isinstance(loss, int | float) and loss == loss else float("inf")
 
 
 def labels(text: str) -> tuple[str, tuple[str, ...]]:
@@ -125,13 +94,14 @@ def labels_text(view: "RunView") -> str:
 
 
 def compared(found: "Comparison") -> str:
-    """Several runs side by side, for reading: differences, then the metrics with their best values."""
+    """Runs side by side, for reading: differences, then the metrics with their best values."""
     names = [name or run for name, run in zip(found.names, found.runs, strict=True)]
     lines = [f"{chr(65 + at)}  {name}  {run}" for at, (name, run) in enumerate(zip(names, found.runs, strict=True))]
-    lines += ["", "In what they differ" if found.differences else "Their recipes and versions are the same."]
+    if len(names) > 1:
+        lines += ["", "In what they differ" if found.differences else "Their recipes and versions are the same."]
     for key, values in found.differences.items():
         lines.append(f"  {key}")
-        lines += [f"    {chr(65 + at)}  {'–' if value is None else value}" for at, value in enumerate(values)]
+        lines += [f"    {chr(65 + at)}  {written(value) or '–'}" for at, value in enumerate(values)]
     lines += ["", "Last values, and the best ones with their steps"]
     for name, reached in found.metrics.items():
         lines.append(f"  {name}")
@@ -140,12 +110,6 @@ def compared(found: "Comparison") -> str:
                 best = "" if each.best is None else f"   best {number(each.best)} at {each.best_step}"
                 lines.append(f"    {chr(65 + at)}  {number(each.last)}{best}")
     return "\n".join(lines)
-
-
-def matches(view: "RunView", wanted: str) -> bool:
-    """Whether all words of `wanted` are found in what a run is called."""
-    named = " ".join((view.run_id, view.name, view.state, view.kind, *view.tags)).lower()
-    return all(word in named for word in wanted.lower().split())
 
 
 def age(seconds: float) -> str:
@@ -180,10 +144,20 @@ def summary(view: "RunView", progress: "Progress | None", last: Mapping[str, Any
     if said := labels_text(view):
         lines.append(Content.styled(gate_line(said, width), "dim"))
     if view.reason:
-        lines.append(Content.styled(gate_line(view.reason, width), colour))
+        lines += [Content.styled(each, colour) for each in _folded(view.reason, width)]
     for alarm in view.alarms_now[-2:]:
         lines.append(Content.styled(gate_line(f"! {alarm.get('message')}", width), "bold $text-error"))
     return lines
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """A sentence in at most `_REASON_LINES` lines."""
+    return [
+        gate_line(each, width)
+        for each in textwrap.wrap(
+            gate_line(text), width, max_lines=_REASON_LINES, placeholder=" …", break_on_hyphens=False
+        )
+    ]
 
 
 def _place(view: "RunView") -> str:
@@ -261,6 +235,12 @@ def lost_by_cancel(checkpoints: Sequence["CheckpointView"]) -> str:
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
         return " ".join(f"{name} {_plain(each)}" for name, each in value.items())
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if value is None or isinstance(value, bool):
+        return {True: "yes", False: "no", None: "–"}[value]
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value))
     return f"{value:,}" if isinstance(value, int) and value >= 10_000 else str(value)
 
 
@@ -340,10 +320,12 @@ def reason(view: "RunView", action: str, has_curves: bool) -> str | None:
         return f"{name} runs on {view.host}: ask there."
     if action in ("save", "stop", "pause", "cancel"):
         return None if view.active else f"{name} is {state}: there is nothing to {action}."
+    if action == "hold":
+        return None if state == "queued" else f"{name} is {state}: only a run that waits can be held."
     if action == "resume":
         if state == "finished":
             return f"{name} has finished: there is nothing to go on with."
-        return f"{name} is {state} already." if view.active else None
+        return f"{name} is {state} already." if view.active and state != "queued" else None
     if action == "delete":
         return f"{name} is {state}: stop or cancel it first." if view.active else None
     return None

@@ -6,6 +6,7 @@ results; it touches no widget. What the screen wants is one frozen object that t
 
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from textual.message import Message
 
 from tuiwb.base.tasks import Task
 from tuiwb.monitor import Axis, Curve, PartMetrics, Progress, RunMetrics, curve, progress
+from tuiwb.tui.log_tail import LogTail
 from tuiwb.tui.widgets.braille import nice
 from tuiwb.tui.widgets.charts import Overlay
 
@@ -25,12 +27,13 @@ if TYPE_CHECKING:
     from tuiwb.runs.gpu_users import GpuUser
 
 PERIOD_S = 0.25
-"""Between two looks at the selected run: a metric is on the screen well within a second."""
+"""Between two looks at the selected run, twice as long without its curves: a metric is there well within a second."""
+HISTORY = 120
+"""Looks at the GPUs that are kept for the lines of their past."""
 OVERLAY_S = 1.0
 """Between two drawings of the curves of several runs."""
 _EARLY = 0.9
 """The GPUs are asked a little more often than they must be shown, so that a late answer is still in time."""
-_LOG_START = 256 * 1024
 _DETAILS_S = 3.0
 
 
@@ -116,12 +119,13 @@ class AnswersSeen(_Latest):
 
 @dataclass
 class HardwareSeen(_Latest):
-    """What the machine does now."""
+    """What the machine does now. `past`: percentages of utilisation by the GPU's UUID, oldest first."""
 
     gpus: "GpuStatus"
     host: "HostSample"
     samples: tuple[dict[str, Any], ...]
     users: "dict[int, GpuUser]" = field(default_factory=dict)
+    past: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 class Watch:
@@ -136,6 +140,8 @@ class Watch:
         self._listed: tuple[Any, ...] | None = None
         self._scanned = -1e9
         self._looked = -1e9
+        self._sampler: GpuSampler | None = None
+        self._past: dict[str, deque[float]] = {}
 
     @property
     def wanted(self) -> Wanted:
@@ -159,7 +165,6 @@ class Watch:
         from tuiwb.runs.gpu_users import gpu_users
 
         host = hardware.HostSampler()
-        sampler: GpuSampler | None = None
         seen = 0.0
         try:
             while not task.cancelled:
@@ -167,20 +172,31 @@ class Watch:
                 self._scan(wanted)
                 self._follow(wanted)
                 if wanted.hardware:
-                    if sampler is None:
-                        every_s = _EARLY * wanted.refresh_s
-                        sampler = hardware.GpuSampler(every_s, told=self._wake.set).__enter__()
-                    gpus = sampler.latest()
+                    if self._sampler is None:
+                        self._sampler = hardware.GpuSampler(_EARLY * wanted.refresh_s, told=self._told).__enter__()
+                    gpus = self._sampler.latest()
                     # What the driver says is shown when it says it; without a driver there is still the host.
                     if gpus.time != seen or time.monotonic() - self._looked >= wanted.refresh_s:
                         seen, self._looked = gpus.time, time.monotonic()
                         samples = self._run.samples() if self._run else ()
-                        self._post(HardwareSeen(gpus, host.sample(), samples, gpu_users(gpus.gpus)))
-                self._wake.wait(0.0 if self._run is not None and self._run.loading else PERIOD_S)
+                        past = {uuid: tuple(values) for uuid, values in self._past.items()}
+                        self._post(HardwareSeen(gpus, host.sample(), samples, gpu_users(gpus.gpus), past))
+                loading = self._run is not None and self._run.loading
+                self._wake.wait(0.0 if loading else PERIOD_S if wanted.curves else 2 * PERIOD_S)
                 self._wake.clear()
         finally:
-            if sampler is not None:
-                sampler.__exit__(None, None, None)
+            if self._sampler is not None:
+                self._sampler.__exit__(None, None, None)
+                self._sampler = None
+
+    def _told(self) -> None:
+        """The driver has answered, in the sampler's thread: once they were looked at, the GPUs keep their past also
+        while something else is shown."""
+        if (sampler := self._sampler) is not None:
+            for gpu in sampler.latest().gpus:
+                self._past.setdefault(gpu.uuid, deque(maxlen=HISTORY)).append(float(gpu.utilisation or 0))
+        if self._wanted.hardware:
+            self._wake.set()
 
     def _scan(self, wanted: Wanted) -> None:
         if time.monotonic() - self._scanned < wanted.refresh_s:
@@ -208,13 +224,18 @@ class Watch:
             self._post(message)
 
     def _overlays(self, wanted: Wanted) -> "dict[str, tuple[str, RunMetrics]]":
-        """The metrics of the runs that are drawn over the selected one, each with its name."""
+        """The metrics of the runs that are drawn over the selected one, each with its name; where several have the same
+        one, with the end of its id."""
         views = {view.run_id: view for view in self._listed or () if view.run_id in wanted.over}
         shown = [each for each in wanted.over if each in views and each != wanted.run_id]
         self._over = {each: self._over.get(each) or RunMetrics(views[each].run, cache=_cache()) for each in shown}
-        for metrics in self._over.values():
+        for metrics in self._over.values() if wanted.curves else ():
             metrics.read_some()
-        return {each: (views[each].name or each, metrics) for each, metrics in self._over.items()}
+        names = Counter(view.name for view in self._listed or () if view.run_id in (wanted.run_id, *shown))
+        return {
+            each: (views[each].name if names[views[each].name] == 1 else each[16:] or each, metrics)
+            for each, metrics in self._over.items()
+        }
 
 
 class _OneRun:
@@ -351,39 +372,6 @@ def _cache() -> Path:
     from tuiwb.base import settings
 
     return settings.cache_root() / "columns"
-
-
-class LogTail:
-    """Follows a text file by offset; a torn last line waits for its end, and a progress bar's carriage returns leave
-    its last state."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = -1
-        self._rest = b""
-
-    def read(self) -> tuple[list[str], bool]:
-        """New lines, and whether they replace what was read before."""
-        try:
-            size = self._path.stat().st_size
-            if size == self._offset:
-                return [], False
-            fresh = self._offset < 0 or size < self._offset
-            if fresh:
-                self._offset, self._rest = max(size - _LOG_START, 0), b""
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                data = file.read(4 * _LOG_START)
-        except OSError:
-            return [], False
-        self._offset += len(data)
-        *whole, self._rest = (self._rest + data).split(b"\n")
-        return [_shown(line) for line in whole], fresh
-
-
-def _shown(line: bytes) -> str:
-    states = [state for state in line.split(b"\r") if state]
-    return (states[-1] if states else b"").decode("utf-8", "replace")
 
 
 def _stamp(path: Path) -> int:

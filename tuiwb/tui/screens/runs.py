@@ -1,7 +1,6 @@
 """The Runs screen: all runs, and everything about the one that is selected."""
 
 import time
-from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,6 +9,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 
 from tuiwb.monitor import AXES
+from tuiwb.runs import order
 from tuiwb.tui import hardware_texts, run_texts
 from tuiwb.tui.screens.runs_answers import AnswersView
 from tuiwb.tui.screens.runs_curves import HALF_LIVES, RunCurves
@@ -35,8 +35,7 @@ class RunsScreen(RunCurves):
         self.views: tuple[RunView, ...] = ()
         self._seen_runs = False
         self._filter = ""
-        self._order = run_texts.ORDERS[0]
-        self._past: dict[str, deque[float]] = {}
+        self._order = order.ORDERS[0]
         self._rows: list[tuple[Cell, ...]] = []
         self._at = 0
         self._detail: DetailSeen | None = None
@@ -55,7 +54,7 @@ class RunsScreen(RunCurves):
                     Column("run", 12, flex=1),
                     Column("state", 11, from_width=30),
                     Column("step", 9, right=True, from_width=44),
-                    Column("loss", 7, right=True, from_width=44),
+                    Column("loss", 8, right=True, from_width=44),
                     Column("tags", 10, from_width=72),
                     Column("age", 4, right=True),
                     id="runs",
@@ -71,7 +70,7 @@ class RunsScreen(RunCurves):
                 yield AnswersView(id="answers", classes="page")
                 yield LogView(id="log", classes="page")
                 yield Table(
-                    Column("when", 9, right=True), Column("event", 14), Column("by", 8), Column("", 20, flex=1),
+                    Column("when", 13, right=True), Column("event", 14), Column("by", 8), Column("", 20, flex=1),
                     id="events", classes="page",
                 )  # fmt: skip
                 yield Table(
@@ -108,7 +107,7 @@ class RunsScreen(RunCurves):
         if state.get("half_life") in HALF_LIVES:
             self._watch.want(half_life=state["half_life"])
         self._charts.log_scale = bool(state.get("log_scale"))
-        if state.get("order") in run_texts.ORDERS:
+        if state.get("order") in order.ORDERS:
             self._order = state["order"]
 
     def show_workspace(self, workspace: Any) -> None:
@@ -157,14 +156,11 @@ class RunsScreen(RunCurves):
             self._show_bare()
 
     def on_hardware_seen(self, message: HardwareSeen) -> None:
-        for gpu in message.gpus.gpus:
-            past = self._past.setdefault(gpu.uuid, deque(maxlen=hardware_texts.HISTORY))
-            past.append(float(gpu.utilisation or 0))
         panel = self.query_one("#hardware", Rows)
         width, room = panel.content_size.width, panel.content_size.height
         panel.show(
             hardware_texts.hardware(
-                message.gpus, message.host, message.samples, width, room, self._past, users=message.users
+                message.gpus, message.host, message.samples, width, room, message.past, users=message.users
             )
         )
 
@@ -173,12 +169,14 @@ class RunsScreen(RunCurves):
     @property
     def _listed(self) -> list["RunView | str"]:
         """What is in the list: runs, and the headings of their groups."""
-        found = [view for view in self.views if run_texts.matches(view, self._filter)]
-        return run_texts.ordered(found, self._order)
+        found = [view for view in self.views if order.matches(view, self._filter)]
+        return order.ordered(found, self._order)
 
     def _list(self) -> None:
         listed = self._listed
         ids = [None if isinstance(each, str) else each.run_id for each in listed]
+        if self.has_class("-none") and self.views:
+            self.call_after_refresh(self._focus_list)  # a list that was not in sight could not keep it
         self.set_class(not self.views, "-none")
         self.query_one("#none", Empty).say(
             "There are no runs yet.", "3: choose a recipe and launch it   ·   or type: tuiwb train RECIPE"
@@ -194,12 +192,16 @@ class RunsScreen(RunCurves):
         table.fill(len(listed), self._rows.__getitem__, cursor=at, redraw=redraw)
         runs = [each for each in ids if each]
         note = f"/{self._filter}  {len(runs)} of {len(self.views)}" if self._filter else ""
-        by = "" if self._order == run_texts.ORDERS[0] else f"by {self._order}"
+        by = "" if self._order == order.ORDERS[0] else f"by {self._order}"
         self.query_one("#list", Pane).note("  ".join(word for word in (note, by) if word))
         if at is None and runs:
             self.select(ids[table.cursor] or runs[0])
         self._summary()
         self.refresh_hints()
+
+    def _focus_list(self) -> None:
+        if self.focused is None:
+            self.query_one("#runs", Table).focus()
 
     def select(self, run_id: str) -> None:
         if run_id == self._watch.wanted.run_id:
@@ -337,7 +339,7 @@ class RunsScreen(RunCurves):
             page.focus()
 
     def reason(self, action: str) -> str | None:
-        if action in ("filter", "restore", "next_page", "previous_page", "sort"):
+        if action in ("filter", "restore", "next_page", "previous_page", "sort", "attach"):
             return None
         view = self.current
         if view is None:
@@ -366,11 +368,11 @@ class RunsScreen(RunCurves):
             "Filter the runs",
             take,
             value=self._filter,
-            hint="words in its name, id, state, kind or tags; empty shows all",
+            hint="words in its name, id, state, kind, notes or tags (#whole); empty shows all",
         )
 
     def action_sort(self) -> None:
-        self._order = run_texts.ORDERS[(run_texts.ORDERS.index(self._order) + 1) % len(run_texts.ORDERS)]
+        self._order = order.ORDERS[(order.ORDERS.index(self._order) + 1) % len(order.ORDERS)]
         self._list()
 
     def action_mark(self) -> None:

@@ -1,6 +1,7 @@
 """What is done to the runs of the Runs screen: asked, resumed, cloned, noted, pruned, put away, compared."""
 
 from abc import abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuiwb.tui import run_texts
@@ -72,6 +73,12 @@ class RunActions(RoomScreen):
     def action_pause(self) -> None:
         self._ask("pause", "It will save at the end of this step and pause.")
 
+    def action_hold(self) -> None:
+        from tuiwb import runs
+
+        view = self._chosen
+        self._do(f"hold {view.run_id}", "It is held; r lets it go.", lambda: runs.hold(view.run_id))
+
     def action_cancel(self) -> None:
         self.confirm(
             f"Cancel {run_texts.title(self._chosen)}?",
@@ -122,6 +129,25 @@ class RunActions(RoomScreen):
         self.start(f"recipe of {view.run_id}", lambda _: runs.recipe_of(view.run_id),
                    lambda recipe: unless_lost(self.bench, lambda: show(recipe)))  # fmt: skip
 
+    def action_attach(self) -> None:
+        """Watch a training that was not launched here."""
+        from tuiwb import runs
+
+        def done(run: Any) -> None:
+            self.hurry()
+            self.select(run.run_id)
+
+        def take(text: str) -> None:
+            if word := text.strip():
+                pid = int(word) if word.isdecimal() else None
+                self.start("attach", lambda _: runs.attach(pid, None if pid else Path(word)), done, keep=True)
+
+        self.ask(
+            "Watch a training that was started elsewhere",
+            take,
+            hint="the number of its process, or the folder that it writes to; it is touched in no way",
+        )
+
     def action_delete(self) -> None:
         from tuiwb import runs
 
@@ -138,7 +164,12 @@ class RunActions(RoomScreen):
     def action_restore(self) -> None:
         from tuiwb import runs
 
-        self._do("restore", "It is back.", lambda: runs.restore("last"))
+        def done(run: Any) -> None:
+            self.app.notify("It is back.")
+            self.hurry()
+            self.select(run.run_id)
+
+        self.start("restore", lambda _: runs.restore("last"), done, keep=True)
 
     def action_prune(self) -> None:
         from tuiwb import runs
@@ -181,9 +212,6 @@ class RunActions(RoomScreen):
         from tuiwb import runs
 
         ids = list(dict.fromkeys([self._chosen.run_id, *self.marked]))
-        if len(ids) < 2:
-            self.app.notify("Mark another run first (space).", severity="warning")
-            return
         self.start(
             "compare runs",
             lambda _: runs.compare([runs.find(each) for each in ids]),

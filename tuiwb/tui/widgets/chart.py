@@ -147,13 +147,15 @@ class Chart(Widget):
 
     def _x_axis(self, indent: int, width: int) -> tuple[str, str]:
         axis = self._curves[0].axis
-        reach = " ".join(
-            (place(axis, self._curves[0].start), "–", place(axis, self._curves[0].end), unit(axis))
-        ).rstrip()
-        log = ", log" if self._log else ""
-        cursor = "" if self._cursor is None else f", at {place(axis, self._cursor)}"
-        text = f" {reach}{log}{cursor} "
-        return (" " * indent + "└" + "─" * max(width - indent - 2 - len(text), 0) + text, "axis")
+        reach = f"{place(axis, self._curves[0].start)} – {place(axis, self._curves[0].end)}"
+        reached = f"{reach} {unit(axis)}".rstrip()
+        log = ["log"] if self._log else []
+        cursor = [] if self._cursor is None else [f"at {place(axis, self._cursor)}"]
+        choices = ([reached, *log, *cursor], [reach, *log, *cursor], [reach, *cursor], [*log, *cursor], cursor)
+        texts = [f" {', '.join(words)} " for words in choices if words]
+        room = width - indent - 2
+        text = next((text for text in texts if len(text) <= room), "")
+        return (" " * indent + "└" + "─" * max(room - len(text), 0) + text, "axis")
 
     def render_line(self, y: int) -> Strip:
         width, base = self.size.width, self.rich_style
