@@ -102,6 +102,7 @@ def test_a_repeated_method_is_no_contradiction() -> None:
         ("- a\n- b", "holds a list"),
         ("3", "holds a single value"),
         ("a: [", "not valid YAML"),
+        ("x\n# comment\nlora_r: 1", "but found <block mapping start>"),
         ("\tlora_r: 1", "not valid YAML"),
         ("a: b: c", "not valid YAML"),
         ("lora_r: 1\n---\nlora_r: 2", "not valid YAML"),

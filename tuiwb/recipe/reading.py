@@ -83,6 +83,7 @@ def parse(text: str, source: str) -> Document:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = (error.problem or error.context or "cannot be parsed").replace("\n", " ")
+        what = re.sub(r"\('([^']*)',\)", r"\1", what)  # a token's id, as Python writes it
         raise InputFault(f"not valid YAML: {what}", file=source, line=mark.line + 1 if mark else None) from error
     except (YAMLError, ValueError) as error:
         raise InputFault(f"not valid YAML: {str(error).splitlines()[0]}", file=source) from error
