@@ -1,4 +1,8 @@
-"""How quantities are written: sizes in GiB with the unit, counts with separators, times with theirs."""
+"""How quantities are written: sizes in GiB with the unit, counts with separators, times with theirs; and the values of
+a recipe as YAML has them."""
+
+from collections.abc import Mapping
+from typing import Any
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -31,6 +35,22 @@ def unit_of(value: str, unit: str) -> str:
     if value not in ("1", "1.0"):
         return unit
     return {"batches": "batch"}.get(unit, unit.removesuffix("s"))
+
+
+def written(value: Any) -> str:
+    """A value of a recipe or a setting as one types it: `true`, `1e-5`, `q_proj,v_proj`; nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        mantissa, e, exponent = f"{value:g}".partition("e")
+        return f"{mantissa}e{int(exponent)}" if e else mantissa
+    if isinstance(value, list | tuple):
+        return ",".join(written(item) for item in value) if value else "[]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {written(item)}" for key, item in value.items()) + "}"
+    return str(value)
 
 
 def parameters(number: int) -> str:

@@ -304,7 +304,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _said(value: Any) -> str:
-    return "–" if value is None else _number(value)
+    return units.written(value) or "–"
 
 
 def _reached(each: Any) -> str:

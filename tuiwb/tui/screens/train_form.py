@@ -8,6 +8,7 @@ from msgspec import structs
 
 from tuiwb.base.text import gate_line
 from tuiwb.base.units import unit_of
+from tuiwb.base.units import written as written
 from tuiwb.recipe import DatasetEntry, Recipe
 
 if TYPE_CHECKING:
@@ -130,21 +131,6 @@ def about(key: str) -> About:
     options = types_at(path)
     plain = ".".join(step for step in key.split(".") if not step.isdigit())
     return About(key, field_docs()[plain], describe(options), choices_of(options))
-
-
-def written(value: Any) -> str:
-    """A value as one types it."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, (list, tuple)):
-        return ",".join(written(item) for item in value) if value else "[]"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {written(item)}" for key, item in value.items()) + "}"
-    return str(value)
 
 
 def shown(line: Line) -> str:

@@ -6,7 +6,8 @@ from textual.content import Content
 
 from tuiwb.base import units
 from tuiwb.base.text import gate_line
-from tuiwb.tui.screens.train_form import Line, about, written
+from tuiwb.base.units import written
+from tuiwb.tui.screens.train_form import Line, about
 
 if TYPE_CHECKING:
     from tuiwb.base.errors import TuiwbError
@@ -55,10 +56,13 @@ def _costs(costs: "tuple[Alternative, ...]") -> Content:
     for one in costs:
         style = "bold" if one.now else "$text-error" if one.fits is False else ""
         mark = " now" if one.now else " ✗" if one.fits is False else ""
-        pieces.append(
-            Content.assemble((f"{gate_line(one.value)}: ", "dim"), (units.size(one.peak_bytes) + mark, style))
-        )
+        pieces.append(Content.assemble((f"{gate_line(one.value)}: ", "dim"), (_peak(one.peak_bytes) + mark, style)))
     return Content.assemble(("memory   ", "dim"), Content.styled(" · ", "dim").join(pieces))
+
+
+def _peak(count: int) -> str:
+    """As the border and the checks have it, but for models that are all but nothing."""
+    return units.gib(count) if count >= 10 << 20 else units.size(count)
 
 
 def cost(one: "Alternative | None") -> Content:
@@ -67,7 +71,7 @@ def cost(one: "Alternative | None") -> Content:
         return Content("")
     change = f", {'+' if one.change_bytes > 0 else '−'}{units.size(abs(one.change_bytes))}" if one.change_bytes else ""
     fits = (", does not fit", "$text-error") if one.fits is False else ("", "")
-    return Content.assemble(("memory   ", "dim"), f"{units.size(one.peak_bytes)} at the peak{change}", fits)
+    return Content.assemble(("memory   ", "dim"), f"{_peak(one.peak_bytes)} at the peak{change}", fits)
 
 
 def fault(error: "TuiwbError") -> Content:
