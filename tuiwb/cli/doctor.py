@@ -20,9 +20,9 @@ def run(args: argparse.Namespace) -> int:
     for finding in diagnose(network=not args.offline):
         found.append(finding)
         if not args.json:
-            output.write(f"{_MARKS[finding.level]:<8}{finding.name:<15} {finding.message}")
+            output.hanging(f"{_MARKS[finding.level]:<8}{finding.name:<15} ", finding.message)
             if finding.fix:
-                output.write(f"{'':<8}{'':<15} → {finding.fix}")
+                output.hanging(f"{'':<8}{'':<15} → ", finding.fix)
     if args.json:
         output.print_json([finding.to_json() for finding in found])
     return EnvironmentFault.exit_code if any(finding.level == "error" for finding in found) else 0

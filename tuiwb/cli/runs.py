@@ -137,7 +137,7 @@ def _show(args: argparse.Namespace) -> int:
         ("supervised", supervised if view.active else ""),
         ("last heard of", "" if view.beat_age_s is None else f"{units.duration(view.beat_age_s)} ago"),
         ("folder", view.run.path),
-        *((name, _number(value)) for name, value in view.metrics.items()),
+        *((name, f"{value:,}" if isinstance(value, int) else _number(value)) for name, value in view.metrics.items()),
         *((f"process, {name}", pids) for name, pids in view.pids.items() if pids),
     ]
     output.print_table(["", ""], [row for row in rows if row[1] not in ("", None)])
@@ -145,8 +145,8 @@ def _show(args: argparse.Namespace) -> int:
         marks = [
             (
                 _checkpoint_step(c.step),
-                _value(c.loss),
-                _value(c.eval_loss),
+                _number(c.loss),
+                _number(c.eval_loss),
                 units.size(c.bytes),
                 c.problem or "whole",
                 c.path,
@@ -364,11 +364,7 @@ def _age(view: "RunView") -> str:
 
 
 def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _value(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+    return units.written(float(f"{value:.4g}") if isinstance(value, float) else value)
 
 
 def _checkpoint_step(step: int | None) -> str:
