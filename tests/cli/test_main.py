@@ -82,3 +82,7 @@ def test_a_closed_stdout_leaves_its_number_to_no_other_file(tmp_path: Path) -> N
         f'exec "{sys.executable}" -c "{code}" >&-', shell=True, capture_output=True, text=True, cwd=tmp_path
     )
     assert int(done.stderr) > 2
+
+
+def test_the_help_of_an_action_says_what_it_does() -> None:
+    assert "Show a row as the model sees it" in run("data", "render", "--help").stdout

@@ -91,7 +91,19 @@ def build_parser(only: str | None = None) -> "argparse.ArgumentParser":
             module.configure(subparser)
             if not subparser.get_default("run"):
                 subparser.set_defaults(run=module.run)
+            _describe(subparser)
     return parser
+
+
+def _describe(parser: "argparse.ArgumentParser") -> None:
+    """Let the help of each action begin with the sentence that the verb has of it."""
+    import argparse
+
+    for group in (each for each in parser._actions if isinstance(each, argparse._SubParsersAction)):
+        for listed in group._choices_actions:
+            action = group.choices[listed.dest]
+            if not action.description and listed.help:
+                action.description = f"{listed.help[0].upper()}{listed.help[1:]}."
 
 
 def _run(arguments: list[str]) -> int:
@@ -120,6 +132,8 @@ def _report(error: Exception, *, as_json: bool) -> int:
         place = log_bug(error)
         print(f"tuiwb: this is a bug in tuiwb ({type(error).__name__}); details are in {place}", file=sys.stderr)
         return 1
+    if error.file and (spool := sys.modules.get("tuiwb.data.spool")):
+        error.file = spool.name_of(error.file)
     if as_json:
         import json
 
