@@ -8,12 +8,20 @@ from tracked_steps import Case, make_model, planned, track
 torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
-LIGHT = (Case("sft", "full", True, 96), Case("dpo", "lora", False, 96))
+HALF, WIDE = ("dtype", "bfloat16"), ("bf16", True)  # weights in 16 bits; float32 weights, products in 16 bits
+FOUR_BITS = (("load_in_4bit", True), ("lora_dropout", 0.1))
+LIGHT = (
+    Case("sft", "full", True, 96),
+    Case("dpo", "lora", False, 96),
+    Case("sft", "lora", False, 256, keys=(WIDE,)),
+    Case("sft", "full", False, 96, keys=(HALF,)),
+)
 REST = (
     *(Case(stage, "full", False, 96) for stage in ("pretrain", "reward", "kto", "orpo")),
     Case("reward", "lora", True, 96),
     Case("ppo", "lora", False, 96),
     Case("sft", "lora", True, 96, "gpu", (("load_in_8bit", True),)),
+    *(Case("sft", "qlora", True, 256, keys=(*FOUR_BITS, kind)) for kind in (HALF, WIDE)),
 )
 
 

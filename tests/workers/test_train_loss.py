@@ -86,6 +86,27 @@ def test_in_bfloat16_too(tmp_path: Path, weights: str) -> None:
         assert error < 0.03, name
 
 
+def test_where_autocast_ends_with_the_model(tmp_path: Path) -> None:
+    """As accelerate has it: the model computes in bfloat16, its outputs are float32, and around the loss there is no
+    autocast. The logits are not made whole there either, and the head's product is one in bfloat16."""
+    import torch
+    from accelerate.utils import convert_outputs_to_fp32
+
+    from tuiwb.workers.loss import LabelledLoss
+
+    model = load(make_tiny_model(tmp_path / "model"))
+    inputs = batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = model(**inputs).loss
+    labelled = LabelledLoss(model)
+    model.forward = convert_outputs_to_fp32(torch.autocast("cpu", torch.bfloat16)(model.forward))
+    found = labelled._states(model, inputs)
+    assert found.logits is None
+    assert (found.hidden.dtype, found.kind) == (torch.float32, torch.bfloat16)
+    total, count = labelled(model, inputs)
+    assert float(total / count) == pytest.approx(float(expected), rel=2e-3)
+
+
 def test_a_model_that_changes_its_logits_is_noticed(tmp_path: Path) -> None:
     import torch
     from transformers import Gemma2Config, Gemma2ForCausalLM

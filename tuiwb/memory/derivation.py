@@ -300,7 +300,7 @@ def _weights(recipe: Recipe, model: ModelInfo, assumed: Assumptions, quantizatio
         else:
             name = "bfloat16" if recipe.bf16 else "float16" if recipe.fp16 else "float32"
         assumed.note("dtype", name, "the recipe leaves it out")
-    if quantization and name == "float32" and (recipe.bf16 or recipe.fp16):
+    if quantization and name == "float32" and recipe.dtype != name and (recipe.bf16 or recipe.fp16):
         return 2  # bitsandbytes models are loaded in the compute type where dtype is not stated otherwise
     return WIDTHS[name]
 

@@ -149,7 +149,7 @@ class Inputs(Struct, frozen=True, dict=True):
             magnitudes=adapter.dora if adapter else False,
             learned=adapter.kind if adapter and adapter.kind in ("prefix", "prompt") else "",
             dropout=adapter.dropout if adapter else False,
-            float_masks=self.device == "cpu",
+            on_cpu=self.device == "cpu",
             attention=self.attention,
             repeats_heads=self.repeats or self.prefixed,
             masked=self.attention == "sdpa" and self.transformers == "5" and (self.repeats or self.prefixed),

@@ -232,7 +232,7 @@ def _chunked(blocks: Blocks, architecture: Ending, hidden: Tensor, code: LossCod
     # of place: 12 and 29 bytes an element of temporaries, counted in _forward_tile and _backward_tile.
     buffer = tile(CHUNK_VOCABULARY).times(width)
     words = tile(min(CHUNK_VOCABULARY, architecture.vocab))
-    forward, backward = (12, 29) if path.float_masks else (0, 0)
+    forward, backward = (12, 29) if path.on_cpu else (0, 0)
     scored = tape.op([hidden], hidden.elements.times(code.share), hidden.width)  # hidden_states[mask]
     temporary = tape.allocate(buffer.plus(words.times(forward)), "tiles of logits")
     del temporary

@@ -35,7 +35,7 @@ class Matrices:
         """Dropout keeps its mask: one byte an element on a GPU, the noise itself on a CPU."""
         if not self.tape.recording or not x.requires_grad:
             return self.tape.op([x], x.elements, x.width)
-        mask = self.tape.allocate(x.elements.times(x.width if self.path.float_masks else 1))
+        mask = self.tape.allocate(x.elements.times(x.width if self.path.on_cpu else 1))
         return self.tape.op([x], x.elements, x.width, saved=[mask])
 
     def activation(self, x: Tensor) -> Tensor:
@@ -142,7 +142,8 @@ class Matrices:
 
     def _is_own(self, linear: Linear) -> bool:
         path = self.path
-        return path.own and not (path.quantized or path.dropout or path.magnitudes) and linear.copies == 1
+        plain = not (path.quantized or path.dropout or path.magnitudes) and linear.copies == 1
+        return path.own and plain and path.weights == path.compute
 
     def _own_adapter(self, x: Tensor, linear: Linear, share: float) -> Tensor:
         """tuiwb/workers/lora.py: the small product is added by the matrix product itself, in the type of the base."""
@@ -180,13 +181,15 @@ class Matrices:
         return self.cast(result, wanted)
 
     def _adapter_on_4bit(self, x: Tensor, result: Tensor, linear: Linear, share: float) -> Tensor:
-        """PEFT `lora.Linear4bit.forward`: clones the result, casts only where autocast is off."""
+        """PEFT `lora.Linear4bit.forward`: clones the result, casts only where autocast is off, which it always is for
+        the `torch.is_autocast_enabled()` of a CPU."""
         result = self.tape.op([result], result.elements, result.width, grads=[None])
         wanted = result.width
-        if not self.path.autocast:
+        casts = self.path.on_cpu or not self.path.autocast
+        if casts:
             x = self.cast(x, self.path.adapter)
         output = self._low_rank(x, linear, share)
-        if not self.path.autocast:
+        if casts:
             output = self.cast(output, wanted)
         return self.add(result, output)
 

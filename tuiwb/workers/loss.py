@@ -25,11 +25,13 @@ class Labelled:
         wanted: the labels, (tokens,).
         logits: (tokens, vocabulary) where the model makes more of its output layer's product than that product; None
             where `hidden @ head.weight.T + head.bias` is all.
+        kind: what the model multiplies in there: its autocast may have ended when the loss is computed.
     """
 
     hidden: Tensor
     wanted: Tensor
     logits: Tensor | None
+    kind: torch.dtype
 
 
 class LabelledStates:
@@ -47,6 +49,7 @@ class LabelledStates:
         self.head = model.get_output_embeddings()
         self._selected: Tensor | None = None
         self._hidden: Tensor | None = None
+        self._kind = self.head.weight.dtype
         self._plain: bool | None = None if type(self.head) is torch.nn.Linear else False
         self._hook = self.head.register_forward_pre_hook(self._catch)
 
@@ -70,7 +73,7 @@ class LabelledStates:
             if not self._plain:
                 return self(model, inputs)
         logits = None if self._plain else outputs.logits.reshape(-1, outputs.logits.shape[-1])
-        return Labelled(hidden, labels[labels != IGNORED], logits)
+        return Labelled(hidden, labels[labels != IGNORED], logits, self._kind)
 
     def close(self) -> None:
         """Leave the model as it was."""
@@ -89,6 +92,8 @@ class LabelledStates:
             # Somebody else runs the model, to generate or to look at its logits. Of a prompt they want the last states
             # alone, rows that lie apart, for which torch copies the layer's weight once for each row of the batch.
             return (hidden.contiguous(),)
+        device = hidden.device.type
+        self._kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.head.weight.dtype
         # Learned positions of a prompt come first and have no labels.
         length = self._selected.shape[1]
         self._hidden = hidden[:, -length - 1 : -1][self._selected]
@@ -97,7 +102,8 @@ class LabelledStates:
     @torch.no_grad()
     def _is_plain(self, logits: Tensor, hidden: Tensor) -> bool:
         """Whether the model's logits are what its output layer makes of the hidden states."""
-        own = functional.linear(hidden[:1], self.head.weight, self.head.bias)
+        weight, bias = self.head.weight.to(self._kind), self.head.bias
+        own = functional.linear(hidden[:1].to(self._kind), weight, None if bias is None else bias.to(self._kind))
         shown = logits.reshape(-1, logits.shape[-1])[:1]
         return shown.shape == own.shape and torch.allclose(shown.float(), own.float(), rtol=1e-4, atol=1e-4)
 
@@ -123,7 +129,7 @@ class LabelledLoss:
         """
         found = self._states(model, inputs)
         if found.logits is None:
-            total = _ChunkedLoss.apply(found.hidden, *self._states.weights(), found.wanted)
+            total = _ChunkedLoss.apply(found.hidden, *self._states.weights(), found.wanted, found.kind)
         else:
             total = functional.cross_entropy(found.logits.float(), found.wanted, reduction="sum")
         return total, torch.tensor(len(found.wanted), device=total.device)
@@ -137,16 +143,17 @@ class _ChunkedLoss(torch.autograd.Function):
     """Cross entropy of `hidden @ weight.T + bias`, summed. The gradient is made while the logits are there."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, kind: torch.dtype
+    ) -> Tensor:
         """
         Args:
             hidden: (tokens, width).
             weight: (vocabulary, width); bias: (vocabulary,) or None.
             labels: (tokens,), none of them masked.
+            kind: what to multiply in.
         """
-        wants_hidden, wants_weight, wants_bias, _ = ctx.needs_input_grad
-        device = hidden.device.type
-        kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+        wants_hidden, wants_weight, wants_bias, *_ = ctx.needs_input_grad
         matrix, offset = weight.to(kind), None if bias is None else bias.to(kind)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         hidden_grad = torch.empty_like(hidden) if wants_hidden else None
@@ -182,4 +189,4 @@ class _ChunkedLoss(torch.autograd.Function):
         (outer,) = gradients
         # The caller's loss names this node, and with it what it keeps, until the whole backward pass has ended.
         kept, ctx.kept = ctx.kept, ()
-        return *(None if one is None else one.mul_(outer.to(one.dtype)) for one in kept), None
+        return *(None if one is None else one.mul_(outer.to(one.dtype)) for one in kept), None, None

@@ -129,8 +129,13 @@ def count_parameters(model: torch.nn.Module) -> tuple[int, int]:
 
 
 def adapters_to_float32(model: torch.nn.Module) -> None:
-    """Trainable parameters in float32: 16 bits lose updates, and a CPU without units for bfloat16 is three times
-    slower with it (TRL casts adapters on a quantized base to bfloat16)."""
+    """What is trained beside a frozen base in float32: 16 bits lose updates, and a CPU without units for bfloat16 is
+    three times slower with it (TRL casts adapters on a quantized base to bfloat16). A model that is trained itself
+    stays in the type that the recipe names."""
+    from peft import PeftModel
+
+    if not isinstance(model, PeftModel):
+        return
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.dtype != torch.float32:
             parameter.data = parameter.data.float()

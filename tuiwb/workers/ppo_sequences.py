@@ -114,7 +114,9 @@ class AnswerLogprobs:
         found = self._states(model, {"input_ids": sequences.ids, "labels": sequences.labels()})
         if found.logits is None:
             weight, bias = self._states.weights()
-            logprobs, entropy = _TokenLogprobs.apply(found.hidden, weight, bias, found.wanted, 1 / temperature)
+            logprobs, entropy = _TokenLogprobs.apply(
+                found.hidden, weight, bias, found.wanted, 1 / temperature, found.kind
+            )
         else:
             everything = functional.log_softmax(found.logits.float() / temperature, dim=-1)
             logprobs = everything.gather(1, found.wanted[:, None])[:, 0]
@@ -136,7 +138,13 @@ class _TokenLogprobs(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: Tensor, scale: float
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        wanted: Tensor,
+        scale: float,
+        kind: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
         """
         Args:
@@ -144,9 +152,8 @@ class _TokenLogprobs(torch.autograd.Function):
             weight: (vocabulary, width); bias: (vocabulary,) or None.
             wanted: (tokens,).
             scale: what logits are multiplied by.
+            kind: what to multiply matrices in.
         """
-        device = hidden.device.type
-        kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
         matrix, offset = weight.to(kind), None if bias is None else bias.to(kind)
         logprobs = torch.empty(len(wanted), dtype=torch.float32, device=hidden.device)
         entropy = torch.empty_like(logprobs)
@@ -172,7 +179,7 @@ class _TokenLogprobs(torch.autograd.Function):
         slopes, hidden, weight, bias, wanted = ctx.saved_tensors
         hidden_gradient = None if slopes is None else slopes * outer[:, None].to(slopes.dtype)
         if hidden is None:
-            return hidden_gradient, None, None, None, None
+            return hidden_gradient, None, None, None, None, None
         matrix, offset = weight.to(ctx.kind), None if bias is None else bias.to(ctx.kind)
         weight_gradient = torch.zeros_like(weight, dtype=torch.float32)
         bias_gradient = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
@@ -188,6 +195,7 @@ class _TokenLogprobs(torch.autograd.Function):
             hidden_gradient,
             weight_gradient.to(weight.dtype),
             None if bias is None or bias_gradient is None else bias_gradient.to(bias.dtype),
+            None,
             None,
             None,
         )
