@@ -2,6 +2,8 @@
 
 import ast
 import json
+import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +105,8 @@ def test_numbers_mean_the_same_to_yaml_1_1(tmp_path: Path, tiny_model: Path, row
         ({"stage": "orpo"}, "trl", "TRL has no command for stage orpo"),
         ({"method": "ia3"}, "trl", "no flag for method ia3"),
         ({"adapter_name_or_path": "a"}, "trl", "no flag for adapter_name_or_path"),
-        ({"stage": "grpo", "reward_funcs": ("length:20",)}, "trl", "no reward function length:20"),
+        ({"stage": "grpo", "reward_funcs": ("judge:me",)}, "trl", "no reward function judge:me"),
+        ({"stage": "grpo", "reward_funcs": ("exact:",)}, "trl", "name a column"),
     ],
 )
 def test_what_trl_lacks_is_one_sentence(
@@ -113,6 +116,44 @@ def test_what_trl_lacks_is_one_sentence(
     with pytest.raises(TuiwbError, match=words):
         exported(recipe, tmp_path / "out", kind)
     assert not (tmp_path / "out").exists()
+
+
+def test_reward_functions_are_called_as_they_are_here(
+    tmp_path: Path, tiny_model: Path, rows: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TRL has turns where the prompt is a conversation, and brings more than there are columns."""
+    _, text = exported(recipe_for("grpo", tiny_model, rows, tmp_path), tmp_path / "out")
+    assert "reward_funcs: [mine_on_texts.score]" in text
+    (tmp_path / "out/mine.py").write_text("def score(prompts, completions, wanted):\n    return list(completions)\n")
+    monkeypatch.syspath_prepend(tmp_path / "out")
+    score = runpy.run_path(str(tmp_path / "out/mine_on_texts.py"))["score"]
+    sys.modules.pop("mine")  # it is no other test's
+    turns = [[{"role": "assistant", "content": "Paris."}], "Rome."]
+    given = {"prompts": ["a", "b"], "wanted": [1, 2], "completion_ids": [[1], [2]], "trainer_state": object()}
+    assert score(completions=turns, **given) == ["Paris.", "Rome."]
+
+
+def test_built_in_rewards_are_written_out(tmp_path: Path, tiny_model: Path, rows: dict[str, Path]) -> None:
+    from tuiwb.data.example import Example
+    from tuiwb.workers.rewards import Asked, rewards_of
+
+    named = ("length:4", "exact:wanted", "regex:^P.*\\d$", "length:2", r"regex:a'b\"")
+    keys = {"stage": "grpo", "reward_funcs": named, "model_name_or_path": str(tiny_model)}
+    recipe = Recipe(datasets=(DatasetEntry(path=str(rows["grpo"])),), **keys)  # type: ignore[arg-type]
+    _, text = exported(recipe, tmp_path / "out")
+    names = ["length", "exact", "regex", "length_2", "regex_2"]
+    assert f"[{', '.join(f'built_in_rewards.{name}' for name in names)}]" in text
+    there = runpy.run_path(str(tmp_path / "out/built_in_rewards.py"))
+    answers = ["Paris\n1", r"So \boxed{7}", "#### 8.", "a'b\""]
+    turns = [[{"role": "assistant", "content": answer}] for answer in answers]
+    ids = [[1] * length for length in (1, 4, 6, 2)]
+    wanted = [1, "7", 8, None]
+    asked = [Asked([1], Example(id=n, extra={"wanted": value})) for n, value in enumerate(wanted)]
+    places = [str(n) for n in range(4)]
+    for name, here in zip(names, rewards_of(recipe, asked), strict=True):
+        ours = here(prompts=places, completions=answers, completion_ids=ids)
+        assert there[name](completions=turns, completion_ids=ids, wanted=wanted, prompts=turns) == ours, name
+        assert len({*ours}) > 1, "they tell answers apart"
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path, tiny_model: Path, rows: dict[str, Path]) -> None:

@@ -3,17 +3,21 @@
 The recipe's keys have TRL's names already, so most are passed on as they are. What TRL lacks is refused.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tuiwb.base.errors import UsageFault
 from tuiwb.recipe.model import Recipe
-from tuiwb.recipe.reward_funcs import parse_reward
+from tuiwb.recipe.reward_funcs import RewardFunc, parse_reward
 
 # The stages that `trl` has a command for, by its name there.
 COMMANDS = {"sft": "sft", "pretrain": "sft"} | {name: name for name in ("reward", "dpo", "kto", "grpo", "rloo")}
+ON_TEXTS = "_on_texts"
+"""Ends the name of a module beside the file of a user's reward functions, which hands them what they get here."""
+BUILT_IN = "built_in_rewards"
+"""The module with the others."""
 _LORA = ("lora", "qlora", "dora")
 # Keys of transformers' `TrainingArguments`, which every configuration of TRL has.
 _ARGUMENTS = (
@@ -137,16 +141,34 @@ def _refusals(recipe: Recipe, *, script: bool) -> Iterator[tuple[str, str]]:
 
 def _reward_refusals(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for text in recipe.reward_funcs or ():
-        if parse_reward(text).kind != "python":
+        one = parse_reward(text)
+        if one.kind == "judge":
             message = f"TRL has no reward function {text}; write it as a Python function, FILE.py:FUNCTION"
             yield "reward_funcs", message
+        elif one.kind == "exact" and not one.argument:
+            yield "reward_funcs", "TRL's rows have no answer of their own to compare with; name a column, exact:COLUMN"
+
+
+def reward_names(functions: Sequence[RewardFunc]) -> list[str]:
+    """Module and name of each, as TRL imports them from the folder of the run."""
+    names: list[str] = []
+    for one in functions:
+        if one.kind == "python":
+            names.append(f"{Path(one.argument).stem}{ON_TEXTS}.{one.function}")
+            continue
+        name = f"{BUILT_IN}.{one.name}"
+        before = sum(other == name or other.startswith(f"{name}_") for other in names)
+        names.append(f"{name}_{before + 1}" if before else name)
+    return names
 
 
 def _rewards(recipe: Recipe) -> dict[str, Any]:
     """What scores answers: functions by module and name, as they are imported from the folder of the run."""
     functions = [parse_reward(text) for text in recipe.reward_funcs or ()]
-    names = [f"{Path(one.argument).stem}.{one.function}" for one in functions]
-    return {"reward_funcs": names or None, "reward_model_name_or_path": recipe.reward_model_name_or_path}
+    return {
+        "reward_funcs": reward_names(functions) or None,
+        "reward_model_name_or_path": recipe.reward_model_name_or_path,
+    }
 
 
 def _plain(value: Any) -> Any:

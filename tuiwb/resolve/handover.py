@@ -5,6 +5,8 @@
     data/test.jsonl         those that are measured on, where there are any
     recipe.yaml             the resolved recipe that all of it was made from
     <file>.py               the reward functions of the recipe
+    <file>_on_texts.py      what hands them answers as texts, where TRL has turns
+    built_in_rewards.py     those that the recipe names and that are built in
     chat_template.jinja     where the recipe names a template
     model/                  links to the model's files, where TRL has no other way to be told of the template
 
@@ -27,7 +29,8 @@ from tuiwb.base.errors import EnvironmentFault, InputFault, UsageFault, reason_o
 from tuiwb.base.tasks import Task
 from tuiwb.recipe import Recipe
 from tuiwb.recipe.reward_funcs import parse_reward
-from tuiwb.recipe.trl_keys import TrlRun, trl_run
+from tuiwb.recipe.trl_keys import BUILT_IN, ON_TEXTS, TrlRun, trl_run
+from tuiwb.resolve.handover_rewards import built_in, on_texts
 from tuiwb.resolve.handover_text import python_script, yaml_config
 
 if TYPE_CHECKING:
@@ -94,9 +97,7 @@ def hand_over(assessment: "Assessment", folder: Path, kind: Kind, *, task: Task 
             (folder / "data/test.jsonl").unlink()
         own = _own_template(folder, recipe, material, run.command)
         atomic.write_text(folder / "recipe.yaml", recipes.dumps(recipe))
-        for text in recipe.reward_funcs or () if run.rewards else ():
-            source = Path(parse_reward(text).argument).expanduser()
-            shutil.copyfile(source, folder / source.name)
+        _bring_rewards(recipe.reward_funcs or () if run.rewards else (), folder)
         links = own is not None and run.command not in _TOKENS
         if own is not None and links:
             _link(folder / "model", model, own)
@@ -127,8 +128,6 @@ def _notes(recipe: Recipe, command: str) -> Iterator[str]:
             "TRL cannot group pairs by length, so it draws them at random and pads more; "
             "train_sampling_strategy: random makes both orders equal"
         )
-    if command == "reward":
-        yield "the head that scores begins with other random numbers, so the first losses differ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +223,20 @@ def _own_template(folder: Path, recipe: Recipe, material: _Material, command: st
     file = folder / "chat_template.jinja"
     atomic.write_text(file, material.template.source, mode=0o644)
     return file
+
+
+def _bring_rewards(named: Sequence[str], folder: Path) -> None:
+    """Copies of the files with the user's reward functions, what calls them as they are called here, and the others."""
+    rewards = [parse_reward(text) for text in named]
+    functions: dict[Path, list[str]] = {}
+    for one in rewards:
+        if one.kind == "python":
+            functions.setdefault(Path(one.argument).expanduser(), []).append(one.function)
+    for source, names in functions.items():
+        shutil.copyfile(source, folder / source.name)
+        atomic.write_text(folder / f"{source.stem}{ON_TEXTS}.py", on_texts(source.stem, names), mode=0o644)
+    if text := built_in(rewards):
+        atomic.write_text(folder / f"{BUILT_IN}.py", text, mode=0o644)
 
 
 def _link(linked: Path, model: "ModelInfo", template: Path) -> None:
