@@ -1,7 +1,7 @@
 """One table of what trains how fast on this machine's CPU, on the same rows, targets, rank, optimizer and steps.
 
     python tests/benchmarks/speed_table.py MODEL DATA.json [--rows 400] [--sides ours tuned trl llamafactory]
-        [--stage dpo] [--llamafactory PYTHON] [--in-step]
+        [--stage dpo|reward] [--llamafactory PYTHON] [--in-step]
 
 The sides: `llamafactory` as it comes (in the interpreter that has it), `trl` as it comes, `tuned` (TRL with the best
 settings found by hand here: no checkpointing, grouped by length, and bfloat16 or, as `tuned32`, float32), `ours` (the
@@ -36,19 +36,17 @@ from tuiwb.resolve import resolve
 CHILD = Path(__file__).parent / "train_child.py"
 HELD_OUT = 40
 LEAST = {("ours", "tuned"): 1.10, ("ours", "tuned32"): 1.10, ("qlora", "ours"): 0.9}
-RATES = {"sft": 2e-4, "dpo": 1e-5}
+RATES = {"sft": 2e-4, "dpo": 1e-5, "reward": 1e-4}
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("model", type=Path, help="folder of a small model")
-    arguments.add_argument(
-        "data", type=Path, help="an alpaca file; with --stage dpo its answers are paired with others"
-    )
+    arguments.add_argument("data", type=Path, help="an alpaca file; dpo and reward pair its answers with others")
     arguments.add_argument("--rows", type=int, default=400, help="rows to train on, once")
     arguments.add_argument("--in-step", action="store_true", help="compare the sides step by step")
     arguments.add_argument("--sides", nargs="+", default=["llamafactory", "trl", "tuned32", "tuned", "ours", "qlora"])
-    arguments.add_argument("--stage", choices=["sft", "dpo"], default="sft")
+    arguments.add_argument("--stage", choices=list(RATES), default="sft")
     arguments.add_argument("--batch", type=int, default=4)
     arguments.add_argument("--max-length", type=int, default=512)
     arguments.add_argument("--threads", type=int, default=1)
@@ -96,7 +94,7 @@ class Table:
                 answer = [{"role": "assistant", "content": row["output"]}]
                 other = [{"role": "assistant", "content": rows[number - 1]["output"]}]
                 pair = {"prompt": asked, "chosen": answer, "rejected": other}
-                file.write(json.dumps(pair if stage == "dpo" else {"messages": asked + answer}) + "\n")
+                file.write(json.dumps({"messages": asked + answer} if stage == "sft" else pair) + "\n")
         return path
 
     def row(self, side: str) -> None:
@@ -133,7 +131,7 @@ class Table:
         for one, other in itertools.combinations(numbers, 2):
             # Both take the same rows in the same order, so a step of one is a step of the other.
             per_step = ratio(times[other][1:], times[one][1:])
-            least = LEAST.get((sides[one], sides[other]), 1.0)
+            least = LEAST.get((sides[one], sides[other]), 1.0) if self.args.stage == "sft" else 1.0
             whole = sum(times[other][1:]) / sum(times[one][1:])
             losses = zip(found[one]["losses"], found[other]["losses"], strict=True)
             apart = max(abs(mine - theirs) for mine, theirs in losses)
@@ -220,10 +218,10 @@ class Table:
         }
         if spec["recipe"] == "qlora":
             settings["method"] = "qlora"
-        if self.args.stage == "dpo":
-            settings |= {"stage": "dpo", "train_sampling_strategy": "random"}
+        if self.args.stage != "sft":
+            settings |= {"stage": self.args.stage, "train_sampling_strategy": "random"}
         stated = load("sft-lora")
-        if self.args.stage == "dpo":
+        if self.args.stage != "sft":
             import msgspec
 
             stated = msgspec.structs.replace(stated, train_roles=None, train_on_eos=None)

@@ -55,7 +55,8 @@ def ours(spec: dict[str, Any]) -> dict[str, Any]:
     return inside.read() | {
         "adapter": str(Path(spec["run"], (rundir.read_result(part) or {}).get("checkpoint") or "")),
         "losses": [record["loss"] for record in steps],
-        "trained_tokens": steps[-1]["trained_tokens"],
+        # Of texts that are scored, every token counts.
+        "trained_tokens": steps[-1]["total_tokens" if spec.get("stage") == "reward" else "trained_tokens"],
         "callback_ms": 1000 * told / len(steps),
     }
 
@@ -65,7 +66,7 @@ def script(spec: dict[str, Any]) -> dict[str, Any]:
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoTokenizer, TrainerCallback
-    from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+    from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 
     inside = Watch(spec)
     trained = 0
@@ -83,16 +84,21 @@ def script(spec: dict[str, Any]) -> dict[str, Any]:
         def on_train_end(self, *args: Any, **kwargs: Any) -> None:
             inside.stop()
 
-    pairs = spec.get("stage") == "dpo"
+    stage = spec.get("stage", "sft")
+    of_stage = {"sft": (SFTConfig, SFTTrainer), "dpo": (DPOConfig, DPOTrainer), "reward": (RewardConfig, RewardTrainer)}
+    config, kind = of_stage[stage]
 
-    class Counting(DPOTrainer if pairs else SFTTrainer):
+    class Counting(kind):  # type: ignore[misc, valid-type]
         def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
             nonlocal trained
-            trained += int(inputs["completion_mask"].sum() if pairs else (inputs["labels"][:, 1:] != -100).sum())
+            if stage == "sft":
+                trained += int((inputs["labels"][:, 1:] != -100).sum())
+            else:
+                trained += int(inputs["completion_mask" if stage == "dpo" else "attention_mask"].sum())
             return super().training_step(model, inputs, *args, **kwargs)
 
     rows = [json.loads(line) for line in Path(spec["data"]).read_text().splitlines()]
-    if not pairs:
+    if stage == "sft":
         rows = [{"prompt": row["messages"][:-1], "completion": row["messages"][-1:]} for row in rows]
     shared = {
         "output_dir": spec["output"],
@@ -119,10 +125,11 @@ def script(spec: dict[str, Any]) -> dict[str, Any]:
                 "attn_implementation": "sdpa",
             },
         }
-    lora = LoraConfig(r=16, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+    task = "SEQ_CLS" if stage == "reward" else "CAUSAL_LM"
+    lora = LoraConfig(r=16, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear", task_type=task)
     trainer = Counting(
         model=spec["model"],
-        args=(DPOConfig if pairs else SFTConfig)(**shared),
+        args=config(**shared),
         train_dataset=Dataset.from_list(rows),
         processing_class=AutoTokenizer.from_pretrained(spec["model"]),
         peft_config=lora,
