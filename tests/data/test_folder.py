@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -164,7 +165,30 @@ def test_rows_from_a_pipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert (json.loads(out)["kind"], json.loads(out)["rows"]) == ("CSV", 1)
     code, out = inspect(b"")
     assert code == 3
-    assert "no rows on stdin" in out
+    assert (json.loads(out)["file"], json.loads(out)["error"]) == ("standard input", "there are no rows")
+    code, out = inspect(b'{"prompt": "a"\n{"prompt": "b"\n')
+    assert json.loads(out)["path"] == "standard input"
+    code, out = inspect(b"\xff\xfe{\x00}\x00\n\x00")
+    assert (code, json.loads(out)["file"]) == (3, "standard input")
+
+
+def test_a_file_of_columns(tmp_path: Path) -> None:
+    rows = [{"instruction": f"q {n}", "output": f"a {n}", "n": n} for n in range(30)]
+    columns = {name: {str(n): row[name] for n, row in enumerate(rows)} for name in rows[0]}
+    lists = {name: [row[name] for row in rows] for name in rows[0]}
+    one = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+    for indent in (None, 1):
+        (tmp_path / "pandas.json").write_text(json.dumps(columns, indent=indent))
+        (tmp_path / "lists.json").write_text(json.dumps(lists, indent=indent))
+        for name in ("pandas.json", "lists.json"):
+            with data.open(tmp_path / name) as view:
+                assert (view.store.kind, view.format.name) == ("JSON columns", "alpaca")
+                assert [row.value for row in view.scan()] == rows
+                assert view.row(7).line is None
+                assert view.raw(7) == orjson.dumps(rows[7])
+    (tmp_path / "one.json").write_text(json.dumps(one))
+    with data.open(tmp_path / "one.json") as view:
+        assert (len(view), view.format.name) == (1, "messages")
 
 
 def test_what_is_no_data_is_said(tmp_path: Path) -> None:

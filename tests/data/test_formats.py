@@ -114,6 +114,23 @@ ROWS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ({"prompt": "p", "chosen": "a", "rejected": "b"}, "preference", {"prompt": "p", "chosen": "a", "rejected": "b"}),
     ({"conversations": [ASK], "chosen": SAY, "rejected": {"from": "gpt", "value": "Lyon."}}, "preference",
      {"prompt": [USER], "chosen": [PARIS], "rejected": [LYON]}),
+    ({"conversations": [{"user": "Capital of France?", "assistant": "Paris."}]}, "messages",
+     {"messages": [USER, PARIS]}),
+    ({"messages": [{"text": "<|im_start|>user\nCapital of France?<|im_end|>\n"},
+                   {"text": "<|im_start|>assistant\nParis.<|im_end|>"}]}, "messages", {"messages": [USER, PARIS]}),
+    ({"prompt": "Capital of France?", "answers": [{"answer": "Lyon.", "rank": 2.0}, {"answer": "Paris.", "rank": 1.0}]},
+     "preference", {"prompt": [USER], "chosen": [PARIS], "rejected": [LYON]}),
+    ({"prompt": "\n\nHuman: Capital of France?\n\nAssistant: ",
+      "answers": [{"answer": "Paris.", "rank": 1}, {"answer": "Lyon.", "rank": 7}]},
+     "preference", {"prompt": [USER], "chosen": [PARIS], "rejected": [LYON]}),
+    ({"messages": [USER, PARIS], "rejected_response": "Lyon."}, "preference",
+     {"prompt": [USER], "chosen": [PARIS], "rejected": [LYON]}),
+    ({"messages": [USER, PARIS], "rejected_messages": [USER, LYON]}, "preference",
+     {"prompt": [USER], "chosen": [PARIS], "rejected": [LYON]}),
+    ({"query": "Capital of France?", "response": "Paris.", "rejected_response": "Lyon."}, "preference",
+     {"prompt": "Capital of France?", "chosen": "Paris.", "rejected": "Lyon."}),
+    ({"segments": [{"text": "<s>2+2=", "label": False}, {"text": "4</s>", "label": True}]}, "text",
+     {"text": "<s>2+2=4</s>", "segments": [("<s>2+2=", False), ("4</s>", True)]}),
     ({"chosen": [USER, PARIS], "rejected": [USER, LYON]}, "preference",
      {"prompt": [USER], "chosen": [PARIS], "rejected": [LYON]}),
     ({"prompt": "Capital of France?", "chosen": [USER, PARIS], "rejected": [USER, LYON]}, "preference",
@@ -300,6 +317,16 @@ def test_a_row_is_not_changed_by_its_translation() -> None:
         before = copy.deepcopy(value)
         example(value)
         assert value == before
+
+
+def test_rendered_text_is_text_and_turns_where_that_is_named() -> None:
+    chatml = "<|im_start|>user\nCapital of France?<|im_end|>\n<|im_start|>assistant\nParis.<|im_end|>\n"
+    found = detect(rows({"text": chatml}))
+    assert found.name == "text"
+    assert "ChatML" in found.reason
+    assert example({"text": chatml}, name="messages").messages == [USER, PARIS]
+    with pytest.raises(InputFault, match="between its ChatML turns"):
+        detect(rows({"text": "<|im_start|>user\nhi<|im_end|>\nand more"}), name="messages")
 
 
 def test_guess_is_none_for_an_empty_row() -> None:

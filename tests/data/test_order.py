@@ -215,5 +215,6 @@ def test_axolotls_types(tmp_path: Path) -> None:
     assert declared.of_axolotl("chat_template")[0] == "messages"
     assert declared.of_axolotl("alpaca") == ("alpaca", {})
     assert declared.of_axolotl("no such type") == ("no such type", {})
-    with pytest.raises(InputFault, match="input_output"):
-        declared.of_axolotl("input_output")
+    assert declared.of_axolotl("input_output") == ("text", {"text": "segments"})
+    with pytest.raises(InputFault, match="context_qa"):
+        declared.of_axolotl("context_qa.load_v2")

@@ -119,6 +119,14 @@ def test_a_completion_in_turns_is_trained_and_its_prompt_is_not(tokenizer: Token
     assert trained(tokenizer, render(example, tokenizer, tokenizer.template())) == f"d{END}"
 
 
+def test_text_in_segments_is_trained_where_they_say_so_and_nothing_is_added(tokenizer: Tokenizer) -> None:
+    segments = [("<|im_start|>user\nWhat?", False), (END, False), ("A fox.", True), (END, True), ("more", False)]
+    text = "".join(part for part, _ in segments)
+    rendered = render(Example(id=0, text=text, segments=segments), tokenizer, None)
+    assert (rendered.text, rendered.ids) == (text, tokenizer.encode(text))
+    assert trained(tokenizer, rendered) == f"A fox.{END}" == shown(rendered)
+
+
 def test_text_is_trained_whole_but_for_its_first_token(tokenizer: Tokenizer) -> None:
     rendered = render(Example(id=0, text="The quick brown fox"), tokenizer, None)
     assert rendered.mask == [False] + [True] * (len(rendered.ids) - 1)

@@ -30,6 +30,8 @@ def findings(example: Example) -> Iterator[Finding]:
         case "text":
             if not (example.text or "").strip():
                 yield "empty_text", ""
+            elif example.segments is not None and not any(trained for _, trained in example.segments):
+                yield "nothing_trained", ""
         case "tokenized":
             if not example.input_ids:
                 yield "empty_text", ""

@@ -31,6 +31,7 @@ _AXOLOTL: dict[str, tuple[FormatName, Columns]] = {
     "chat_template.default": ("messages", {}),
     "chatml": ("messages", {}),
     "completion": ("text", {}),
+    "input_output": ("text", {"text": "segments"}),
     "pretrain": ("text", {}),
     "summarizetldr": ("qa", {"question": "article", "answer": "summary"}),
     "chat_template.argilla": ("preference", {}),
@@ -42,7 +43,6 @@ _AXOLOTL: dict[str, tuple[FormatName, Columns]] = {
     "stepwise_supervised": ("stepwise", {}),
 }  # fmt: skip
 _REFUSED = {
-    "input_output": "input_output holds segments with switches of their own, which have no format here",
     "user_defined": "a user defined type has columns of its own: name the format and its columns",
     "context_qa": "context_qa changes the text: name the format qa and the column context",
 }

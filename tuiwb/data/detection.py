@@ -98,6 +98,8 @@ def _named(name: str, given: dict[str, str], union: Value, rows: Sequence[Row]) 
     left = {column: value for column, value in union.items() if column not in given.values()}
     # Parts that were named count as found, whatever their column is called.
     found = columns_of(form, {**left, **{_usual(form.needed, part): None for part in given if part in form.needed}})
+    if found is None and not given and (whole := guess(union)) is not None and whole.name == name:
+        found = dict(whole.columns)  # its parts stand where columns have other names
     if found is None:
         if not rows:
             return Detection(form.name, 0.0, "named, and there are no rows to compare it with", given, named=True)

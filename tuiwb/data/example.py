@@ -28,7 +28,7 @@ class Example:
     unpaired            `prompt`, `completion`, `label` (KTO)
     stepwise            `prompt` and `steps`, pairs of text and whether the step is right
     prompt              `prompt` alone (GRPO, PPO), perhaps `tools`
-    text                `text`, trained whole
+    text                `text`, trained whole, or in the `segments` that say so
     tokenized           `input_ids` and, where the row has them, `labels` (-100 is masked), both int lists of one length
     =================== ===================================================================================
 
@@ -46,6 +46,8 @@ class Example:
     rejected: Turns | None = None
     label: bool | None = None
     text: str | None = None
+    segments: list[tuple[str, bool]] | None = None
+    """The text in pieces, each with whether it is trained; None where all of it is."""
     steps: list[tuple[str, bool]] | None = None
     input_ids: list[int] | None = None
     labels: list[int] | None = None

@@ -54,6 +54,7 @@ class FileStore:
         decode: Decoder,
         *,
         compression: str | None = None,
+        unpacked: Any = None,
         columns: list[str] | None = None,
         header_rows: int = 0,
         how: str = "",
@@ -61,6 +62,7 @@ class FileStore:
         """
         Args:
             compression: `gzip`, `zstd` or `bz2`; the file is unpacked beside the index, and gone when it is closed.
+            unpacked: the rows in another form than the file's, with a `read` as files have; kept likewise.
             header_rows: records at the beginning that are no rows.
             how: what else the index depends on, for the cache (delimiter).
 
@@ -70,7 +72,10 @@ class FileStore:
         self.path = path
         self.kind = kind
         self._words_in: Kind = "json" if kind.startswith("JSON") else "text" if kind == "plain text" else "csv"
-        self.address: dict[str, Any] | None = {"path": str(path)} if compression is None else None
+        plain = compression is None and unpacked is None
+        self.address: dict[str, Any] | None = {"path": str(path)} if plain else None
+        self._numbered = unpacked is None
+        """Whether rows have lines in the file."""
         self._splitter = splitter
         self._decode = decode
         self._columns = columns or []
@@ -87,8 +92,8 @@ class FileStore:
         self.nbytes = status.st_size
         self._stream: Any = None
         self._size: int | None = self.nbytes
-        if compression:
-            self._unpack(compression)
+        if not plain:
+            self._unpack(unpacked or _unpacker(path, compression))
         self._cache = cache_file(settings.cache_root() / "data-index", path, status, f"{kind} {how}")
         if self._worth_caching() and self._offsets.load(self._cache):
             self._at, self._done = self.nbytes, True
@@ -128,7 +133,7 @@ class FileStore:
         count = min(count, self.known - start)
         if count <= 0:
             return []
-        bounds, lines = self._offsets.places(start + self._header_rows, count)
+        bounds, lines = self._places(start, count)
         if bounds[-1] - bounds[0] > LONGEST_ROW and count > 1:
             return [row for number in range(start, start + count) for row in self.rows(number, 1)]
         base = bounds[0]
@@ -141,7 +146,7 @@ class FileStore:
         for number, (a, b), line in zip(itertools.count(start), itertools.pairwise(bounds), lines, strict=False):
             raw = page[a - base : b - base]
             value = decode(raw) if whole else self._missing(b - a, raw)
-            if array:
+            if array and line is not None:
                 line += raw[: len(raw) - len(raw.lstrip())].count(b"\n")  # an element begins behind white space
             if type(value) is RowFault:
                 rows.append(Row(number, line, {}, self._judged(value, number, raw)))
@@ -155,7 +160,7 @@ class FileStore:
             first = numbers[at]
             end = bisect.bisect_left(numbers, first + self._block_of_rows(first, self.known), at)
             some, at = numbers[at:end], end
-            bounds, lines = self._offsets.places(first + self._header_rows, some[-1] - first + 1)
+            bounds, lines = self._places(first, some[-1] - first + 1)
             if len(some) * _FAR < len(lines) or bounds[-1] - bounds[0] > LONGEST_ROW:
                 yield from map(self.row, some)
                 continue
@@ -282,12 +287,10 @@ class FileStore:
             raise EnvironmentFault(f"cannot be read ({reason_of(error)})", file=self.path) from error
         return block
 
-    def _unpack(self, compression: str) -> None:
-        """Read through a decompressor, and keep what comes out in a file without a name."""
-        import pyarrow as pa
-
+    def _unpack(self, stream: Any) -> None:
+        """Read another stream than the file, and keep what comes out in a file without a name."""
         folder = paths.private_folder(settings.cache_root() / "unpacked")
-        self._stream = pa.CompressedInputStream(pa.OSFile(str(self.path)), compression)
+        self._stream = stream
         os.close(self._file)
         self._file, name = tempfile.mkstemp(dir=folder)
         Path(name).unlink()
@@ -330,8 +333,19 @@ class FileStore:
             return False
         return bool(self._splitter.faults()) if self.kind == "JSON array" else not raw.endswith(b"\n")
 
+    def _places(self, start: int, count: int) -> tuple[list[int], Sequence[int | None]]:
+        """Where rows stand in the bytes, with the end of the last, and their lines."""
+        bounds, lines = self._offsets.places(start + self._header_rows, count)
+        return bounds, lines if self._numbered else [None] * count
+
     def _no_row(self, number: int) -> Row:
         raise IndexError(f"row {number} of {self.known}")
+
+
+def _unpacker(path: Path, compression: str | None) -> Any:
+    import pyarrow as pa
+
+    return pa.CompressedInputStream(pa.OSFile(str(path)), compression)
 
 
 def changed(path: Path, since: os.stat_result) -> str | None:

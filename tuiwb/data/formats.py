@@ -29,6 +29,8 @@ FormatName = Literal[
 TURN_COLUMNS = ("messages", "conversations", "conversation", "dialogue", "dialog", "texts", "turns")
 _ANSWERS = ("completion", "response", "generation", "output")
 _SYSTEM = ("system", "system_prompt")
+_ASKED = ("prompt", "query", "question", "instruction")
+_EXCHANGES = (("user", "assistant"), ("human", "assistant"), ("query", "response"), ("human", "bot"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ FORMATS: dict[FormatName, Format] = dict(
         _format(
             "messages",
             "turns with role and content",
-            {"messages": TURN_COLUMNS},
+            {"messages": (*TURN_COLUMNS, "text")},
             system=_SYSTEM,
             tools=("tools",),
         ),
@@ -129,7 +131,7 @@ FORMATS: dict[FormatName, Format] = dict(
             system=_SYSTEM,
             tools=("tools",),
         ),
-        _format("text", "plain text, trained whole", {"text": ("text", "content")}),
+        _format("text", "plain text, trained whole or by segments", {"text": ("text", "content", "segments")}),
         _format("tokenized", "token ids", {"input_ids": ("input_ids",)}, labels=("labels",)),
     ]
 )
@@ -147,6 +149,8 @@ class Guess:
 
 def guess(row: Value) -> Guess | None:
     """The format of a row, or None when it fits none."""
+    if (pair := _otherwise_paired(row)) is not None:
+        return pair
     for name, look in _LOOKS:
         columns = columns_of(FORMATS[name], row)
         if columns is None:
@@ -208,6 +212,41 @@ def _preference(parts: dict[str, Any], row: Value, columns: dict[str, str]) -> s
     return f"{start} without a prompt"
 
 
+def _otherwise_paired(row: Value) -> Guess | None:
+    """A pair of answers that is written in another way than chosen and rejected: a list of ranked answers (Nectar), or
+    an answer and a `rejected_response` or `rejected_messages` beside it (ms-swift)."""
+    names = {name.lower(): name for name in reversed(list(row))}
+    if {"chosen", "chosen_response"} & names.keys():
+        return None
+    prompt = next((names[name] for name in _ASKED if name in names), None)
+    ranked = names.get("answers")
+    if prompt is not None and ranked is not None and is_ranked(row[ranked]):
+        why = f"{ranked} are ranked: the best is chosen, the last is rejected"
+        return Guess("preference", (("chosen", ranked), ("rejected", ranked), ("prompt", prompt)), why)
+    worse = next((names[name] for name in ("rejected_response", "rejected_messages") if name in names), None)
+    if worse is None:
+        return None
+    turns = next((names[name] for name in TURN_COLUMNS if isinstance(row.get(names.get(name, "")), list)), None)
+    answer = next((names[name] for name in (*_ANSWERS, "answer") if name in names), None)
+    if turns is not None:
+        return Guess(
+            "preference", (("chosen", turns), ("rejected", worse)), f"{turns} end as chosen, {worse} as rejected"
+        )
+    if answer is not None and prompt is not None:
+        columns = (("chosen", answer), ("rejected", worse), ("prompt", prompt))
+        return Guess("preference", columns, f"{answer} is chosen, {worse} is rejected, {prompt} is their prompt")
+    return None
+
+
+def is_ranked(value: object) -> bool:
+    """Whether this is a list of at least two answers with a rank each."""
+    return (
+        isinstance(value, list)
+        and len(value) > 1
+        and all(isinstance(one, dict) and isinstance(one.get("answer"), str) and "rank" in one for one in value)
+    )
+
+
 def _kto(parts: dict[str, Any], row: Value, columns: dict[str, str]) -> str | None:
     label, answer = columns["label"], "messages" if "messages" in columns else "completion"
     if answer not in columns or (answer == "completion" and "prompt" not in columns):
@@ -233,6 +272,29 @@ def _turns(key: str, other: str) -> _Look:
         return None
 
     return look
+
+
+def _openai(parts: dict[str, Any], row: Value, columns: dict[str, str]) -> str | None:
+    turns, column = parts["messages"], columns["messages"]
+    if isinstance(turns, list) and turns and all(isinstance(turn, dict) for turn in turns):
+        if {"role", "from"}.isdisjoint(turns[0]) and (names := exchange_of(turns[0])):
+            return f"{column} is a list of exchanges with {names[0]} and {names[1]}"
+        if {"role", "from"}.isdisjoint(turns[0]) and is_chatml(turns[0].get("text")):
+            return f"{column} is a list of turns written as ChatML, which are taken apart"
+    # Text that may be turns is text, unless the user says otherwise.
+    return (
+        None if column.lower() == "text" and isinstance(turns, str) else _turns("role", "content")(parts, row, columns)
+    )
+
+
+def exchange_of(turn: Value) -> tuple[str, str] | None:
+    """The keys of an object that is a question with its answer, as older conversations are written."""
+    return next((pair for pair in _EXCHANGES if pair[0] in turn and pair[1] in turn), None)
+
+
+def is_chatml(value: object) -> bool:
+    """Whether this is text that a ChatML template has rendered."""
+    return isinstance(value, str) and value.lstrip().startswith("<|im_start|>")
 
 
 def _prompt_completion(parts: dict[str, Any], row: Value, columns: dict[str, str]) -> str | None:
@@ -269,11 +331,15 @@ def _prompt_only(parts: dict[str, Any], row: Value, columns: dict[str, str]) -> 
 
 
 def _plain(parts: dict[str, Any], row: Value, columns: dict[str, str]) -> str | None:
-    if not _text(parts["text"]):
+    text = parts["text"]
+    if _all(text, dict) and text and all({"text", "label"} <= piece.keys() for piece in text):
+        return f"{columns['text']} is text in pieces, each with a label whether it is trained"
+    if not _text(text):
         return None
     label = next((name for name in row if name.lower() in ("label", "labels", "class", "category")), None)
     if label is None:
-        return f"{columns['text']} is text"
+        rendered = "; it holds rendered ChatML, which the format messages takes apart" if is_chatml(text) else ""
+        return f"{columns['text']} is text{rendered}"
     return (
         f"{columns['text']} is text\n{label} makes this classification data: name the format text to train on the text"
     )
@@ -285,7 +351,7 @@ _LOOKS: tuple[tuple[FormatName, _Look], ...] = (
     ("hh_rlhf", _hh_rlhf),
     ("preference", _preference),
     ("kto", _kto),
-    ("messages", _turns("role", "content")),
+    ("messages", _openai),
     ("sharegpt", _turns("from", "value")),
     ("alpaca", _alpaca),
     ("prompt_completion", _prompt_completion),

@@ -35,7 +35,6 @@ class ManyStore:
             InputFault: not one of the files can be read.
         """
         self.path = path
-        self.kind = f"{len(files)} files"
         self._files = files
         self._address = address
         self._sizes = [file.stat().st_size for file in files]
@@ -53,8 +52,11 @@ class ManyStore:
                 break
         if self._unread == len(files) and self._why:
             raise self._why
-        kinds = {store.kind for store in self._stores.values()}
-        self.kind = f"{len(files)} files of {' and '.join(sorted(kinds))}" if len(files) > 1 else kinds.pop()
+
+    @property
+    def kind(self) -> str:
+        kinds = sorted({store.kind for store in list(self._stores.values())})
+        return f"{len(self._files)} files of {' and '.join(kinds)}" if len(self._files) > 1 else kinds[0]
 
     @property
     def address(self) -> dict[str, Any] | None:

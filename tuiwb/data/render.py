@@ -5,6 +5,7 @@ whole text; a token is trained when any of its characters belongs to what its au
 padding never has to be recognised by its id.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -103,6 +104,8 @@ class Renderer:
             return self._conversation(example.messages, 0, example.tools)
         if example.completion is not None:
             return self.answer(example.prompt or "", example.completion, example.tools)
+        if example.segments is not None:
+            return _of_segments(example.segments)
         if example.text is not None:
             return self._text(*self._split(example.text))
         raise InputFault(f"rows of the kind {example.kind} have no single text to train on", key="datasets")
@@ -269,6 +272,14 @@ class Renderer:
             encoded.truncated,
             encoded.truncated_trained,
         )
+
+
+def _of_segments(segments: Sequence[tuple[str, bool]]) -> Layout:
+    """Text in pieces, as it stands: who writes it so puts every token there, the stop token too."""
+    ends = list(itertools.accumulate(len(text) for text, _ in segments))
+    spans = zip(itertools.pairwise([0, *ends]), segments, strict=True)
+    trained = tuple(span for span, (_, wanted) in spans if wanted)
+    return Layout("".join(text for text, _ in segments), tuple((end, "text") for end in ends), trained)
 
 
 def _bare(messages: Sequence[Message]) -> list[Message]:

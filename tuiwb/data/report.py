@@ -3,6 +3,7 @@
 from typing import Any
 
 from tuiwb.base.tasks import Task
+from tuiwb.data.spool import name_of
 from tuiwb.data.view import View
 
 
@@ -11,7 +12,7 @@ def report(view: View, task: Task | None = None) -> dict[str, Any]:
     `lengths` are in characters."""
     verdict = view.verify(task)
     return {
-        "path": str(view.path),
+        "path": name_of(view.path),
         "kind": view.store.kind,
         "rows": verdict.rows,
         "usable": verdict.usable,

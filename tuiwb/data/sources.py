@@ -11,6 +11,7 @@ import orjson
 
 from tuiwb.base.errors import EnvironmentFault, InputFault, reason_of
 from tuiwb.data import decode
+from tuiwb.data.columns import transposed
 from tuiwb.data.edited import EditedStore
 from tuiwb.data.filestore import FileStore
 from tuiwb.data.journal import Journal
@@ -77,6 +78,8 @@ def _text_store(path: Path, start: bytes, compression: str | None) -> FileStore:
         return FileStore(path, "plain text", LineSplitter(mark), decode.text_row, compression=compression)
     if text.startswith(b"["):
         return FileStore(path, "JSON array", ArraySplitter(), decode.array_row, compression=compression)
+    if ending == ".json" and compression is None and text.startswith(b"{") and (rows := transposed(path, text)):
+        return FileStore(path, "JSON columns", LineSplitter(), decode.json_row, unpacked=rows)
     if text.startswith(b"{") or not text or ending in (".json", ".jsonl", ".ndjson"):
         _refuse_one_object(path, text, start, ending)
         return FileStore(path, "JSON lines", LineSplitter(mark), decode.json_row, compression=compression)

@@ -10,6 +10,7 @@ from tuiwb.base import paths, settings
 from tuiwb.base.errors import EnvironmentFault, InputFault, reason_of
 
 _BLOCK = 1 << 20
+_spooled: set[str] = set()
 
 
 def spooled(stream: BinaryIO) -> Path:
@@ -20,20 +21,26 @@ def spooled(stream: BinaryIO) -> Path:
         EnvironmentFault: the disk is full.
     """
     if stream.isatty():
-        raise InputFault("- reads rows from a pipe, and there is none", file="-")
+        raise InputFault("- reads rows from a pipe, and there is none", file="standard input")
     folder = Path(tempfile.mkdtemp(prefix="stdin-", dir=paths.private_folder(settings.cache_root() / "unpacked")))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
         first = stream.read(_BLOCK)
         if not first.strip():
-            raise InputFault("there are no rows on stdin", file="-")
+            raise InputFault("there are no rows", file="standard input")
         path = folder / f"stdin{_ending(first)}"
         with path.open("wb") as file:
             file.write(first)
             shutil.copyfileobj(stream, file, _BLOCK)
     except OSError as error:
         raise EnvironmentFault(f"stdin cannot be kept ({reason_of(error)})", file=folder) from error
+    _spooled.add(str(path))
     return path
+
+
+def name_of(path: str | Path) -> str:
+    """What a path is called where people read it."""
+    return "standard input" if str(path) in _spooled else str(path)
 
 
 def _ending(first: bytes) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tuiwb.data.example import Example, Message, Turns
-from tuiwb.data.formats import FORMATS, FormatName
+from tuiwb.data.formats import FORMATS, FormatName, is_ranked
 from tuiwb.data.rows import Row
 from tuiwb.data.turns import BadRow, Notes, from_json, messages, tools, type_name, with_system
 
@@ -131,8 +131,12 @@ def _prompt_completion(cells: _Cells) -> Example:
 
 
 def _preference(cells: _Cells) -> Example:
+    if is_ranked(cells.get("chosen")):
+        return _ranked(cells)
     chosen, rejected = cells.text_or_turns("chosen"), cells.text_or_turns("rejected")
     schemas = cells.tools()
+    if isinstance(chosen, list) and isinstance(rejected, str) and len(chosen) > 1 and chosen[-1]["role"] == "assistant":
+        rejected = [*chosen[:-1], _answer(rejected)]  # the other end of the same dialogue
     if isinstance(chosen, list) and isinstance(rejected, list):
         prompt = _prompt_turns(cells)
         if not prompt or (len(chosen) > 1 and chosen[0]["role"] in ("system", "user")):
@@ -150,6 +154,25 @@ def _preference(cells: _Cells) -> Example:
     return cells.example(
         prompt=_prompt_turns(cells), chosen=[_answer(chosen)], rejected=[_answer(rejected)], tools=schemas
     )
+
+
+def _ranked(cells: _Cells) -> Example:
+    """The best and the last of ranked answers."""
+    ordered = sorted(cells.get("chosen"), key=lambda one: _rank(one["rank"], cells.name("chosen")))
+    prompt = cells.text_or_turns("prompt")
+    if isinstance(prompt, str) and _HH_TURN.search(prompt):
+        turns = _hh_turns(prompt)
+        prompt = turns[:-1] if turns[-1] == _answer("") else turns
+    elif isinstance(prompt, str):
+        prompt = [{"role": "user", "content": prompt}]
+    best, last = (_answer(one["answer"]) for one in (ordered[0], ordered[-1]))
+    return cells.example(prompt=with_system(prompt, cells.get("system")), chosen=[best], rejected=[last])
+
+
+def _rank(value: object, column: str) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    raise BadRow("wrong_type", f"{column} holds a rank that is no number")
 
 
 def _hh_rlhf(cells: _Cells) -> Example:
@@ -202,7 +225,16 @@ def _prompt_only(cells: _Cells) -> Example:
 
 
 def _text(cells: _Cells) -> Example:
-    return cells.example(text=cells.text("text"))
+    pieces = cells.get("text")
+    if not isinstance(pieces, list):
+        return cells.example(text=cells.text("text"))
+    segments: list[tuple[str, bool]] = []
+    for piece in pieces:
+        text, label = (piece.get("text"), piece.get("label")) if isinstance(piece, dict) else (None, None)
+        if not isinstance(text, str):
+            raise BadRow("wrong_type", f"{cells.name('text')} holds something else than pieces with text and label")
+        segments.append((text, _label(label, "label")))
+    return cells.example(text="".join(text for text, _ in segments), segments=segments)
 
 
 def _tokenized(cells: _Cells) -> Example:

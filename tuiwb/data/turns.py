@@ -5,12 +5,14 @@ role or as a field, switches for the loss on a turn: all become `Message`s. Noth
 left out or cannot be read is noted.
 """
 
+import re
 from typing import Any
 
 import orjson
 
 from tuiwb.base.errors import InputFault
 from tuiwb.data.example import Message
+from tuiwb.data.formats import exchange_of, is_chatml
 from tuiwb.data.problems import RULES
 
 ROLES = {
@@ -37,6 +39,8 @@ ROLES = {
     "ipython": "tool",
 }
 _CALLS = {"function_call", "tool_call"}
+_PAIR = ("user", "assistant")
+_CHATML = re.compile(r"<\|im_start\|>[ ]?(\w+)\n(.*?)(?:<\|im_end\|>\s*|\Z)", re.DOTALL)
 KNOWN_ROLES = frozenset(ROLES.values())
 _ROLE_KEYS = ("role", "from")
 _CONTENT_KEYS = ("content", "value", "text")
@@ -66,7 +70,7 @@ def messages(value: object, notes: Notes, column: str) -> list[Message]:
         BadRow: these are no turns.
     """
     if isinstance(value, str):
-        value = from_json(value, column, "turns")
+        value = _of_chatml(value, column) if is_chatml(value) else from_json(value, column, "turns")
     if isinstance(value, dict):
         value = [value]
     if not isinstance(value, list):
@@ -75,8 +79,30 @@ def messages(value: object, notes: Notes, column: str) -> list[Message]:
     for turn in value:
         if not isinstance(turn, dict):
             raise BadRow("wrong_type", f"{column} holds {type_name(turn)} where turns are needed")
-        result.append(_message(turn, notes, column))
+        if not any(turn.get(key) is not None for key in _ROLE_KEYS):
+            result += _of_other_kinds(turn, notes, column)
+        else:
+            result.append(_message(turn, notes, column))
     return result
+
+
+def _of_other_kinds(turn: dict[str, Any], notes: Notes, column: str) -> list[Message]:
+    """The turns of an object that names no role: a question with its answer, or turns that a template has rendered."""
+    if names := exchange_of(turn):
+        return [
+            _message({"role": role, "content": turn[name]}, notes, column)
+            for role, name in zip(_PAIR, names, strict=True)
+        ]
+    if is_chatml(turn.get("text")):
+        return [_message(one, notes, column) for one in _of_chatml(turn["text"], column)]
+    raise BadRow("wrong_type", f"{column} holds a turn without a role")
+
+
+def _of_chatml(text: str, column: str) -> list[dict[str, Any]]:
+    """The turns of a text as ChatML templates write it."""
+    if _CHATML.sub("", text).strip():
+        raise BadRow("wrong_type", f"{column} holds text between its ChatML turns")
+    return [{"role": role, "content": said} for role, said in _CHATML.findall(text)]
 
 
 def with_system(turns: list[Message], system: object) -> list[Message]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tuiwb.data.clean.run import Cleaned
     from tuiwb.data.clean.steps import Step
 
-_TRANSLATION = 1
+_TRANSLATION = 2
 """Raised when the translation of rows changes what training sees, so that nothing prepared before is used again."""
 
 _TRAINED_ELSEWHERE = {"no_assistant", "nothing_trained"}

@@ -109,7 +109,7 @@ def _format(entry: dict[str, Any], one: Mapping[str, Any], notes: list[str]) -> 
     elif name == "chat_template":
         _turns(entry, one, notes)
     elif name == "input_output":
-        return "segments with a label each are not offered; write turns, and `train` at those to be learned"
+        entry["format"], entry["columns"] = "text", {"text": "segments"}
     elif name in _FORMATS:
         entry["format"] = _FORMATS[name]
         if name == "completion" and (one.get("field") or one.get("text_column")):
