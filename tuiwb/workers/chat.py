@@ -10,15 +10,17 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from tuiwb.base.errors import InputFault
 from tuiwb.chat import protocol
-from tuiwb.chat.protocol import AddLane, Ask, Failed, Loading, Ready, Sampling, Spec
+from tuiwb.chat.protocol import Ask, Failed, Loading, Sampling, Spec
 from tuiwb.workers.chat_answers import Answer, LaneState, batches, generate, prefill
 from tuiwb.workers.chat_cache import Shelf
+from tuiwb.workers.chat_engine import LaneEngine
 from tuiwb.workers.chat_link import Link
 from tuiwb.workers.chat_llama import LlamaEngine, suits
 from tuiwb.workers.chat_model import Base, load_model, put_adapter
@@ -27,29 +29,32 @@ _MOST_ROWS = 16
 """Answers of one batch: more wait for the next one."""
 
 
-class Engine:
+class Engine(LaneEngine):
     """Loads lanes and answers questions: those that wait together, together."""
 
     def __init__(self, spec: Spec, link: Link) -> None:
-        self._spec = spec
-        self._link = link
+        super().__init__(spec, link)
         self._bases: dict[tuple[str, str | None], Base] = {}
         self._lanes: dict[str, LaneState] = {}
         self._draft: Base | None = None
 
-    def run(self) -> None:
-        started = time.monotonic()
-        for lane in self._spec.lanes:
-            self._load(lane)
+    def prepare(self) -> None:
+        super().prepare()
         if self._spec.draft is not None:
             self._load_draft(self._spec.draft)
-        self._ready(started)
-        while True:
-            request = self._link.requests.get()
-            if isinstance(request, AddLane):
-                self._add(request)
-            else:
-                self._answer([request, *self._companions(request)])
+
+    def where(self) -> tuple[str, str]:
+        model = next(iter(self._bases.values())).model
+        return str(model.device), str(model.dtype).removeprefix("torch.")
+
+    def names(self) -> Iterable[str]:
+        return self._lanes
+
+    def sentence(self, error: Exception) -> str:
+        return sentence(error)
+
+    def answer(self, ask: Ask) -> None:
+        self._answer([ask, *self._companions(ask)])
 
     def _companions(self, first: Ask) -> list[Ask]:
         """The questions that wait already and can be answered in one batch with `first`."""
@@ -64,28 +69,7 @@ class Engine:
                 break
         return found
 
-    def _add(self, request: AddLane) -> None:
-        started = time.monotonic()
-        try:
-            self._load(request.lane)
-            self._ready(started, request.id)
-        except Exception as error:
-            traceback.print_exc()  # into the engine's own log
-            self._link.send(Failed(id=request.id, message=_sentence(error)))
-
-    def _ready(self, started: float, number: int | None = None) -> None:
-        model = next(iter(self._bases.values())).model
-        self._link.send(
-            Ready(
-                lanes=tuple(self._lanes),
-                device=str(model.device),
-                dtype=str(model.dtype).removeprefix("torch."),
-                seconds=time.monotonic() - started,
-                id=number,
-            )
-        )
-
-    def _load(self, lane: protocol.Lane) -> None:
+    def load(self, lane: protocol.Lane) -> None:
         from tuiwb import models
 
         key = (lane.model, lane.quantization)
@@ -133,20 +117,15 @@ class Engine:
                 try:
                     answers.append(prefill(self._lanes[wanted.lane], wanted, ask, started, answers, alone=alone))
                 except Exception as error:
-                    self._failed(ask.id, wanted.lane, error)
+                    self.failed(error, ask.id, wanted.lane)
         for batch in batches(answers):
             try:
                 generate(batch, self._link, self._draft)
             except Exception as error:
                 # Nobody knows what the caches hold now, and they are not put back.
                 for answer in batch:
-                    self._failed(answer.ask.id, answer.lane.spec.name, error)
+                    self.failed(error, answer.ask.id, answer.lane.spec.name)
         self._link.cancelled.difference_update(ask.id for ask in asks)
-
-    def _failed(self, number: int, lane: str, error: Exception) -> None:
-        if not isinstance(error, InputFault):
-            traceback.print_exc()
-        self._link.send(Failed(id=number, lane=lane, message=_sentence(error)))
 
 
 def _same_sampling(one: Sampling, other: Sampling) -> bool:
@@ -159,7 +138,8 @@ def _same_sampling(one: Sampling, other: Sampling) -> bool:
     )
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
+    """An error in one sentence."""
     if isinstance(error, InputFault):
         return str(error)
     text = str(error).strip().splitlines()
@@ -180,7 +160,7 @@ def main(folder: str) -> int:
         Engine(spec, link).run()
     except Exception as error:
         traceback.print_exc()
-        link.send(Failed(message=_sentence(error), fatal=True))
+        link.send(Failed(message=sentence(error), fatal=True))
         return 5
     return 0
 

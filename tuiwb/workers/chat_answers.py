@@ -10,6 +10,7 @@ from tuiwb.base.errors import InputFault
 from tuiwb.chat import protocol
 from tuiwb.chat.protocol import Ask, Done, Token
 from tuiwb.workers.chat_cache import Kept, Shelf, croppable, merge, new_cache, split
+from tuiwb.workers.chat_decode import decode
 from tuiwb.workers.chat_mixed import adapters_of
 from tuiwb.workers.chat_model import Base
 
@@ -153,56 +154,23 @@ def generate(batch: list[Answer], link: Link, draft: Base | None) -> None:
     """Generate the answers of a batch, stream them, and keep their keys and values.
 
     Args:
+        batch: one answer, or several as `batches` puts them together.
         draft: a model that guesses ahead, for an answer that is alone.
     """
     import torch
-    from transformers import GenerationConfig
 
     first = batch[0]
-    base, sampling, stop_ids = first.lane.base, first.ask.sampling, first.lane.spec.stop_ids
-    device = base.model.device
-    longest = max(len(answer.prompt) for answer in batch)
-    left = [longest - len(answer.prompt) for answer in batch]
-    pad = stop_ids[0]
-    ids = torch.tensor([[pad] * gap + answer.prompt for gap, answer in zip(left, batch, strict=True)], device=device)
-    mask = torch.tensor([[0] * gap + [1] * (longest - gap) for gap in left], device=device)
+    base, stop_ids = first.lane.base, first.lane.spec.stop_ids
+    prompts = [answer.prompt for answer in batch]
+    left = [max(map(len, prompts)) - len(prompt) for prompt in prompts]
     alone = len(batch) == 1
     cache = first.kept.cache if alone else merge([(a.kept.cache, gap) for a, gap in zip(batch, left, strict=True)])
-    sampled = {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k,
-        "min_p": sampling.min_p or None,
-    }
-    config = GenerationConfig(
-        do_sample=sampling.temperature > 0,
-        max_new_tokens=max(answer.limit for answer in batch),
-        eos_token_id=list(stop_ids),
-        pad_token_id=pad,
-        repetition_penalty=sampling.repetition_penalty,
-        use_cache=True,
-        **(sampled if sampling.temperature > 0 else {}),
-    )
     watch = _Watch(link, batch, set(stop_ids))
-    arguments: dict[str, Any] = {
-        "input_ids": ids,
-        "attention_mask": mask,
-        "past_key_values": cache,
-        "generation_config": config,
-        "streamer": watch,
-        "stopping_criteria": [watch.ended],
-    }
-    if alone and draft is not None and croppable(cache):
-        arguments["assistant_model"] = draft.model
-    with torch.inference_mode():
-        if alone:
-            with adapter_on(first.lane):
-                base.model.generate(**arguments)
-        elif base.peft is None:
-            base.model.generate(**arguments)
+    with torch.inference_mode(), _adapters(batch):
+        if croppable(cache) and not (alone and draft is not None):
+            decode(base.model, prompts, cache, first.ask.sampling, stop_ids[0], watch.take)
         else:
-            with adapters_of(base.peft, [answer.lane.adapter for answer in batch]):
-                base.model.generate(**arguments)
+            _by_transformers(first, cache, watch, draft)
     held = cache.get_seq_length()
     for row, (gap, answer) in enumerate(zip(left, batch, strict=True)):
         kept = answer.kept
@@ -214,6 +182,39 @@ def generate(batch: list[Answer], link: Link, draft: Base | None) -> None:
             kept.cache.crop(len(kept.ids) - held)
         answer.lane.shelf.put(kept)
         _finish(answer, link, set(stop_ids))
+
+
+def _by_transformers(answer: Answer, cache: Any, watch: "_Watch", draft: Base | None) -> None:
+    """Where a draft model guesses ahead, and where layers forget (sliding windows, linear attention)."""
+    import torch
+    from transformers import GenerationConfig
+
+    sampling, stop_ids, model = answer.ask.sampling, answer.lane.spec.stop_ids, answer.lane.base.model
+    sampled = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p or None,
+    }
+    config = GenerationConfig(
+        do_sample=sampling.temperature > 0,
+        max_new_tokens=answer.limit,
+        eos_token_id=list(stop_ids),
+        pad_token_id=stop_ids[0],
+        repetition_penalty=sampling.repetition_penalty,
+        use_cache=True,
+        **(sampled if sampling.temperature > 0 else {}),
+    )
+    ids = torch.tensor([answer.prompt], device=model.device)
+    model.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        past_key_values=cache,
+        generation_config=config,
+        streamer=watch,
+        stopping_criteria=[watch.ended],
+        assistant_model=draft.model if draft is not None and croppable(cache) else None,
+    )
 
 
 def _finish(answer: Answer, link: Link, stop_ids: set[int]) -> None:
@@ -244,26 +245,33 @@ def _finish(answer: Answer, link: Link, stop_ids: set[int]) -> None:
 
 
 class _Watch:
-    """Streams what `generate` yields, row by row, and tells it which rows have ended.
+    """Takes the tokens of the rows as they come, streams them, and knows which rows have ended.
 
-    It is generate's `streamer`: `put` gets the prompt first, then one token a row at each step (several of the only
-    row, where a draft model guessed ahead).
+    It is also `generate`'s `streamer`: `put` gets the prompt first, then the next token of the only row, or several
+    where a draft model guessed ahead.
     """
 
     def __init__(self, link: Link, batch: list[Answer], stop_ids: set[int]) -> None:
         self._link, self._batch, self._stop_ids = link, batch, stop_ids
         self._prompt_seen = False
 
-    def put(self, tokens: Any) -> None:
-        if not self._prompt_seen:
-            self._prompt_seen = True
-            return
+    def take(self, tokens: list[int]) -> list[bool]:
+        """The next token of each row.
+
+        Returns:
+            which rows have ended.
+        """
         now = time.monotonic()
-        numbers = tokens.flatten().tolist()
-        rows = self._batch if len(self._batch) > 1 else self._batch * len(numbers)
-        for answer, token in zip(rows, numbers, strict=True):
+        for answer, token in zip(self._batch, tokens, strict=True):
             if not answer.ended:
                 self._take(answer, token, now)
+        return [answer.ended for answer in self._batch]
+
+    def put(self, tokens: Any) -> None:
+        if self._prompt_seen:
+            for token in tokens.flatten().tolist():
+                self.take([token])
+        self._prompt_seen = True
 
     def _take(self, answer: Answer, token: int, now: float) -> None:
         if not answer.generated:
@@ -283,11 +291,19 @@ class _Watch:
         pass
 
     def ended(self, ids: Any, scores: Any, **_: Any) -> Any:
-        """generate's stopping criterion. It is asked before `put` gets the step's tokens, or after, so a row may get
-        one token too many, which is not taken."""
+        """generate's stopping criterion. It is asked before `put` gets the step's tokens, or after, so that it may
+        compute one token too many, which is not taken."""
         import torch
 
         return torch.tensor([answer.ended for answer in self._batch], device=ids.device)
+
+
+def _adapters(batch: list[Answer]) -> contextlib.AbstractContextManager[None]:
+    """Each answer with the adapter of its lane."""
+    peft = batch[0].lane.base.peft
+    if len(batch) == 1 or peft is None:
+        return adapter_on(batch[0].lane)
+    return adapters_of(peft, [answer.lane.adapter for answer in batch])
 
 
 class Switchable(Protocol):

@@ -12,13 +12,14 @@ import os
 import secrets
 import threading
 import time
-import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tuiwb.base.errors import InputFault
-from tuiwb.chat.protocol import AddLane, Ask, Done, Failed, Lane, LaneAsk, Loading, Ready, Sampling, Spec, Token
+from tuiwb.chat.protocol import Ask, Done, Lane, LaneAsk, Loading, Sampling, Spec, Token
+from tuiwb.workers.chat_engine import LaneEngine
 from tuiwb.workers.chat_link import Link
 
 _LONGEST = 8192
@@ -76,49 +77,34 @@ class _Answer:
     problem: str = ""
 
 
-class LlamaEngine:
+class LlamaEngine(LaneEngine):
     """Loads GGUF files and answers questions, up to four at once."""
 
     def __init__(self, spec: Spec, link: Link, folder: Path) -> None:
-        self._spec, self._link, self._folder = spec, link, folder
+        super().__init__(spec, link)
+        self._folder = folder
         self._servers: dict[str, Any] = {}
         self._lanes: dict[str, _Loaded] = {}
 
-    def run(self) -> None:
-        started = time.monotonic()
-        for lane in self._spec.lanes:
-            self._load(lane)
-        self._ready(started)
-        while True:
-            request = self._link.requests.get()
-            if isinstance(request, AddLane):
-                self._add(request)
-            else:
-                for wanted in request.lanes:
-                    threading.Thread(target=self._answer, args=(request, wanted), daemon=True).start()
+    def where(self) -> tuple[str, str]:
+        return "llama.cpp", Path(next(iter(self._servers))).stem.rpartition(".")[2] or "GGUF"
 
-    def _add(self, request: AddLane) -> None:
-        started = time.monotonic()
-        try:
-            if not _is_file(request.lane):
-                raise InputFault("llama.cpp answers here: start the engine again (e) to talk to this beside it")
-            self._load(request.lane)
-            self._ready(started, request.id)
-        except Exception as error:
-            self._link.send(Failed(id=request.id, message=_sentence(error)))
+    def names(self) -> Iterable[str]:
+        return self._lanes
 
-    def _ready(self, started: float, number: int | None = None) -> None:
-        self._link.send(
-            Ready(
-                lanes=tuple(self._lanes),
-                device="llama.cpp",
-                dtype=Path(next(iter(self._servers))).stem.rpartition(".")[2] or "GGUF",
-                seconds=time.monotonic() - started,
-                id=number,
-            )
-        )
+    def sentence(self, error: Exception) -> str:
+        return f"llama.cpp: {error}"
 
-    def _load(self, lane: Lane) -> None:
+    def add(self, lane: Lane) -> None:
+        if not _is_file(lane):
+            raise InputFault("llama.cpp answers here: start the engine again (e) to talk to this beside it")
+        self.load(lane)
+
+    def answer(self, ask: Ask) -> None:
+        for wanted in ask.lanes:
+            threading.Thread(target=self._answer, args=(ask, wanted), daemon=True).start()
+
+    def load(self, lane: Lane) -> None:
         from tuiwb import models
 
         context = min(lane.context or _LONGEST, _LONGEST)
@@ -139,9 +125,7 @@ class LlamaEngine:
                 )
             self._link.send(self._generated(ask, lane, prompt))
         except Exception as error:
-            if not isinstance(error, InputFault):
-                traceback.print_exc()
-            self._link.send(Failed(id=ask.id, lane=wanted.lane, message=_sentence(error)))
+            self.failed(error, ask.id, wanted.lane)
 
     def _generated(self, ask: Ask, lane: _Loaded, prompt: list[int]) -> Done:
         limit = min(ask.sampling.max_new_tokens, lane.context - len(prompt))
@@ -213,7 +197,3 @@ def _server(file: str, context: int, address: Path) -> Any:
     parameters.hostnames, parameters.api_keys = [str(address)], [secrets.token_urlsafe(24)]
     parameters.verbosity = 0
     return xllamacpp.Server(parameters)
-
-
-def _sentence(error: Exception) -> str:
-    return str(error) if isinstance(error, InputFault) else f"llama.cpp: {error}"
