@@ -1,15 +1,19 @@
 """Each step judges as its description says, and a list of steps says what is wrong with it."""
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tuiwb import data
 from tuiwb.base.errors import InputFault
 from tuiwb.data.clean import lists, measures, patterns, pii
+from tuiwb.data.clean.run import clean
 from tuiwb.data.clean.steps import RowStep
 from tuiwb.data.clean.texts import texts
+from tuiwb.data.clean.write import write
 from tuiwb.data.example import Example
 
 HAS_LIBRARIES = all(importlib.util.find_spec(name) for name in ("phonenumbers", "stdnum", "py3langid"))
@@ -173,3 +177,52 @@ def test_every_preset_is_right() -> None:
 )  # fmt: skip
 def test_patterns(look: Any, text: str, found: str) -> None:
     assert look(text) in ({found} if look is not patterns.cut_off else {found, found[-30:]})
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"prompt": "p", "completion": "cafÃ© â€œxâ€\x9d naïve"}, {"prompt": "p", "completion": "café “x” naïve"}),
+        ({"text": "a\x07b\u202ec\u200bd\n\te"}, {"text": "abcd\n\te"}),
+        ({"prompt": "p", "completion": "<|im_start|>assistant\nYes<|im_end|>"}, {"prompt": "p", "completion": "Yes"}),
+        ({"prompt": "p", "completion": "```py\nx = 1"}, {"prompt": "p", "completion": "```py\nx = 1\n```"}),
+        (
+            {"instruction": "Tell me the capital of France now", "output": " Tell me the capital of France now\nParis"},
+            {"instruction": "Tell me the capital of France now", "output": "Paris"},
+        ),
+        (
+            {"messages": [
+                {"role": "user", "content": "a"}, {"role": "user", "content": "b"},
+                {"role": "assistant", "content": " "}, {"role": "assistant", "content": "c"},
+                {"role": "user", "content": "bye"},
+            ]},
+            {"messages": [{"role": "user", "content": "a\n\nb"}, {"role": "assistant", "content": "c"}]},
+        ),
+        (
+            {"turns": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}, {"from": "gpt", "value": "c"}]},
+            {"turns": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b\n\nc"}]},
+        ),
+    ],
+)  # fmt: skip
+def test_what_has_one_right_answer_is_put_right(before: dict[str, Any], after: dict[str, Any]) -> None:
+    step = lists.step_of("repair", {})
+    assert isinstance(step, RowStep)
+    change = step.change()
+    assert change is not None
+    assert change(before) == after
+    assert change(after) is after
+
+
+def test_repair_touches_no_other_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    many = [{"prompt": f"q {n}", "completion": f"```x\n{n}\n``` née {n}"} for n in range(20)]
+    many[3]["completion"] = "Ã©tude"
+    path.write_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in many))
+    with data.open(path) as view:
+        found = clean(view, [lists.step_of("repair", {})])
+        assert (found.outcomes[0].changed, found.outcomes[0].altered, found.kept) == (1, (3,), 20)
+        write(view, found, tmp_path / "out.jsonl")
+    before, after = path.read_bytes().splitlines(), (tmp_path / "out.jsonl").read_bytes().splitlines()
+    assert [at for at, (one, other) in enumerate(zip(before, after, strict=True)) if one != other] == [3]
+    with data.open(path, steps=[lists.step_of("repair", {})]) as view:
+        assert view.example(view.row(3)).completion == "étude"

@@ -109,6 +109,38 @@ def test_what_the_format_cannot_hold_is_left_out_and_counted(tmp_path: Path) -> 
     assert json.loads((tmp_path / "out.json").read_text()) == [{"instruction": "q", "input": "", "output": "a"}] * 2
 
 
+def test_what_a_row_has_lost_is_said(tmp_path: Path) -> None:
+    said = [{"type": "text", "text": "hi"}, {"type": "image", "url": "x"}]
+    turns = [{"role": "user", "content": said}, {"role": "assistant", "content": "yo"}]
+    path = write(
+        tmp_path / "in.jsonl", [{"messages": turns}, {"messages": [{"role": "user", "content": "q"}, turns[1]]}]
+    )
+    with data.open(path) as view:
+        found = convert(view, "sharegpt", tmp_path / "out.jsonl")
+    assert (found.written, found.left_out) == (2, ())
+    assert [(one.code, one.count, one.row) for one in found.lost] == [("parts_ignored", 1, 0)]
+
+
+def test_question_prompt_and_dialogue(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]
+    chat = write(tmp_path / "chat.jsonl", [{"messages": turns, "n": 1}, {"messages": turns * 2, "n": 2}])
+    with data.open(chat) as view:
+        asked = convert(view, "qa", tmp_path / "qa.jsonl")
+        assert (asked.written, asked.left_out[0].count) == (1, 1)
+        assert convert(view, "prompt_only", tmp_path / "prompts.jsonl").written == 2
+    assert orjson.loads((tmp_path / "qa.jsonl").read_bytes()) == {"question": "2+2?", "answer": "4", "n": 1}
+    with data.open(tmp_path / "prompts.jsonl") as view:
+        assert view.format.name == "prompt_only"
+        assert view.row(0).value == {"prompt": turns[:1], "solution": "4", "n": 1}
+    pairs = write(tmp_path / "pairs.jsonl", [{"prompt": turns[:1], "chosen": turns[1:], "rejected": turns[1:]}])
+    with data.open(pairs) as view:
+        assert convert(view, "hh_rlhf", tmp_path / "hh.jsonl").written == 1
+    with data.open(tmp_path / "hh.jsonl") as view:
+        again = view.translate(view.row(0))
+    assert view.format.name == "hh_rlhf"
+    assert (again.prompt, again.chosen) == (turns[:1], turns[1:])
+
+
 def test_the_source_and_other_files_are_not_written_over(tmp_path: Path) -> None:
     path = write(tmp_path / "in.jsonl", [{"text": "t"}])
     link = tmp_path / "link.jsonl"

@@ -171,10 +171,13 @@ def _convert(args: argparse.Namespace) -> int:
     with open_source(args) as view:
         done = followed(lambda task: convert(view, args.to, Path(args.output), force=args.force, task=task))
     if args.json:
-        problems = [problem.to_json() for problem in done.left_out]
-        output.print_json({"read": done.read, "written": done.written, "output": args.output, "problems": problems})
+        said = {"problems": done.left_out, "lost": done.lost}
+        problems = {name: [problem.to_json() for problem in found] for name, found in said.items()}
+        output.print_json({"read": done.read, "written": done.written, "output": args.output, **problems})
         return 0
     output.say(f"{units.count(done.written)} rows are in {args.output}.")
     for problem in done.left_out:
         output.say(f"{units.count(problem.count)} left out, the first is row {problem.row}: {problem.message}")
+    for problem in done.lost:
+        output.say(f"{units.count(problem.count)} are not whole, the first is row {problem.row}: {problem.message}")
     return 0

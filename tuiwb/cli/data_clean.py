@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuiwb.base import units
-from tuiwb.base.errors import EnvironmentFault, UsageFault, reason_of
+from tuiwb.base.errors import UsageFault
 from tuiwb.base.tasks import Task
 from tuiwb.base.text import gate_line
 from tuiwb.cli import output
@@ -86,20 +86,13 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _clean(args: argparse.Namespace) -> int:
-    from tuiwb.base import atomic
-    from tuiwb.data.clean.lists import dumps, parse, typed
+    from tuiwb.data.clean.lists import parse, save, typed
 
     if not args.steps and not args.step:
         raise UsageFault("name some steps: --steps guides, or see `tuiwb data steps`", key="--steps")
     steps = (*parse(args.steps), *(step for text in args.step for step in typed(text)))
     if args.save_steps:
-        place = Path(args.save_steps).expanduser()
-        if place.exists() and not args.force:
-            raise UsageFault("this file is there already; name another, or add --force", file=place, key="--save-steps")
-        try:
-            atomic.write_text(place, dumps(steps))
-        except OSError as error:
-            raise EnvironmentFault(f"cannot be written ({reason_of(error)})", file=place) from error
+        save(steps, Path(args.save_steps).expanduser(), force=args.force)
     with open_source(args) as view:
         cleaned, written = _work(view, steps, args)
         if args.json:
@@ -279,9 +272,9 @@ def _places(args: argparse.Namespace, written: int | None) -> dict[str, Any]:
 
 
 def _print_steps(view: "View", cleaned: "Cleaned") -> None:
-    from tuiwb.data.clean.report import beginning
+    from tuiwb.data.clean.report import before_and_after, beginning
 
-    for outcome in cleaned.outcomes:
+    for at, outcome in enumerate(cleaned.outcomes):
         did = (
             f"{units.count(outcome.changed)} changed" if outcome.changed else f"{units.count(outcome.removed)} left out"
         )
@@ -290,6 +283,8 @@ def _print_steps(view: "View", cleaned: "Cleaned") -> None:
             for removal in some:
                 text = gate_line(beginning(view, removal.row), _WIDTH - 20)
                 output.write(f"    {title}row {removal.row:,}: {gate_line(removal.why)}\n        {text}")
+        for row in outcome.altered[:3]:
+            output.write(f"    row {row:,}: {_marked(*before_and_after(view, cleaned, at, row))}")
 
 
 def _print_cluster(view: "View", cluster: Any) -> None:
@@ -305,16 +300,22 @@ def _print_cluster(view: "View", cluster: Any) -> None:
 
 
 def _changed(view: "View", cluster: Any, row: int) -> str:
-    """Where a row differs from the one that stays: `[-out-]` and `{+in+}` as word-by-word differences write it."""
-    from tuiwb.data.clean.clusters import difference
+    """Where a row differs from the one that stays."""
     from tuiwb.data.clean.texts import texts
 
     if cluster.file:
         return gate_line(texts(view.as_it_stands(view.row(row))).of("example"), _WIDTH - 30)
     kept, other = (texts(view.as_it_stands(view.row(number))).of("example") for number in (cluster.kept, row))
+    return _marked(kept, other) or "no difference in words"
+
+
+def _marked(old: str, new: str) -> str:
+    """Where a text differs from an older one: `[-out-]` and `{+in+}` as word-by-word differences write it."""
+    from tuiwb.data.clean.clusters import difference
+
     marks = {"out": "[-{}-]", "in": "{{+{}+}}"}
-    parts = [marks[what].format(part) for what, part in difference(kept, other) if what != "same"]
-    return gate_line(" ".join(" ".join(parts).split()), _WIDTH) or "no difference in words"
+    parts = [marks[what].format(part) for what, part in difference(old, new) if what != "same"]
+    return gate_line(" ".join(" ".join(parts).split()), _WIDTH)
 
 
 def _tell(cleaned: "Cleaned", args: argparse.Namespace, written: int | None) -> None:

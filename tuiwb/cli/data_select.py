@@ -59,6 +59,8 @@ def configure(actions: Any) -> None:
 
 
 def _select(args: argparse.Namespace) -> int:
+    import orjson
+
     with open_source(args) as view:
         numbers = followed(lambda task: _numbers(view, args, task))
         if args.output:
@@ -80,7 +82,10 @@ def _select(args: argparse.Namespace) -> int:
             if args.json:
                 output.print_json({"row": row.id, "line": row.line, **_mark(view, row.id), **fault})
             else:
-                output.write(f"{row.id}\t{gate_line(view.raw(row.id, _SHOWN).decode('utf-8', 'replace'))}")
+                raw = view.raw(row.id, _SHOWN)
+                if b"\n" in raw and not row.fault:  # an element of an array that is written on several lines
+                    raw = orjson.dumps(row.value, default=str, option=orjson.OPT_NON_STR_KEYS)[:_SHOWN]
+                output.write(f"{row.id}\t{gate_line(raw.decode('utf-8', 'replace'))}")
         output.say(f"{units.count(len(numbers))} of {units.count(len(view))} rows.")
     return 0
 

@@ -10,6 +10,7 @@ import orjson
 from tuiwb.base import atomic
 from tuiwb.base.errors import EnvironmentFault, InputFault, UsageFault, reason_of
 from tuiwb.base.tasks import Task
+from tuiwb.data.clean.texts import text_of
 from tuiwb.data.example import Example, Message, Turns
 from tuiwb.data.formats import FormatName
 from tuiwb.data.problems import Problem, Tally
@@ -22,11 +23,12 @@ _DUMP = orjson.OPT_NON_STR_KEYS
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What came of it: rows read and written, and why the others were left out."""
+    """What came of it: rows read and written, why the others were left out, and what those written have lost."""
 
     read: int
     written: int
     left_out: tuple[Problem, ...]
+    lost: tuple[Problem, ...] = ()
 
 
 def convert(
@@ -47,11 +49,11 @@ def convert(
     refuse(output, view.store.files(), force=force)
     view.index(task)
     source = view.require_format()
-    tally, written = Tally(), 0
+    tally, lost, written = Tally(), Tally(), 0
     try:
         with atomic.replacing(output, mode=0o600) as file:
             lines = output.suffix != ".json"
-            for row in _rows(view, source, target, tally, task):
+            for row in _rows(view, source, target, tally, lost, task):
                 file.write(b"" if lines else b",\n" if written else b"[\n")
                 file.write(row + b"\n" if lines else row)
                 written += 1
@@ -60,7 +62,7 @@ def convert(
             file.write(b"" if lines else b"\n]\n")
     except OSError as error:
         raise EnvironmentFault(f"cannot be written ({reason_of(error)})", file=output) from error
-    return Conversion(len(view), written, tally.problems())
+    return Conversion(len(view), written, tally.problems(), lost.problems())
 
 
 def from_example(example: Example, target: FormatName) -> Iterator[dict[str, Any]]:
@@ -73,14 +75,20 @@ def from_example(example: Example, target: FormatName) -> Iterator[dict[str, Any
         yield {**row, **{name: value for name, value in example.extra.items() if name not in row}}
 
 
-def _rows(view: View, source: FormatName, target: FormatName, tally: Tally, task: Task | None) -> Iterator[bytes]:
+def _rows(
+    view: View, source: FormatName, target: FormatName, tally: Tally, lost: Tally, task: Task | None
+) -> Iterator[bytes]:
     for row in view.scan(task):
         try:
             if source == target:
                 view.translate(row)
                 yield view.raw(row.id).replace(b"\r", b" ").replace(b"\n", b" ") if _is_json(view) else _dump(row.value)
             else:
-                yield from map(_dump, from_example(view.translate(row), target))
+                example = view.translate(row)
+                rows = [*map(_dump, from_example(example, target))]
+                for code, detail in example.notes:
+                    lost.add(code, detail, row.id, row.line)
+                yield from rows
         except BadRow as fault:
             tally.add(fault.code, fault.detail, row.id, row.line)
 
@@ -173,6 +181,47 @@ def _kto(example: Example) -> Iterator[dict[str, Any]]:
         raise BadRow("cannot_convert", f"a row of the kind {example.kind} does not say whether it is wanted")
 
 
+def _qa(example: Example) -> Iterator[dict[str, Any]]:
+    turns = list(_turns(example, "qa"))
+    system = {"system": turns.pop(0)["content"]} if turns and turns[0]["role"] == "system" else {}
+    plain = all(set(turn) == {"role", "content"} for turn in turns)
+    if not plain or example.tools or [turn["role"] for turn in turns] != ["user", "assistant"]:
+        raise BadRow("cannot_convert", "qa holds one question and its answer, and no tools or switches")
+    yield {"question": turns[0]["content"], "answer": turns[1]["content"], **system}
+
+
+def _prompt_only(example: Example) -> Iterator[dict[str, Any]]:
+    """The prompt, and what answered it well as a column for rewards to compare with."""
+    if example.kind == "prompt":
+        row: dict[str, Any] = {"prompt": example.prompt}
+    elif example.kind in ("preference", "unpaired"):
+        good = example.chosen if example.label is None else example.completion if example.label else None
+        row = {"prompt": example.prompt} | ({"solution": text_of(good)} if good else {})
+    else:
+        (pair,) = _prompt_completion(example)
+        answer = pair["completion"]
+        said = answer if isinstance(answer, str) else answer[-1]["content"]
+        row = {"prompt": pair["prompt"], "solution": said}
+    yield row | ({"tools": example.tools} if example.tools else {})
+
+
+def _hh_rlhf(example: Example) -> Iterator[dict[str, Any]]:
+    if example.kind != "preference":
+        raise BadRow("cannot_convert", f"a row of the kind {example.kind} has no rejected answer")
+    names = {"user": "Human", "assistant": "Assistant"}
+    sides = {}
+    for side in ("chosen", "rejected"):
+        turns = [*_as_turns(example.prompt or "", "user"), *_as_turns(getattr(example, side), "assistant")]
+        if example.tools or any(turn["role"] not in names or set(turn) != {"role", "content"} for turn in turns):
+            raise BadRow(
+                "cannot_convert", "hh_rlhf holds what a human and an assistant say, and no system turn or tools"
+            )
+        if any("\n\nHuman:" in turn["content"] or "\n\nAssistant:" in turn["content"] for turn in turns):
+            raise BadRow("cannot_convert", "a turn holds Human: or Assistant: itself, which would cut it in two")
+        sides[side] = "".join(f"\n\n{names[turn['role']]}: {turn['content']}" for turn in turns)
+    yield sides
+
+
 TARGETS: dict[FormatName, Callable[[Example], Iterator[dict[str, Any]]]] = {
     "messages": _messages,
     "sharegpt": _sharegpt,
@@ -180,4 +229,7 @@ TARGETS: dict[FormatName, Callable[[Example], Iterator[dict[str, Any]]]] = {
     "prompt_completion": _prompt_completion,
     "preference": _preference,
     "kto": _kto,
+    "qa": _qa,
+    "prompt_only": _prompt_only,
+    "hh_rlhf": _hh_rlhf,
 }

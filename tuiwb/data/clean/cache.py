@@ -91,6 +91,7 @@ def _save(path: Path, found: Cleaned) -> None:
                 "changed": one.changed,
                 "samples": [_row(removal) for removal in one.samples],
                 "near": [_row(removal) for removal in one.near],
+                "altered": one.altered,
             }
             for one in found.outcomes
         ],
@@ -117,6 +118,7 @@ def _load(path: Path, steps: tuple[Step, ...]) -> Cleaned | None:
                 one["changed"],
                 tuple(Removal(*row) for row in one["samples"]),
                 tuple(Removal(*row) for row in one["near"]),
+                tuple(one["altered"]),
             )
             for step, one in zip(steps, document["outcomes"], strict=True)
         )

@@ -36,6 +36,17 @@ def clusters(cleaned: Cleaned) -> list[Cluster]:
     return sorted(made, key=lambda cluster: (-len(cluster.members), cluster.file, cluster.kept))
 
 
+def beside_their_twins(cleaned: Cleaned, step: int) -> dict[int, int]:
+    """The rows that a comparing step leaves out, each with the row of this source that stays for it, one cluster after
+    the other; the largest first. Empty where the step compares with other files alone, or finds no clusters."""
+    return {
+        member.row: cluster.kept
+        for cluster in clusters(cleaned)
+        for member in cluster.members
+        if member.step == step and not cluster.file
+    }
+
+
 def difference(kept: str, other: str) -> list[tuple[Change, str]]:
     """How one text becomes the other, word by word: `out` stands in `kept` alone, `in` in `other` alone."""
     old, new = _PIECE.findall(kept), _PIECE.findall(other)

@@ -13,9 +13,11 @@ from typing import Any
 
 import msgspec
 
-from tuiwb.base.errors import InputFault
+from tuiwb.base import atomic
+from tuiwb.base.errors import EnvironmentFault, InputFault, UsageFault, reason_of
 from tuiwb.data.clean.compare import COMPARE_STEPS
 from tuiwb.data.clean.limits import LIMITS
+from tuiwb.data.clean.repair import Repair
 from tuiwb.data.clean.rules import RULES
 from tuiwb.data.clean.semantic import SEMANTIC_STEPS
 from tuiwb.data.clean.steps import Step
@@ -23,7 +25,8 @@ from tuiwb.data.problems import nearest
 
 Item = str | dict[str, Any]
 
-STEPS: dict[str, type[Step]] = {step.name: step for step in (*LIMITS, *RULES, *COMPARE_STEPS, *SEMANTIC_STEPS)}
+_KINDS: tuple[type[Step], ...] = (*LIMITS, *RULES, Repair, *COMPARE_STEPS, *SEMANTIC_STEPS)
+STEPS: dict[str, type[Step]] = {step.name: step for step in _KINDS}
 FILE_ENDINGS = (".yaml", ".yml", ".json")
 
 _GUIDES: list[Item] = [
@@ -139,6 +142,23 @@ def dumps(steps: Sequence[Step]) -> str:
     stream.write("# Cleaning steps, in order: tuiwb data clean ROWS --steps THIS --output CLEANED\n")
     yaml.dump({"steps": plain(steps)}, stream)
     return stream.getvalue()
+
+
+def save(steps: Sequence[Step], place: Path, *, force: bool = False) -> None:
+    """Write a file of steps, which `load` and recipes read.
+
+    Raises:
+        UsageFault: it is there already without `force`, or has another ending.
+        EnvironmentFault: it cannot be written; an old file is untouched.
+    """
+    if place.suffix not in FILE_ENDINGS[:2]:
+        raise UsageFault("a file of steps ends in .yaml or .yml", file=place, key="steps")
+    if place.exists() and not force:
+        raise UsageFault("this file is there already; name another, or add --force", file=place, key="--save-steps")
+    try:
+        atomic.write_text(place, dumps(steps))
+    except OSError as error:
+        raise EnvironmentFault(f"cannot be written ({reason_of(error)})", file=place) from error
 
 
 def step_of(name: str, settings: dict[str, Any], source: str | Path | None = None) -> Step:

@@ -17,16 +17,16 @@ _REFUSAL = re.compile(
 
 _REFUSAL_MARKS = ("sorry", " ai", "language model", "i can", "i am ", "i won", "i will", "i do", "my ")
 
-_ARTEFACT = re.compile(
+ARTEFACT = re.compile(
     r"<\|(?:im_start|im_end|im_sep|endoftext|eot_id|end_of_text|begin_of_text|start_header_id|end_header_id|user|"
     r"assistant|system|end|eom_id|end_of_turn|channel|message|start)\|>|\[/?INST\]|<</?SYS>>|</?s>|"
     r"<(?:start|end)_of_turn>|^### (?:Instruction|Response|Input|Human|Assistant|System|User):|"
     r"^(?:Human|Assistant|USER|ASSISTANT): |<｜(?:User|Assistant|end▁of▁sentence|begin▁of▁sentence)｜>",
     re.MULTILINE,
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_HIDDEN = re.compile("[\u200b\u2060\ufeff\U000e0000-\U000e007f]")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+HIDDEN = re.compile("[\u200b\u2060\ufeff\U000e0000-\U000e007f]")
 # UTF-8 that was read as Windows-1252 or Latin-1, and text that was lost.
 _MOJIBAKE = re.compile(
     "\ufffd|Ã[\u0080-\u00bf©¨ª«¬®¯°±²³´¶·¸¹º»¼½¾¿‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€[\u0080-\u009f™œ\u009d“”¢¦]|Â[ °»«·£©®]"
@@ -53,7 +53,7 @@ def artefact(text: str) -> str:
     if not ("<" in text or "INST]" in text or "### " in text or "n: " in text or "t: " in text or "R: " in text
             or "T: " in text):  # fmt: skip
         return ""
-    found = _ARTEFACT.search(text)
+    found = ARTEFACT.search(text)
     return found[0].strip() if found else ""
 
 
@@ -61,12 +61,12 @@ def hidden(text: str) -> tuple[str, str]:
     """The first character that hides or does harm, as (problem code, its number), or two empty texts."""
     if text.isprintable() or text.replace("\n", "").replace("\t", "").isprintable():
         return "", ""
-    if found := _CONTROL.search(text):
+    if found := CONTROL.search(text):
         return "control_characters", f"U+{ord(found[0]):04X}"
     if not text.isascii():
-        if found := _BIDI.search(text):
+        if found := BIDI.search(text):
             return "bidi_characters", f"U+{ord(found[0]):04X}"
-        if found := _HIDDEN.search(text):
+        if found := HIDDEN.search(text):
             return "hidden_characters", f"U+{ord(found[0]):04X}"
     return "", ""
 

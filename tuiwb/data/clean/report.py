@@ -1,12 +1,15 @@
 """What cleaning did, row by row: for programs as a document, for people as Markdown."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuiwb.base.text import gate_line
 from tuiwb.base.units import count
 from tuiwb.data.clean.lists import plain
 from tuiwb.data.clean.run import BY_HAND, UNUSABLE, Cleaned, Outcome, Removal
+from tuiwb.data.clean.steps import changes
 from tuiwb.data.clean.texts import excerpt, texts
+from tuiwb.data.spool import name_of
 from tuiwb.data.turns import BadRow
 
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ def summary(view: "View", cleaned: Cleaned) -> dict[str, Any]:
     unusable = sum(removal.step == UNUSABLE for removal in cleaned.removals.values())
     rejected = sum(removal.step == BY_HAND for removal in cleaned.removals.values())
     return {
-        "source": str(view.path),
+        "source": name_of(view.path),
         "rows": cleaned.rows,
         "kept": cleaned.kept,
         "removed": cleaned.flagged,
@@ -33,8 +36,9 @@ def summary(view: "View", cleaned: Cleaned) -> dict[str, Any]:
                 "changed": outcome.changed,
                 "samples": [row_document(view, cleaned, one) for one in outcome.samples],
                 "near_misses": [row_document(view, cleaned, one) for one in outcome.near],
+                "changed_rows": [_change(view, cleaned, at, row) for row in outcome.altered],
             }
-            for outcome in cleaned.outcomes
+            for at, outcome in enumerate(cleaned.outcomes)
         ],
     }
 
@@ -49,7 +53,7 @@ def markdown(view: "View", cleaned: Cleaned) -> str:
     """The report for people."""
     found = summary(view, cleaned)
     lines = [
-        f"# Cleaning of {_cell(view.path.name)}",
+        f"# Cleaning of {_cell(Path(name_of(view.path)).name)}",
         "",
         f"{count(found['rows'])} rows, {count(found['kept'])} stay, {count(found['removed'])} are left out by steps, "
         f"{count(found['unusable'])} cannot be trained on, {count(found['rejected'])} were rejected by hand.",
@@ -79,6 +83,22 @@ def beginning(view: "View", number: int) -> str:
         return excerpt(texts(view.as_it_stands(view.row(number))).of("example"))
     except BadRow:
         return excerpt(view.raw(number, 400).decode("utf-8", "replace"))
+
+
+def _change(view: "View", cleaned: Cleaned, at: int, number: int) -> dict[str, Any]:
+    before, after = before_and_after(view, cleaned, at, number)
+    return {"row": number, "before": excerpt(before), "after": excerpt(after)}
+
+
+def before_and_after(view: "View", cleaned: Cleaned, at: int, number: int) -> tuple[str, str]:
+    """The text of a row as a step finds it, and as it leaves it."""
+    row = view.row(number)
+    said = []
+    for steps in (cleaned.steps[:at], cleaned.steps[: at + 1]):
+        change = changes(steps)
+        changed = row if change is None else row._replace(value=change(row.value))
+        said.append(texts(view.as_it_stands(changed)).of("example"))
+    return said[0], said[1]
 
 
 def _reason(view: "View", cleaned: Cleaned, removal: Removal) -> dict[str, Any]:

@@ -59,6 +59,8 @@ class Outcome:
     """Some of the rows that it leaves out, from all over the source."""
     near: tuple[Removal, ...]
     """Rows that stay, the nearest to the limit first."""
+    altered: tuple[int, ...] = ()
+    """Some of the rows that it changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class _Account:
     samples: list[Removal] = field(default_factory=list)
     near: list[tuple[float, int, Callable[[], str]]] = field(default_factory=list)
     nearest: list[Removal] = field(default_factory=list)
+    altered: list[int] = field(default_factory=list)
 
 
 class _Run:
@@ -179,7 +182,9 @@ class _Run:
             if change is not None:
                 value = change(row.value)
                 if value is not row.value:
-                    account.changed += number >= start
+                    if number >= start:
+                        account.changed += 1
+                        self._some(account.altered, row.id, account.changed)
                     row = row._replace(value=value)
                     text = texts(self.view.as_it_stands(row))
         for collector in collectors:
@@ -193,11 +198,15 @@ class _Run:
         self.removals[removal.row] = removal
         account = self.accounts[removal.step]
         account.removed += 1
-        if len(account.samples) < SAMPLES:
-            account.samples.append(removal)
-        elif (place := self._random.randrange(account.removed)) < SAMPLES:
-            account.samples[place] = removal
+        self._some(account.samples, removal, account.removed)
         return True
+
+    def _some(self, samples: list[Any], one: Any, met: int) -> None:
+        """Keep some of all that are met, each as likely as the others."""
+        if len(samples) < SAMPLES:
+            samples.append(one)
+        elif (place := self._random.randrange(met)) < SAMPLES:
+            samples[place] = one
 
     def _outcome(self, number: int) -> Outcome:
         account = self.accounts[number]
@@ -206,7 +215,8 @@ class _Run:
         ]
         samples = tuple(sorted(account.samples, key=lambda removal: removal.row))
         nearest = tuple(account.nearest or near)
-        return Outcome(self.steps[number], account.looked, account.removed, account.changed, samples, nearest)
+        altered = tuple(sorted(account.altered))
+        return Outcome(self.steps[number], account.looked, account.removed, account.changed, samples, nearest, altered)
 
 
 def clean(view: "View", steps: Sequence[Step], task: Task | None = None) -> Cleaned:
