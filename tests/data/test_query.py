@@ -98,6 +98,33 @@ def test_looking_through_bytes_finds_what_reading_rows_finds(view: data.View, te
     assert matching(view, query).tolist() == matching(view, slow(query)).tolist()
 
 
+EXPRESSIONS = (
+    r"^a", r"b$", r"\ba", r"a\s", r"[\s,]b", r"\d\d", r"(?i)AB", r"a.b", r"[^a]b", r"a{2,3}", r"(?:a|1)+$", r"\w+\.",
+    "é", r"a{,2}b", r"(?=a)b", r"\Sb", r"a\Z", r"-?0$", r"1e5|100000", r"^1\.50?$", r"\x1f", r"[^\w ]", "$", "^$",
+    r"(a)\1", r"\b\d+\b", "[]a]",
+)  # fmt: skip
+"""Some that RE2 reads as Python does, and some that it reads otherwise or not at all."""
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    texts=st.lists(
+        st.text('ab1.\n\x1f\x0b é\u212aK-"\\', max_size=6) | st.sampled_from([5, -0.0, 1.5, 1e5, True]),
+        min_size=1,
+    ),
+    expression=st.sampled_from(EXPRESSIONS),
+)
+def test_expressions_find_what_python_finds(tmp_path: Path, texts: list[Any], expression: str) -> None:
+    many = [{"a": text} for text in texts] * 300
+    path = tmp_path / "rows.jsonl"
+    odd = ['{"a": 1.50}', '{"a": -0}', '{"a":1E5}', '{"a": "\\u0061b"}']
+    path.write_text("".join(json.dumps(row) + "\n" for row in many[:400]) + "\n".join(odd) + "\n")
+    for typed in (f"/{expression}/", f"a:/{expression}/"):
+        with data.open(path) as view:
+            query = parse(typed, ("a",))
+            assert matching(view, query).tolist() == matching(view, slow(query)).tolist()
+
+
 def slow(query: Query) -> Query:
     """The same, without what lets rows be passed over."""
     return Query(query.text, tuple(Condition(one.test) for one in query.conditions))
@@ -129,6 +156,12 @@ def test_any_rows_in_any_file(tmp_path: Path, rows: list[dict[str, Any]], kind: 
         "/(word|Say) /",
         "/5|e9|true/",
         "a:/or|e9/",
+        "/[0-9]{2}/",
+        "/[.]3+$/",
+        "/^fals./",
+        "/^$/",
+        "/\\d\\d & word/",
+        "/wor.*9/ & /[^a-z]/",
     ]
     wanted = data.draw(st.sampled_from([*WORDS, *typed]))
     query = parse(wanted, columns)
@@ -151,7 +184,10 @@ def data_of(path: Path, rows: list[dict[str, Any]]) -> data.View:
                 writer.writeheader()
                 writer.writerows(flat)
         else:
-            nested = [{**one, "more": [{"deep": one["a"], "n": n}]} for n, one in enumerate(flat)]
+            nested = [
+                {**one, "more": [{"deep": one["a"], "n": n}], "f": n / 3, "t": n % 2 == 0, "maybe": one["a"] or None}
+                for n, one in enumerate(flat)
+            ]
             pq.write_table(pa.Table.from_pylist(nested), path, row_group_size=7)
     return (
         data.open(path, name="text", columns={"text": "a"}) if path.suffix in (".parquet", ".csv") else data.open(path)

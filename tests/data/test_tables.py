@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuiwb.base.errors import InputFault, TuiwbError
-from tuiwb.data import pages, tables
+from tuiwb.data import pages, spill, tables
 from tuiwb.data.sources import open_store
 
 ROWS = [
@@ -236,3 +236,36 @@ def test_a_file_that_shrinks_while_open_ends_no_process(tmp_path: Path) -> None:
     said = child.stdout.splitlines()
     assert [line.split("|")[:2] for line in said] == [[path.name, "shrank"] for path in paths]
     assert all("the file has become shorter since it was opened" in line for line in said)
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_a_large_row_group_of_lists_is_decoded_once(
+    tmp_path: Path, room: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rows.parquet"
+    rows = [{"turns": [{"role": "user", "content": f"{n} " * (n % 50)}], "n": n or None} for n in range(6500)]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    monkeypatch.setattr(tables, "_GROUP", 1000)
+    monkeypatch.setattr(tables, "_MOST", 0)
+    if not room:
+
+        def full(*_: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(spill.Spilled, "_keep", full)
+    store = open_store(path)
+    assert isinstance(store, tables.ParquetStore)
+    begun: list[Any] = []
+    decode = store._file.iter_batches
+
+    def spy(*args: Any, **how: Any) -> Any:
+        begun.append(args)
+        return decode(*args, **how)
+
+    monkeypatch.setattr(store._file, "iter_batches", spy)
+    pick = random.Random(1)
+    for number in [6400, 10, 5000, *(pick.randrange(6500) for _ in range(40))]:
+        assert [row.value for row in store.rows(number, 64)] == rows[number : number + 64]
+    assert (len(begun) == 1) == room
+    assert [row.value for row in store.scan()] == rows
+    store.close()

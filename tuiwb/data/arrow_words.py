@@ -1,10 +1,15 @@
 """Words in arrow's columns, looked for without making Python values of them."""
 
+import bisect
+import functools
+import itertools
+import re
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tuiwb.data.expressions import found_in, of_texts
 from tuiwb.data.needle import Needle, Places
 
 Mask = npt.NDArray[np.bool_]
@@ -25,7 +30,7 @@ def holding(table: Any, needle: Needle) -> Places:
             sure[at : at + len(chunk)] |= found
             maybe[at : at + len(chunk)] |= possible
             at += len(chunk)
-    if not needle.whole:
+    if not needle.whole and needle.inside is None:
         sure, maybe = np.zeros_like(sure), sure | maybe
     return Places(np.flatnonzero(sure), np.flatnonzero(maybe & ~sure))
 
@@ -42,16 +47,8 @@ def _look(array: Any, needle: Needle) -> tuple[Mask, Mask]:
         return _look(array.storage, needle)
     if pa.types.is_dictionary(kind):
         return _look(array.dictionary_decode(), needle)
-    if pa.types.is_integer(kind):
-        if needle.more or not set(needle.words) <= _OF_NUMBERS:
-            return none, none
-        return _look(pc.cast(array, pa.string()), needle)
-    if pa.types.is_boolean(kind):
-        return none, none | (needle.words.lower() in "true" or needle.words.lower() in "false")
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        how = pc.match_substring_regex if needle.more else pc.match_substring
-        mask = how(array, needle.words + needle.more, ignore_case=needle.fold).fill_null(False)
-        return mask.to_numpy(zero_copy_only=False), none
+        return _in_texts(array, needle), none
     if pa.types.is_struct(kind):
         parts = [_look(part, needle) for part in array.flatten()]
         return np.any([part[0] for part in parts] or [none], 0), np.any([part[1] for part in parts] or [none], 0)
@@ -62,6 +59,74 @@ def _look(array: Any, needle: Needle) -> tuple[Mask, Mask]:
         sure[parents[found]] = True
         maybe[parents[possible]] = True
         return sure, maybe
+    if not needle.words and needle.inside is not None:
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+            return none, ~none
+        inside = needle.inside
+        said = (str(value).lower() if type(value) is bool else str(value) for value in array.to_pylist())
+        missing = ~array.is_valid().to_numpy(zero_copy_only=False)
+        return np.fromiter((bool(inside(text)) for text in said), bool, len(array)) & ~missing, none
+    if pa.types.is_integer(kind):
+        if needle.more or not set(needle.words) <= _OF_NUMBERS:
+            return none, none
+        return _in_texts(pc.cast(array, pa.string()), needle), none
+    if pa.types.is_boolean(kind):
+        return none, none | (needle.words.lower() in "true" or needle.words.lower() in "false")
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return none, none | (set(needle.words.lower()) <= _OF_NUMBERS)
     return none, ~none
+
+
+def _in_texts(array: Any, needle: Needle) -> Mask:
+    """Which texts hold the words, looked for in the bytes of all of them together."""
+    mask = np.zeros(len(array), bool)
+    _, offsets, data = array.buffers()
+    if data is None or not len(array):
+        return mask
+    wide = np.int64 if str(array.type).startswith("large") else np.int32
+    places = np.frombuffer(offsets, wide)[array.offset : array.offset + len(array) + 1].astype(np.int64)
+    block = data.slice(int(places[0]), int(places[-1] - places[0])).to_pybytes()
+    bounds = (places - places[0]).tolist()
+    found = _with_words(block, bounds, needle) if needle.words else _all_texts(block, bounds, needle)
+    mask[found] = True
+    return mask & array.is_valid().to_numpy(zero_copy_only=False) if array.null_count else mask
+
+
+def _with_words(block: bytes, bounds: list[int], needle: Needle) -> list[int]:
+    """The texts with the words."""
+    search = _expression(needle.words, needle.more).search
+    where = block.lower() if needle.fold else block
+    found: list[int] = []
+    match = search(where)
+    while match is not None:
+        row = bisect.bisect_right(bounds, match.start()) - 1
+        end = bounds[row + 1]
+        # What goes on into the next text is looked at once more without it.
+        if (match.end() <= end or search(where, match.start(), end)) and (
+            needle.inside is None or needle.inside(block[bounds[row] : end].decode("utf-8", "replace"))
+        ):
+            found.append(row)
+        match = search(where, end)
+    return found
+
+
+def _all_texts(block: bytes, bounds: list[int], needle: Needle) -> list[int]:
+    """The texts that are what is looked for."""
+    inside = needle.inside
+    assert inside is not None
+    if block.isascii():
+        text = block.decode("ascii")
+        wanted = of_texts(needle.expression) if needle.expression and "$" not in needle.expression else None
+        likely = found_in(block, np.array(bounds), wanted) if wanted else None
+        if likely is not None:
+            rows = np.flatnonzero(likely).tolist()
+            return [row for row in rows if inside(text[bounds[row] : bounds[row + 1]])]
+        return [row for row, (a, b) in enumerate(itertools.pairwise(bounds)) if inside(text[a:b])]
+    return [
+        row for row, (a, b) in enumerate(itertools.pairwise(bounds)) if inside(block[a:b].decode("utf-8", "replace"))
+    ]
+
+
+@functools.lru_cache(maxsize=32)
+def _expression(words: str, more: str) -> "re.Pattern[bytes]":
+    return re.compile(f"{re.escape(words)}{more}".encode())

@@ -7,11 +7,14 @@ the row to decide. A row that cannot be parsed is looked through as if it could.
 
 import functools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from tuiwb.data.expressions import found_in, of_json
 
 Rows = npt.NDArray[np.int64]
 Kind = Literal["json", "text", "csv"]
@@ -51,12 +54,17 @@ class Needle:
         fold: in any case.
         whole: a text that holds these words is what is looked for; otherwise they are a part of it.
         more: what follows the words, a regular expression that matches plain characters alone (`transparent`).
+        inside: whether a text is what is looked for, where that is one text's own affair: every such text holds the
+            words. Who has texts at hand, as tables do, asks it; without words of every text.
+        expression: what `inside` looks for, where it is a regular expression.
     """
 
     words: str
     fold: bool = True
     whole: bool = True
     more: str = ""
+    inside: Callable[[str], object] | None = None
+    expression: str = ""
 
     def look(self, block: bytes, starts: Rows, kind: Kind) -> Places:
         """The rows of a block that hold the words.
@@ -68,6 +76,8 @@ class Needle:
         Returns:
             places from 0 to n - 1.
         """
+        if not self.words:
+            return self._expressed(block, starts, kind)
         block = block.lower() if self.fold else block
         if self.words.encode() not in block:
             return Places()
@@ -79,6 +89,12 @@ class Needle:
         maybe = np.zeros(len(starts), bool)
         maybe[rows] = True
         return Places(np.flatnonzero(sure), np.flatnonzero(maybe & ~sure))
+
+    def _expressed(self, block: bytes, starts: Rows, kind: Kind) -> Places:
+        """Rows that may match the expression, which has no words."""
+        wanted = of_json(self.expression) if kind == "json" and self.expression else None
+        found = found_in(block, starts, wanted) if wanted else None
+        return Places(maybe=np.arange(len(starts) - 1) if found is None else np.flatnonzero(found))
 
 
 @functools.lru_cache(maxsize=32)

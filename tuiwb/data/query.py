@@ -1,8 +1,9 @@
 """Looking for rows: words, `/regular expression/`, `column:words`, `column>number`; one at a time or all of them."""
 
+import itertools
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from tuiwb.base.errors import UsageFault
 from tuiwb.base.tasks import Task
+from tuiwb.data.expressions import maybe_in, of_texts
 from tuiwb.data.journal import Mark
 from tuiwb.data.needle import PLAIN, Needle, transparent
 from tuiwb.data.rows import MISSING, Row
@@ -32,6 +34,10 @@ Inside = Callable[[str], object]
 """Whether a text is it: true or false, or a match."""
 
 _PAGE = 20_000
+_BLOCK = 4_000
+_FEW_ROWS = 200
+"""Rows; so few are tested one by one."""
+
 _FEW = 10
 """Where fewer than one row in so many is left, they are read rather than a column of all."""
 
@@ -44,6 +50,7 @@ class Condition:
         needles: a row that is it holds one of these; none where nothing is known.
         column, accepts: the only column that is looked at, and whether what it holds is it.
         by_hand: only rows with a mark can be it.
+        expression: the regular expression that one text, of the column where there is one, must match.
     """
 
     test: Callable[[Row], bool]
@@ -51,6 +58,7 @@ class Condition:
     column: str = ""
     accepts: Callable[[Any], bool] | None = None
     by_hand: bool = False
+    expression: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +96,17 @@ def _condition(wanted: str, columns: tuple[str, ...], mark: Marks | None) -> Con
     column, colon, rest = wanted.partition(":")
     if colon and column in columns and rest:
         inside = _matcher(rest)
-        return _of_column(column, lambda value: _any_text(value, inside), _needles(rest, whole=False))
-    return Condition(_anywhere(wanted), _needles(wanted))
+        found = _of_column(column, lambda value: _any_text(value, inside), _needles(rest, whole=False))
+        return replace(found, expression=_expression(rest))
+    return Condition(_anywhere(wanted), _needles(wanted), expression=_expression(wanted))
 
 
 def _of_column(column: str, accepts: Callable[[Any], bool], needles: tuple[Needle, ...] = ()) -> Condition:
     return Condition(lambda row: accepts(row.value.get(column)), needles, column, accepts)
+
+
+def _expression(wanted: str) -> str:
+    return wanted[1:-1] if _is_regex(wanted) else ""
 
 
 def _by_hand(wanted: str, columns: tuple[str, ...], mark: Marks) -> Callable[[Row], bool] | None:
@@ -167,7 +180,7 @@ def _matching(view: View, query: Query, start: int, stop: int) -> Numbers:
                 held[sure - start] = True
                 open_here[maybe - start] = True
             keep &= held | open_here
-            if all(needle.whole for needle in one.needles):
+            if one.accepts is None:
                 unsure |= open_here & ~held
                 continue
         left.append(one)
@@ -177,19 +190,82 @@ def _matching(view: View, query: Query, start: int, stop: int) -> Numbers:
             if one.column not in columns:
                 columns[one.column] = view.store.column(one.column, start, stop)
             values, accepts = columns[one.column], one.accepts
-            found = [number for number, value in enumerate(values) if value is not MISSING and accepts(value)]
+            numbers = _likely_values(values, one.expression)
+            found = [at for at in numbers if (value := values[at]) is not MISSING and accepts(value)]
             here = np.zeros(stop - start, bool)
             here[found] = True
             keep &= here
             left.remove(one)
     open_rows = np.flatnonzero(keep if left else keep & unsure) + start
-    refused = [row.id - start for row in view.store.pick(open_rows.tolist()) if not _is_it(view, query, row)]
+    every = len(open_rows) == stop - start
+    rows = view.store.scan(None, start, stop) if every else view.store.pick(open_rows.tolist())
+    rows = _likely(rows, keep, start, query) if len(open_rows) > _FEW_ROWS else rows
+    refused = [row.id - start for row in rows if not _is_it(view, query, row)]
     keep[refused] = False
     return np.flatnonzero(keep) + start
 
 
+def _likely(rows: Iterator[Row], keep: npt.NDArray[np.bool_], start: int, query: Query) -> Iterator[Row]:
+    """The rows that still have to be tested; the others are taken out of `keep`: those in which no text has what an
+    expression looks for."""
+    expressions = (one.expression for one in query.conditions if one.expression and not one.column)
+    wanted = next((made for each in expressions if (made := of_texts(each))), None)
+    if wanted is None:
+        yield from rows
+        return
+    while block := list(itertools.islice(rows, _BLOCK)):
+        texts: list[str] = []
+        counts = np.empty(len(block), np.int64)
+        for at, row in enumerate(block):
+            before = len(texts)
+            for part in row.value.values():
+                if type(part) is str:
+                    texts.append(part)
+                else:
+                    texts += _texts(part)
+            counts[at] = len(texts) - before
+        found = maybe_in(texts, wanted)
+        if found is None:
+            yield from block
+            continue
+        owners = np.repeat(np.arange(len(block)), counts)[found]
+        likely = np.zeros(len(block), bool)
+        likely[owners] = True
+        for at, row in enumerate(block):
+            if likely[at] or row.fault is not None:
+                yield row
+            else:
+                keep[row.id - start] = False
+
+
+def _likely_values(values: Sequence[Any], expression: str) -> Iterable[int]:
+    """The values that may be what is looked for: other texts than those have nothing that the expression matches."""
+    wanted = of_texts(expression) if expression else None
+    found = maybe_in([value if type(value) is str else "" for value in values], wanted) if wanted else None
+    if found is None:
+        return range(len(values))
+    found[[at for at, value in enumerate(values) if type(value) is not str]] = True
+    return np.flatnonzero(found).tolist()
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a value, as `_any_text` sees it."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list, tuple)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
+    elif value is not None:
+        yield str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _is_it(view: View, query: Query, row: Row) -> bool:
-    return all(one.test(row) or (row.fault is not None and _unread(view, one, row)) for one in query.conditions)
+    if row.fault is not None:
+        return all(one.test(row) or _unread(view, one, row) for one in query.conditions)
+    for one in query.conditions:  # noqa: SIM110 - a generator takes as long as the tests
+        if not one.test(row):
+            return False
+    return True
 
 
 def _unread(view: View, one: Condition, row: Row) -> bool:
@@ -200,10 +276,14 @@ def _unread(view: View, one: Condition, row: Row) -> bool:
 
 def _needles(wanted: str, *, whole: bool = True) -> tuple[Needle, ...]:
     """Words of which any row with these words, or with a match of this expression, holds one, whatever its file
-    escapes; none where that is not sure."""
+    escapes; none where that is not sure. An expression that must be `whole`, in any text of a row, has one without
+    words then."""
     if _is_regex(wanted):
-        found = [_of_expression(part, whole) for part in _alternatives(wanted[1:-1])]
-        return tuple(needle for needle in found if needle) if all(found) else ()
+        inside = _matcher(wanted) if whole else None
+        found = [_of_expression(part, whole, inside) for part in _alternatives(wanted[1:-1])]
+        if not all(found):
+            return (Needle("", fold=False, whole=False, inside=inside, expression=wanted[1:-1]),) if inside else ()
+        return tuple(needle for needle in found if needle)
     if not PLAIN.fullmatch(wanted):
         return ()
     return (Needle(wanted, fold=wanted == wanted.lower(), whole=whole),)
@@ -214,7 +294,7 @@ def _alternatives(expression: str) -> list[str]:
     return [expression] if re.search(r"[\\()]", expression) else re.split(r"\|(?![^\[]*\])", expression)
 
 
-def _of_expression(expression: str, whole: bool) -> Needle | None:
+def _of_expression(expression: str, whole: bool, inside: Inside | None) -> Needle | None:
     """What every match of it holds: plain characters at its beginning, of which the last may be optional, or others."""
     begin = "" if "|" in expression else _PLAIN_BEGIN.match(expression)[0]  # type: ignore[index]
     after = expression[len(begin) : len(begin) + 1]
@@ -222,8 +302,8 @@ def _of_expression(expression: str, whole: bool) -> Needle | None:
     more = expression[len(begin) :]
     if whole and transparent(begin, more):
         return Needle(begin, fold=False, more=more)
-    literal = begin if len(begin) > 2 else _literal(expression)
-    return Needle(literal, fold=False, whole=False) if literal else None
+    literal = begin if len(begin) > 2 and not set(begin) <= _OF_NUMBERS else _literal(expression)
+    return Needle(literal, fold=False, whole=False, inside=inside) if literal else None
 
 
 def _literal(expression: str) -> str:
@@ -276,7 +356,14 @@ def _anywhere(wanted: str) -> Callable[[Row], bool]:
     """The test whether any text of a row is it."""
     inside = _matcher(wanted)
     if _is_regex(wanted) or "\0" in wanted:
-        return lambda row: _any_text(row.value, inside)
+
+        def look(row: Row) -> bool:
+            for part in row.value.values():  # noqa: SIM110 - as above, a generator is slow
+                if inside(part) if type(part) is str else _any_text(part, inside):
+                    return True
+            return False
+
+        return look
 
     def test(row: Row) -> bool:
         # Texts are looked at as one, which no words span, and other values one by one.

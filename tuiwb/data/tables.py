@@ -18,9 +18,13 @@ from tuiwb.data import arrow_file
 from tuiwb.data.needle import Needle, Places, joined
 from tuiwb.data.pages import Pages
 from tuiwb.data.rows import MISSING, Row
+from tuiwb.data.spill import Spilled
 
 _KEPT = 3
-"""Decoded pieces that are kept for the next page."""
+"""Decoded pieces that are kept for the next page, and row groups that are kept in a file."""
+
+_MOST = 16 << 20
+"""Bytes of decoded pieces; as many as that holds are kept too."""
 
 _PIECE = 1000
 """Rows that are decoded at a time within a large row group."""
@@ -33,6 +37,9 @@ _BUFFER = 1 << 20
 
 _BATCH = 64 << 20
 """Bytes; a record batch that has no more is read whole."""
+
+_SPILLED = 4 << 30
+"""Bytes; a row group that has more when it is unpacked is not kept in a file."""
 
 _GROUP = 16 << 20
 """Bytes; a row group that has no more when it is unpacked is decoded whole, and kept so."""
@@ -148,6 +155,7 @@ class TableStore:
         with self._reading:
             known = self._pieces.get((number, None)) or self._pieces.get((number, name))
             if known is not None:
+                self._pieces.move_to_end((number, None) if (number, None) in self._pieces else (number, name))
                 return known
             try:
                 found = self._decode(number, name)
@@ -158,7 +166,7 @@ class TableStore:
                 why = self._shorter() or f"a part of the file cannot be decoded ({error})"
                 raise InputFault(why, file=self.path) from error
             self._pieces[number, name] = found
-            if len(self._pieces) > _KEPT:
+            while len(self._pieces) > _KEPT and sum(piece.nbytes for piece in self._pieces.values()) > _MOST:
                 self._pieces.popitem(last=False)
             return found
 
@@ -193,7 +201,7 @@ class TableStore:
 
 class ParquetStore(TableStore):
     """A small row group is decoded whole. A large one is decoded in pieces of some rows: by its pages where they can be
-    told apart, else front to back, and going back in it starts it again."""
+    told apart, else front to back and once, into a file from which its pieces are read again."""
 
     def __init__(self, path: Path) -> None:
         """
@@ -224,6 +232,8 @@ class ParquetStore(TableStore):
                 self._place += [(group, part) for part in range(len(parts))]
             lengths += parts
         self._batches: dict[str | None, tuple[int, int, Iterator[Any]]] = {}
+        self._spilled: OrderedDict[int, Spilled] = OrderedDict()
+        self._may_spill = True
         self._asked = -1
         """The piece of which a few rows were asked for last."""
         super().__init__(path, "parquet", lengths, names)
@@ -247,6 +257,8 @@ class ParquetStore(TableStore):
 
     def close(self) -> None:
         super().close()
+        for spilled in self._spilled.values():
+            spilled.close()
         self._file.close()
         if self._pages is not None:
             self._pages.close()
@@ -259,6 +271,8 @@ class ParquetStore(TableStore):
         rows = self._ends[number] - (self._ends[number - 1] if number else 0)
         if (found := self._by_pages(group, part * _PIECE, rows, name)) is not None:
             return found
+        if name is None and (kept := self._kept(group, part)) is not None:
+            return kept
         before, at, batches = self._batches.get(name, (-1, 0, iter(())))
         if before != group or at > part:
             at = 0
@@ -270,6 +284,23 @@ class ParquetStore(TableStore):
         while len(self._batches) > _KEPT:
             self._batches.pop(next(iter(self._batches)))
         return batch
+
+    def _kept(self, group: int, part: int) -> Any:
+        """A piece of a row group that is decoded once and kept in a file; None where it cannot be, then never again:
+        what is wrong is said by who reads the row group without one."""
+        if self._may_spill and self._file.metadata.row_group(group).total_byte_size <= _SPILLED:
+            try:
+                if group not in self._spilled:
+                    batches = self._file.iter_batches(_PIECE, row_groups=[group], use_threads=False)
+                    self._spilled[group] = Spilled(self._file.schema_arrow, batches)
+                    while len(self._spilled) > _KEPT:
+                        self._spilled.popitem(last=False)[1].close()
+                self._spilled.move_to_end(group)
+                return self._spilled[group].batch(part)
+            except (OSError, *_DAMAGED):
+                self._may_spill = False
+                self._spilled.clear()
+        return None
 
     def _by_pages(self, group: int, first: int, count: int, name: str | None = None, *, keep: bool = True) -> Any:
         """See `Pages.read`; None where it cannot be done, and then never again. What is wrong with the file is said by

@@ -1,0 +1,108 @@
+"""Regular expressions of Python's as RE2 understands them, which looks through text ten times as fast.
+
+What RE2 finds in ASCII text is what Python finds, for the expressions that are let through here; who uses it looks at
+text that is not ASCII himself, and at every text that RE2 found. Sources: https://github.com/google/re2/wiki/Syntax and
+Python's `re`.
+"""
+
+import functools
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Mask = npt.NDArray[np.bool_]
+
+_SPACE = r"\t\n\x0b\f\r\x1c-\x1f "
+"""What `\\s` is to Python, in ASCII; to RE2 it is less."""
+
+_FOREIGN = re.compile(r"\(\?(?!i\)|:|P<)|\\[0-9BZuUNzpPQEC]|[*+?}]\+|\[:|\{,|\\S")
+"""What the two read differently, or RE2 does not know."""
+
+_OPEN_IN_JSON = r"\\|[^\x00-\x7f]|[:,\[ \t]-?[0-9]+(?:\.[0-9]|[eE])|[:,\[ \t]-0|[0-9]{19}"
+"""In a row of JSON: escapes, what is not ASCII, numbers that may be written in another way than Python writes them."""
+
+
+@functools.lru_cache(maxsize=32)
+def of_texts(expression: str) -> str | None:
+    """The expression for RE2; None where it may mean something else there."""
+    if not expression.isascii() or _FOREIGN.search(expression) or "(?i)" in expression[1:]:
+        return None
+    made, in_class, at = "", False, 0
+    while at < len(expression):
+        piece = expression[at : at + 2] if expression[at] == "\\" else expression[at]
+        at += len(piece)
+        if piece == "\\s":
+            piece = _SPACE if in_class else f"[{_SPACE}]"
+        elif piece == "[" and not in_class:
+            in_class = True
+            for first in ("^", "]"):  # a bracket at the beginning is one of the class
+                if expression.startswith(first, at):
+                    piece, at = piece + ("\\]" if first == "]" else first), at + 1
+        elif piece == "]":
+            in_class = False
+        made += piece
+    return made
+
+
+@functools.lru_cache(maxsize=32)
+def of_json(expression: str) -> str | None:
+    """An expression for RE2 that matches in every row of JSON, as it is written, in which a text or a number matches;
+    None where there is none."""
+    made = of_texts(expression)
+    if made is None:
+        return None
+    head, made = ("(?i)", made[4:]) if made.startswith("(?i)") else ("", made)
+    if "|" not in made:
+        if made.startswith("^"):  # what stands before a value
+            made = f"""[":,\\[ \\t]{made[1:]}"""
+        if made.endswith("$") and not made.endswith("\\$"):
+            made = f"""{made[:-1]}[",}}\\] \\t\\r\\n]"""
+    if re.search(r"(?<![\[\\])[\^]|(?<!\\)\$|\\A", made.replace("[^", "")):
+        return None
+    return f"{head}(?:{made})|{_OPEN_IN_JSON}"
+
+
+def found_in(block: bytes, starts: npt.NDArray[np.int64], expression: str) -> Mask | None:
+    """In which stretches of bytes an expression for RE2 is found, `(n,)`; None where it cannot be looked for.
+
+    Args:
+        starts: `(n + 1,)`, where each begins, and the end.
+    """
+    import pyarrow as pa
+
+    offsets = pa.py_buffer(starts.astype(np.int32))
+    return _searched(
+        pa.Array.from_buffers(pa.binary(), len(starts) - 1, [None, offsets, pa.py_buffer(block)]), expression
+    )
+
+
+def maybe_in(texts: Sequence[str], expression: str) -> Mask | None:
+    """Which texts may match an expression that `of_texts` made, `(n,)`; no other does. None where it cannot be told."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        array = pa.array(texts, pa.large_string())
+    except (UnicodeError, pa.ArrowInvalid):  # half a surrogate
+        return None
+    found = _searched(array, expression)
+    if found is None:
+        return None
+    found |= ~pc.string_is_ascii(array).to_numpy(zero_copy_only=False)
+    if "$" in expression:  # which to Python is also before a line break at the end
+        found |= pc.ends_with(array, "\n").to_numpy(zero_copy_only=False)
+    return found
+
+
+def _searched(array: Any, expression: str) -> Mask | None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        found: Mask = pc.match_substring_regex(array, expression).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        return None
+    return found.copy()
