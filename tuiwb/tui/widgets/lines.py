@@ -5,6 +5,9 @@ from collections.abc import Sized
 
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
+from textual.scrollbar import ScrollBar
+
+from tuiwb.tui.widgets.bar import Bar
 
 
 def set_lines(view: ScrollView, lines: int) -> None:
@@ -31,6 +34,14 @@ class Following(ScrollView):
 
     _rows: Sized
     _follows = True
+
+    @property
+    def vertical_scrollbar(self) -> ScrollBar:
+        if self._vertical_scrollbar is None:
+            bar = self._vertical_scrollbar = Bar(thickness=self.scrollbar_size_vertical)
+            bar.display = False
+            self.app._start_widget(self, bar)
+        return self._vertical_scrollbar
 
     def _to_end(self) -> None:
         self.scroll_to(y=max(len(self._rows) - self.size.height, 0), animate=False, force=True)

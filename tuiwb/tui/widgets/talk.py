@@ -5,7 +5,9 @@ them. A widget for each turn, or for each block of one, costs a layout of the wh
 from collections.abc import Sequence
 from typing import Protocol
 
+from rich.segment import Segment
 from textual.content import Content
+from textual.geometry import Region
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.style import Style
@@ -14,6 +16,7 @@ from textual.visual import Visual
 from tuiwb.tui.widgets.lines import Following, set_lines
 
 _MOST_STRIPS = 2_000
+_NOTHING = Content()
 
 
 class Block(Protocol):
@@ -71,11 +74,20 @@ class Talk(Following, can_focus=False, inherit_bindings=False):
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         return selection.extract("\n".join(row.plain for row in self._rows)), "\n"
 
-    def render_line(self, y: int) -> Strip:
-        at, width = y + self.scroll_offset.y, self.size.width
-        if at >= len(self._rows):
-            return Strip.blank(width, self.rich_style)
-        row, selection = self._rows[at], self.text_selection
+    def render_lines(self, crop: Region) -> list[Strip]:
+        # Textual keeps the lines of a widget by their place, so that a text that moves up is drawn anew and cut anew
+        # by the compositor. Here a line stays the same object wherever it is.
+        width, top, selection = self.outer_size.width, self.scroll_offset.y, self.text_selection
+        strips = [self._line(y + top, width, selection) for y in crop.line_range]
+        background = self.background_colors[1]
+        for each in self.get_line_filters():
+            strips = [strip.apply_filter(each, background) for strip in strips]
+        start, end = crop.column_span
+        return strips if (start, end) == (0, width) else [strip.crop(start, end) for strip in strips]
+
+    def _line(self, at: int, width: int, selection: Selection | None) -> Strip:
+        """The line of a row, with the margin and what is below the scroll bar."""
+        row = self._rows[at] if at < len(self._rows) else _NOTHING
         if selection is not None and (span := selection.get_span(at)) is not None:
             start, end = span
             style = Style.from_styles(self.screen.get_component_styles("screen--selection"))
@@ -89,5 +101,7 @@ class Talk(Following, can_focus=False, inherit_bindings=False):
         return strip
 
     def _strip(self, row: Content, at: int, width: int) -> Strip:
-        strips = Visual.to_strips(self, row, width, 1, self.visual_style, apply_selection=False, pad=True)
-        return strips[0].apply_offsets(0, at)
+        style, margin = self.visual_style, self.styles.padding.left
+        [strip] = Visual.to_strips(self, row, width - margin, 1, style, apply_selection=False)
+        space = Segment(" " * margin, style.rich_style)
+        return Strip([space, *strip.apply_offsets(0, at)]).adjust_cell_length(width, style.rich_style)
