@@ -19,6 +19,19 @@ async def test_the_first_key_opens_a_recipe(screen: str, tmp_path: Path, monkeyp
         await pilot.until(lambda: pilot.room.focused is not None and pilot.room.focused.is_on_screen)
 
 
+@pytest.mark.parametrize("screen", ["plan", "data", "train"])
+async def test_escape_leaves_the_keys_with_the_list(
+    screen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text('{"text": "a first row"}\n')
+    async with bench(screen=screen, size=(80, 24)) as pilot:
+        offers = pilot.room.query_one(f"{'Start' if screen == 'data' else 'RecipeStart'} OptionList")
+        await pilot.until(lambda: offers.has_focus and offers.option_count > 1)
+        await pilot.press("escape", "escape", "down")
+        await pilot.until(lambda: offers.highlighted == 1)
+
+
 async def test_a_dataset_of_the_current_folder_is_one_key_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_text('{"text": "a first row"}\n')
@@ -34,3 +47,11 @@ async def test_any_other_path_can_be_typed(tmp_path: Path, monkeypatch: pytest.M
         await pilot.until_text("another…")
         await pilot.press("enter")
         await pilot.until_text("Open a dataset")
+
+
+async def test_a_dataset_that_is_gone_leads_back_to_what_is_here(tmp_path: Path) -> None:
+    async with bench("settings", size=(80, 24)) as pilot:
+        pilot.app.brief("data", {"path": str(tmp_path / "gone.jsonl")})
+        await pilot.press("2")
+        await pilot.until_text("another…")
+        assert any("gone.jsonl" in toast for toast in pilot.toasts())

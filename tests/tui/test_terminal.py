@@ -44,6 +44,14 @@ def test_no_color_survives_segments_without_a_style() -> None:
     assert segments[0].style is None
 
 
+def test_no_color_shows_the_cursor_of_an_ansi_theme() -> None:
+    (filtered,) = terminal.mended([Monochrome()])
+    segments = filtered.apply([Segment("a", Style.parse(style)) for style in ("black on white", "red")], Color(0, 0, 0))
+    cursor, other = [segment.style for segment in segments if segment.style is not None]
+    assert cursor.reverse
+    assert not other.reverse
+
+
 def test_no_color_leaves_the_colours_of_an_ansi_theme_to_the_terminal() -> None:
     (filtered,) = terminal.mended([Monochrome()])
     styles = ("default on default", "white on black", "#ff0000 on default", "#ff0000 on #00ff00")

@@ -1,5 +1,6 @@
 """The dialogs: confirm, ask for a line, choose one of a list, show a text. Escape leaves and does nothing."""
 
+import itertools
 import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,12 +13,15 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.timer import Timer
+from textual.widget import Widget
 from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from tuiwb.base.text import gate, gate_line
 
 _PAUSE_S = 0.15
+MOST_OPTIONS = 20
+"""Lines of a list to choose from."""
 _CHOOSE, _READER = 84, 92
 """Widths of these dialogs, as app.tcss has them."""
 
@@ -25,6 +29,12 @@ _CHOOSE, _READER = 84, 92
 def reader_room(screen_width: int) -> int:
     """Cells of a line in a `Reader` on a terminal so wide: its border, padding and scroll bar take five."""
     return min(_READER, screen_width) - 5
+
+
+def bound(part: Widget, others: int, most: int = 1000) -> None:
+    """Let the part of a dialog that scrolls be as high as the screen allows, which `others` lines stand beside; a
+    style cannot say that of a dialog that is as high as what it holds."""
+    part.styles.max_height = min(max(part.app.size.height - others, 3), most)
 
 
 def hang(text: str, first: int, room: int) -> str:
@@ -87,10 +97,12 @@ class Ask(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
             box.border_title = Content(gate_line(self._title))
+            box.border_subtitle = Content("enter: take it   esc: leave")
             yield Input(self._value, select_on_focus=False, compact=True)
             if self._live is not None:
                 yield Static("", id="live", classes="detail")
-            yield Static(Content.styled(gate(self._hint or "enter: take it   esc: leave"), "dim"), classes="detail")
+            if self._hint:
+                yield Static(Content.styled(gate(self._hint), "dim"), classes="detail")
 
     def on_input_changed(self, event: Input.Changed) -> None:
         if self._live is not None:
@@ -123,6 +135,7 @@ class Choose(ModalScreen[int | None]):
     Args:
         options: (name, what it is) each.
         current: the position that is highlighted at first.
+        behind: by what else each is found, if anything: texts that are not shown.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -133,9 +146,15 @@ class Choose(ModalScreen[int | None]):
         ("pageup", "move(-10)"),
     ]
 
-    def __init__(self, title: str, options: Sequence[tuple[str, str]], current: int = 0) -> None:
+    def __init__(
+        self, title: str, options: Sequence[tuple[str, str]], current: int = 0, behind: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         self._title, self._options, self._current = title, options, current
+        self._words = [
+            f"{name} {about} {more}".lower()
+            for (name, about), more in itertools.zip_longest(options, behind, fillvalue="")
+        ]
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog choose") as box:
@@ -148,6 +167,9 @@ class Choose(ModalScreen[int | None]):
 
     def on_mount(self) -> None:
         self.query_one(OptionList).highlighted = self._current if self._options else None
+
+    def on_resize(self) -> None:
+        bound(self.query_one(OptionList), 7, MOST_OPTIONS)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         listing = self.query_one(OptionList)
@@ -177,12 +199,15 @@ class Choose(ModalScreen[int | None]):
         self.dismiss(int(option.id))
 
     def _shown(self, wanted: str) -> list[Option]:
+        """What holds all the words that were typed; first that which has them in its name."""
         words = wanted.lower().split()
-        return [
-            Option(self._prompt(name, about), id=str(position))
+        found = [
+            (name == OTHER or not all(word in name.lower() for word in words), position)
             for position, (name, about) in enumerate(self._options)
-            if name == OTHER or all(word in f"{name} {about}".lower() for word in words)
+            if name == OTHER or all(word in self._words[position] for word in words)
         ]
+        order = sorted(found) if words else found
+        return [Option(self._prompt(*self._options[position]), id=str(position)) for _, position in order]
 
     def _prompt(self, name: str, about: str) -> Content:
         """The name, and what it is in a column of its own; below a name that is longer than its column."""
@@ -201,8 +226,10 @@ class Reader(ModalScreen[None]):
         ("y", "copy"),
         ("j,down", "scroll(1)"),
         ("k,up", "scroll(-1)"),
-        ("space,pagedown", "scroll(12)"),
-        ("pageup", "scroll(-12)"),
+        ("space,pagedown,ctrl+f", "scroll(12)"),
+        ("pageup,ctrl+b", "scroll(-12)"),
+        ("home,g", "scroll(-1000000)"),
+        ("end,G", "scroll(1000000)"),
     ]
 
     def __init__(self, title: str, text: str | Content) -> None:
@@ -215,7 +242,10 @@ class Reader(ModalScreen[None]):
             box.border_title = Content(gate_line(self._title))
             with VerticalScroll(can_focus=False):
                 yield Static(self._text)
-            yield Static(Content.styled("y: copy   esc: close", "dim"), classes="detail")
+            yield Static(Content.styled("↑↓ scroll   y: copy   esc: close", "dim"), classes="detail")
+
+    def on_resize(self) -> None:
+        bound(self.query_one(VerticalScroll), 5)
 
     def on_click(self, event: events.Click) -> None:
         if event.widget is self:

@@ -1,4 +1,4 @@
-"""`?`: the keys of the screen that is shown, from the key table."""
+"""`?`: the keys of the screen that is shown, of the workbench and of lists, from the key table."""
 
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,8 @@ def open_help(bench: "Workbench") -> None:
 
 
 def help_text(bench: "Workbench", where: str) -> Content:
-    """Every action of one screen and the global ones, by group, each with its keys and its sentence."""
-    rows = [*keys.rows(where), *keys.GLOBAL]
+    """Every action of one screen, the global ones and those of lists, by group, with its keys and its sentence."""
+    rows = [*keys.rows(where), *keys.GLOBAL, *keys.rows("lists")]
     shown = {row.id: ", ".join(keys.shown(key) for key in bench.keys_of(row.id)) or "—" for row in rows}
     width = max(len(text) for text in shown.values())
     room = reader_room(bench.size.width)
@@ -35,5 +35,6 @@ def help_text(bench: "Workbench", where: str) -> Content:
             for row in members
         ]
         parts.append(Content(""))
+    parts.append(Content.styled("tab, ⇧tab: to the next part of the screen, back. esc: a step back.", "dim"))
     parts.append(Content.styled("Keys of your own: Settings, or [keys] in the settings file.", "dim"))
     return Content("\n").join(parts)

@@ -14,6 +14,7 @@
        def opened(self) -> None                     # once, when the widgets are there (instead of on_mount)
        def shown(self) / def left(self) -> None     # another screen was left for this one / this one was left
        def copyable(self) -> str                    # what `y` copies
+       def show_all(self) -> None                   # escape in the list: forget a filter
        def layout_state(self) / restore_layout(state)   # what of the layout the session remembers (JSON values)
 
 4. Slow work, which is anything that reads a file or might take 20 ms:
@@ -43,11 +44,12 @@ from textual.containers import Container
 from textual.geometry import Size
 from textual.screen import Screen
 from textual.timer import Timer
+from textual.widget import Widget
 
 from tuiwb.base.errors import TuiwbError
 from tuiwb.tui import keys
 from tuiwb.tui.jobs import JobHost
-from tuiwb.tui.widgets.frame import MINIMUM, Header, Hints, TooSmall
+from tuiwb.tui.widgets.frame import MINIMUM, Header, Hints, TooSmall, takes_text
 from tuiwb.tui.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -107,6 +109,9 @@ class RoomScreen(JobHost, Screen[None]):
 
     def copyable(self) -> str:
         """What `y` copies when no text is selected; empty when there is nothing."""
+    def show_all(self) -> None:
+        """Escape, where nothing was gone into: forget what was searched for."""
+
         return ""
 
     def layout_state(self) -> dict[str, Any]:
@@ -157,16 +162,26 @@ class RoomScreen(JobHost, Screen[None]):
         self.app.push_screen(Ask(title, value, hint, live), answered)
 
     def choose(
-        self, title: str, options: Sequence[tuple[str, str]], then: Callable[[int], None], *, current: int = 0
+        self,
+        title: str,
+        options: Sequence[tuple[str, str]],
+        then: Callable[[int], None],
+        *,
+        current: int = 0,
+        behind: Sequence[str] = (),
     ) -> None:
-        """Let one of `options` (name, what it is) be chosen; `then` gets its position unless the user left."""
+        """Let one of `options` (name, what it is) be chosen; `then` gets its position unless the user left.
+
+        Args:
+            behind: as `Choose` takes it.
+        """
         from tuiwb.tui.dialogs import Choose
 
         def answered(answer: int | None) -> None:
             if answer is not None:
                 then(answer)
 
-        self.app.push_screen(Choose(title, options, current), answered)
+        self.app.push_screen(Choose(title, options, current, behind), answered)
 
     def read(self, title: str, text: str) -> None:
         """Show a text to scroll and copy."""
@@ -227,11 +242,19 @@ class RoomScreen(JobHost, Screen[None]):
             self.refresh_hints()
 
     def action_release_focus(self) -> None:
-        """Escape: out of a zoomed pane, then out of a text field."""
+        """Escape: out of a zoomed pane, then back to the list that the screen begins with, then to all of it."""
         if self.maximized is not None:
             self.minimize()
-        elif self.focused is not None:
-            self.set_focus(None)
+        elif self.focused is not self.home:
+            self.set_focus(self.home)
+        else:
+            self.show_all()
+
+    @property
+    def home(self) -> Widget | None:
+        """What has the keys when nothing else was chosen: the first list or text in sight. None where there are only
+        fields to type in, which would swallow the keys of the screen."""
+        return next((each for each in self.focus_chain if not takes_text(each)), None)
 
     def on_mount(self) -> None:
         self._is_open = True

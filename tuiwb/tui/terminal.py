@@ -85,7 +85,8 @@ def stderr_to_log() -> Iterator[None]:
 
 class SafeMonochrome(Monochrome):
     """Textual's filter for NO_COLOR fails on a segment without a style (textual 8.2, filter.py), and makes black on
-    black of the terminal's own colours, which the ANSI themes are made of: those become the terminal's default."""
+    black of the terminal's own colours, which the ANSI themes are made of: those become the terminal's default, and
+    where one of them is behind the text, to say where the cursor is, the two are exchanged."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
         return [Segment(text, None if style is None else _uncoloured(style), None) for text, style, _ in segments]
@@ -95,6 +96,8 @@ class SafeMonochrome(Monochrome):
 def _uncoloured(style: Style) -> Style:
     own = RichColor.default()
     grey = monochrome_style(style)
+    if style.bgcolor is not None and not style.bgcolor.triplet and style.bgcolor.number:  # 0 is black
+        grey += Style(reverse=True)
     return grey + Style.from_color(
         own if style.color is not None and not style.color.triplet else None,
         own if style.bgcolor is not None and not style.bgcolor.triplet else None,

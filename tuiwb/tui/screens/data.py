@@ -106,7 +106,7 @@ class DataScreen(DataActions):
     # What is shown
 
     def opened(self) -> None:
-        self.set_class(self.view is None, "-nothing")
+        self.set_class(self.view is None and self._wish is None, "-nothing")
         self.every(0.5, self._tick)
         self.every(3.0, self._look_at_the_file)
 

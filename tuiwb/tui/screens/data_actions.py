@@ -106,6 +106,11 @@ class DataActions(RoomScreen):
     def action_clean(self) -> None:
         data_clean.show(self._me)
 
+    def show_all(self) -> None:
+        me = self._me
+        if me.pages is not None and me.pages.what:
+            data_find.show_matching(me, "")
+
     def action_goto(self) -> None:
         me = self._me
 

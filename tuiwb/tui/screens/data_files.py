@@ -17,6 +17,7 @@ from textual.widgets.option_list import Option
 from tuiwb.base.errors import TuiwbError
 from tuiwb.base.text import gate_line
 from tuiwb.base.units import size
+from tuiwb.tui.dialogs import MOST_OPTIONS, bound
 from tuiwb.tui.jobs import JobHost
 
 _ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".md", ".parquet", ".arrow", ".gz", ".zst", ".bz2")
@@ -84,6 +85,9 @@ class OpenDataset(JobHost, ModalScreen[str | None]):
 
     def on_mount(self) -> None:
         self._complete(self._start)
+
+    def on_resize(self) -> None:
+        bound(self.query_one(OptionList), 7, MOST_OPTIONS)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._complete(event.value)

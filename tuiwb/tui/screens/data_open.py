@@ -59,6 +59,9 @@ def load(wish: Wish, _: Task) -> "View":
 
 def failed(screen: "DataScreen", wish: Wish, error: TuiwbError) -> None:
     """Where one of several must be named, let it be chosen."""
+    if screen.view is None:
+        screen.set_class(True, "-nothing")
+        begin(screen)
     names = getattr(error, "names", ())
     if not names:
         screen.problem(error)

@@ -266,6 +266,10 @@ class ModelsScreen(RoomScreen):
                 return "It is an adapter; a recipe trains a whole model."
         return None
 
+    def show_all(self) -> None:
+        if self._wanted:
+            self.action_clear()
+
     def action_search(self) -> None:
         self.set_focus(self.query_one("#search", Input))
 

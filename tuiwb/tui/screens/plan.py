@@ -20,6 +20,7 @@ from tuiwb.tui.screens import plan_text as text
 from tuiwb.tui.screens.plan_fields import Field, Fields
 from tuiwb.tui.screens.plan_model import View, fields, make_view
 from tuiwb.tui.widgets.frame import Pane
+from tuiwb.tui.widgets.scroll import Scroll
 from tuiwb.tui.widgets.sheet import Page, Sheet
 from tuiwb.tui.workspace import Workspace
 
@@ -48,7 +49,7 @@ class PlanScreen(RoomScreen):
             with Vertical(id="left"):
                 with Pane(title="Recipe", id="form"), VerticalScroll(can_focus=False):
                     yield Fields()
-                with Pane(title="Help", id="help"):
+                with Pane(title="Help", id="help"), Scroll():
                     yield Sheet("help-text")
             with Vertical(id="right"):
                 with Pane(title="Memory", id="memory"):
@@ -60,7 +61,7 @@ class PlanScreen(RoomScreen):
                     ):
                         with Vertical(id=f"column-{number}"):
                             for name in column:
-                                with Pane(title=_TITLES[name], id=name), VerticalScroll():
+                                with Pane(title=_TITLES[name], id=name), Scroll():
                                     yield Sheet(f"{name}-text")
         yield RecipeStart()
 

@@ -156,8 +156,8 @@ class Fields(Redrawn, can_focus=True):
             self.cursor = max(0, min(self.cursor + step, len(self.fields) - 1))
         elif event.key in ("home", "end"):
             self.cursor = 0 if event.key == "home" else len(self.fields) - 1
-        elif field.kind == "choice" and event.key in ("left", "right", "space", "h", "l"):
-            self._step(field, -1 if event.key in ("left", "h") else 1)
+        elif field.kind == "choice" and event.key in ("left", "right", "space"):
+            self._step(field, -1 if event.key == "left" else 1)
         elif field.kind == "number" and event.character is not None and event.character.isdigit():
             self._type((self._typed or "") + event.character)
         elif field.kind == "number" and event.key == "backspace":

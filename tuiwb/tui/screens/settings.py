@@ -131,11 +131,20 @@ class SettingsScreen(RoomScreen):
             self.bench.save_setting(entry.key, entry.default)
 
     def action_filter(self) -> None:
-        def take(text: str) -> None:
-            self._filter = text.strip()
-            self._list()
+        self.ask(
+            "Filter the settings",
+            self._show_only,
+            value=self._filter,
+            hint="words of the name or the help; empty shows all",
+        )
 
-        self.ask("Filter the settings", take, value=self._filter, hint="words of the name or the help; empty shows all")
+    def _show_only(self, text: str) -> None:
+        self._filter = text.strip()
+        self._list()
+
+    def show_all(self) -> None:
+        if self._filter:
+            self._show_only("")
 
     def action_file(self) -> None:
         self.app.notify(str(paths.config_file()))

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
@@ -17,6 +17,7 @@ from tuiwb.tui.screens import train_text as text
 from tuiwb.tui.screens import train_work as work
 from tuiwb.tui.widgets.frame import Pane
 from tuiwb.tui.widgets.recipe_text import RecipeText
+from tuiwb.tui.widgets.scroll import scrolled
 from tuiwb.tui.widgets.table import Column, Table
 from tuiwb.tui.workspace import Workspace
 
@@ -45,10 +46,10 @@ class TrainScreen(RoomScreen):
                 with Pane(title="YAML", note="t: edit", id="yaml"):
                     yield RecipeText(id="yaml-text")
                     yield Static(id="yaml-fault")
-                yield from _pane("changes", "Changes")
+                yield scrolled("changes", "Changes")
             with Vertical(id="right"):
-                yield from _pane("help", "Help", focus=False)
-                yield from _pane("checks", "Checks")
+                yield scrolled("help", "Help")
+                yield scrolled("checks", "Checks")
         yield RecipeStart()
 
     def __init__(self) -> None:
@@ -233,11 +234,15 @@ class TrainScreen(RoomScreen):
         self._refresh()
 
     def action_find(self) -> None:
-        def search(words: str) -> None:
-            self._words = words.strip()
-            self._refresh()
+        self.ask("Find a key", self._show_only, value=self._words, hint="words of its name or help; nothing: all")
 
-        self.ask("Find a key", search, value=self._words, hint="words of its name or help; nothing shows all again")
+    def _show_only(self, words: str) -> None:
+        self._words = words.strip()
+        self._refresh()
+
+    def show_all(self) -> None:
+        if self._words:
+            self._show_only("")
 
     def action_view(self) -> None:
         # Help and checks are always there where the screen is wide, the YAML where it is high as well.
@@ -393,8 +398,3 @@ class TrainScreen(RoomScreen):
             self._see(state["view"])
         self._cursor_key = str(state.get("key") or "")
         self._refresh()
-
-
-def _pane(view: str, title: str, *, focus: bool = True) -> ComposeResult:
-    with Pane(title=title, id=view), VerticalScroll(can_focus=focus):
-        yield Static(id=f"{view}-text")

@@ -121,58 +121,77 @@ class Header(Line):
         return Content.assemble(shown, ("  " if shown[0] and status else "", ""), (status, "$text-success"))
 
 
+_TAKEN_BY_TEXT = {"backspace", "delete", "space", "home", "end", "pageup", "pagedown"}
+
+
 class Hints(Line):
-    """The keys of this screen that matter now, then the global ones. A key that cannot be used is dim; one that the
-    focused text field would take as text is left out."""
+    """The keys of this screen that matter now, then the global ones. A key that cannot be used is dim, and gives way
+    where not all have room; what room is left shows further keys. One that the focused text field would take as text is
+    left out."""
 
     def text(self) -> Content:
         screen = cast("RoomScreen", self.screen)
         width = self.size.width
         general, general_spots = self._pieces([row for row in keys.GLOBAL if row.footer], width)
-        own, spots = self._pieces(
-            [row for row in keys.rows(screen.ROOM) if row.footer], width - general.cell_length - 1
-        )
+        room = width - general.cell_length - 1
+        way_out = "esc leaves the field  " if self._typing else ""
+        own, spots = self._pieces(self._own(screen, room), room, way_out)
         gap = max(width - own.cell_length - general.cell_length, 0)
         shift = own.cell_length + gap
         self._spots = spots + [(start + shift, end + shift, action) for start, end, action in general_spots]
         return Content.assemble(own, " " * gap, general)
 
-    def _pieces(self, rows: list[keys.Key], width: int) -> tuple[Content, list[_Spot]]:
-        """The hints of these rows, as many as go into `width` cells."""
+    def _own(self, screen: "RoomScreen", width: int) -> list[keys.Key]:
+        """The rows of this screen in the order in which they are shown, as far as there is room."""
+        rows = keys.rows(screen.ROOM)
+        first = [row for row in rows if row.footer]
+        if self._typing or sum(self._cells(row) for row in first) >= width:
+            first = [row for row in first if not self._off(row)]
+        return first + [row for row in rows if not row.footer and not self._off(row)]
+
+    def _cells(self, row: keys.Key) -> int:
+        key = self._key(row)
+        return len(key) + len(row.label) + 3 if key else 0
+
+    def _off(self, row: keys.Key) -> bool:
         screen = cast("RoomScreen", self.screen)
-        parts: list[tuple[str, str]] = [(" ", "")]
+        return row.where != keys.APP and screen.is_open and screen.reason(row.action) is not None
+
+    def _pieces(self, rows: list[keys.Key], width: int, before: str = "") -> tuple[Content, list[_Spot]]:
+        """What stands before them, and the hints of these rows, as many as go into `width` cells."""
+        parts: list[tuple[str, str]] = [(" ", ""), (before, "dim")]
         spots: list[_Spot] = []
-        at = 1
+        at = 1 + len(before)
         pieces = [(row, key) for row in rows if (key := self._key(row))]
-        if self._typing and rows and rows[0].where != keys.APP:
-            parts.append(("esc leaves the field  ", "dim"))
-            at += len(parts[-1][0])
         for row, key in pieces:
-            if at + len(key) + len(row.label) + 3 > width and row.where != keys.APP:
+            if at + self._cells(row) > width and row.where != keys.APP:
                 parts.append(("…", "dim"))
                 break
-            off = row.where != keys.APP and screen.is_open and screen.reason(row.action) is not None
+            off = self._off(row)
             parts += [
                 (f"{key} ", "dim" if off else "bold $text-accent"),
                 (f"{row.label}  ", "dim" if off else "$foreground"),
             ]
-            end = at + len(key) + len(row.label) + 3
+            end = at + self._cells(row)
             spots.append((at, end, f"{'app' if row.where == keys.APP else 'screen'}.do('{row.action}')"))
             at = end
         return Content.assemble(*parts), spots
 
     @property
     def _typing(self) -> bool:
-        focused = self.screen.focused
-        return focused is not None and focused.check_consume_key("a", "a")
+        return takes_text(self.screen.focused)
 
     def _key(self, row: keys.Key) -> str:
         """The first key of a row that works now, as it is shown; empty when there is none."""
         for key in self.bench.keys_of(row.id):
-            printable = keys.shown(key)
-            if not (self._typing and len(printable) == 1 and printable not in "⏎←→↑↓"):
-                return printable
+            if not (self._typing and (key in _TAKEN_BY_TEXT or len(keys.shown(key)) == 1)):
+                return keys.shown(key)
         return ""
+
+
+def takes_text(widget: Widget | None) -> bool:
+    """Whether the widget, when it has the focus, takes letters as text."""
+    return widget is not None and widget.check_consume_key("a", "a")
 
 
 class TooSmall(Widget):

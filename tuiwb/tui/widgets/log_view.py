@@ -3,18 +3,15 @@ end until the user scrolls up, and again once the user is back at the end."""
 
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from rich.segment import Segment
 from textual.geometry import Size
 from textual.strip import Strip
 
 from tuiwb.base.text import fold, gate_line
-from tuiwb.tui import keys
 from tuiwb.tui.widgets.lines import Following
-
-if TYPE_CHECKING:
-    from tuiwb.tui.app import Workbench
+from tuiwb.tui.widgets.scroll import bind_lists, scroll
 
 LINES = 10_000
 """The newest lines are kept; the file has them all."""
@@ -81,12 +78,7 @@ class LogView(Following, can_focus=True, inherit_bindings=False):
         self.refresh()
 
     def on_mount(self) -> None:
-        from tuiwb.tui.screen import normal
-
-        bench = cast("Workbench", self.app)
-        for row in keys.rows("lists"):
-            for key in bench.keys_of(row.id):
-                self._bindings.bind(normal(key), f"go('{row.action}')", show=False)
+        bind_lists(self, "go('{}')")
 
     def on_resize(self) -> None:
         self._measure()
@@ -94,10 +86,7 @@ class LogView(Following, can_focus=True, inherit_bindings=False):
             self._to_end()
 
     def action_go(self, where: str) -> None:
-        page = max(self.size.height - 1, 1)
-        by = {"down": 1, "up": -1, "page_down": page, "page_up": -page, "top": -1e9, "bottom": 1e9}[where]
-        y = min(max(self.scroll_offset.y + by, 0), max(len(self._rows) - self.size.height, 0))
-        self.scroll_to(y=y, animate=False)
+        scroll(self, where)
 
     def render_line(self, y: int) -> Strip:
         at, width = y + self.scroll_offset.y, self.size.width

@@ -19,6 +19,7 @@ from textual.strip import Strip
 
 from tuiwb.tui.widgets.lines import set_lines
 
+from tuiwb.tui.widgets.scroll import bind_lists, scroll
 Piece = tuple[str, str]
 """Text and its tone."""
 Line = tuple[Piece, ...]
@@ -67,7 +68,7 @@ def wrap(pieces: Iterable[Piece], width: int) -> list[Line]:
     return lines
 
 
-class PieceView(ScrollView, can_focus=True):
+class PieceView(ScrollView, can_focus=True, inherit_bindings=False):
     """See the top of this file."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"pieces--{tone}" for tone in (*TONES, "margin")}
@@ -102,8 +103,8 @@ class PieceView(ScrollView, can_focus=True):
 
     @property
     def text_width(self) -> int:
-        """Cells for text, the margin and the scroll bar not counted."""
-        return max(self.size.width - MARGIN - 1, 10)
+        """Cells for text, the margin and the scroll bar not counted; while it is not to be seen, those it had."""
+        return max(self.size.width - MARGIN - 1, 10) if self.size.width else self._width or 80
 
     def show(self, lines: Sequence[Line], *, top: bool = True) -> None:
         """Show other lines, from the first one on unless `top` is false."""
@@ -123,6 +124,12 @@ class PieceView(ScrollView, can_focus=True):
 
     def on_resize(self) -> None:
         self.virtual_size = Size(self.size.width, len(self._lines))
+    def on_mount(self) -> None:
+        bind_lists(self, "go('{}')")
+
+    def action_go(self, where: str) -> None:
+        scroll(self, where)
+
         if self.text_width != self._width:
             self._width = self.text_width
             self.post_message(PieceView.Resized(self._width))

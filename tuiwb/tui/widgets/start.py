@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
@@ -14,6 +12,7 @@ from textual.widgets.option_list import Option
 
 from tuiwb.base.text import gate_line
 from tuiwb.tui.dialogs import hang
+from tuiwb.tui.widgets.scroll import bind_lists
 
 _WIDEST = 108
 """Cells of a line, as the style below has it."""
@@ -114,4 +113,9 @@ class Start(Vertical):
 
 
 class _Offers(OptionList):
-    BINDINGS: ClassVar[list[BindingType]] = [("j", "cursor_down"), ("k", "cursor_up")]
+    def on_mount(self) -> None:
+        bind_lists(self, "go('{}')")
+
+    def action_go(self, where: str) -> None:
+        names = {"down": "cursor_down", "up": "cursor_up", "top": "first", "bottom": "last"}
+        getattr(self, f"action_{names.get(where, where)}")()

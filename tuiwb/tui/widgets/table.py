@@ -11,7 +11,7 @@ the screen; `cursor` is the row, 0 when empty.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -25,11 +25,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tuiwb.base.text import gate_line
-from tuiwb.tui import keys
 from tuiwb.tui.widgets.lines import set_lines
-
-if TYPE_CHECKING:
-    from tuiwb.tui.app import Workbench
+from tuiwb.tui.widgets.scroll import bind_lists
 
 Cell = str | tuple[str, str]
 RowFunction = Callable[[int], "Sequence[Cell] | None"]
@@ -197,12 +194,7 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
     # Drawing
 
     def on_mount(self) -> None:
-        from tuiwb.tui.screen import normal
-
-        bench = cast("Workbench", self.app)
-        for row in keys.rows("lists"):
-            for key in bench.keys_of(row.id):
-                self._bindings.bind(normal(key), row.action, row.label, show=False)
+        bind_lists(self)
         self._bindings.bind("enter", "choose", show=False)
 
     def on_resize(self) -> None:
