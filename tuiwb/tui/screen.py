@@ -107,11 +107,11 @@ class RoomScreen(JobHost, Screen[None]):
     def settings_changed(self) -> None:
         """The user changed a setting or a key: `self.bench.settings` is new."""
 
-    def copyable(self) -> str:
-        """What `y` copies when no text is selected; empty when there is nothing."""
     def show_all(self) -> None:
         """Escape, where nothing was gone into: forget what was searched for."""
 
+    def copyable(self) -> str:
+        """What `y` copies when no text is selected; empty when there is nothing."""
         return ""
 
     def layout_state(self) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tuiwb.tui.widgets.lines import set_lines
-
 from tuiwb.tui.widgets.scroll import bind_lists, scroll
+
 Piece = tuple[str, str]
 """Text and its tone."""
 Line = tuple[Piece, ...]
@@ -122,14 +122,14 @@ class PieceView(ScrollView, can_focus=True, inherit_bindings=False):
     def scroll_lines(self, by: int) -> None:
         self.scroll_to(y=self.scroll_offset.y + by, animate=False, force=True)
 
-    def on_resize(self) -> None:
-        self.virtual_size = Size(self.size.width, len(self._lines))
     def on_mount(self) -> None:
         bind_lists(self, "go('{}')")
 
     def action_go(self, where: str) -> None:
         scroll(self, where)
 
+    def on_resize(self) -> None:
+        self.virtual_size = Size(self.size.width, len(self._lines))
         if self.text_width != self._width:
             self._width = self.text_width
             self.post_message(PieceView.Resized(self._width))
