@@ -148,6 +148,25 @@ def test_an_adapter_on_the_output_layer_is_trained(tiny_model: Path) -> None:
     assert any("lm_head" in name for name in gradients(model))
 
 
+def test_an_output_layer_trained_whole_beside_the_adapter_is_a_plain_matrix(tiny_model: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    from tuiwb.workers.loss import LabelledLoss
+
+    model = get_peft_model(load(tiny_model), LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=["lm_head"]))
+    inputs = batch()
+    expected = model(**inputs).loss
+    expected.backward()
+    theirs = gradients(model)
+    model.zero_grad()
+    labelled = LabelledLoss(model)
+    total, count = labelled(model, inputs)
+    (total / count).backward()
+    assert labelled._states._plain
+    assert float(total / count) == pytest.approx(float(expected), abs=1e-5)
+    assert_same_gradients(theirs, gradients(model))
+
+
 def test_fused_lora_layers_compute_the_same(tiny_model: Path) -> None:
     import torch
     from peft import LoraConfig, get_peft_model

@@ -7,7 +7,7 @@ flash-attention's `flash_api.cpp` (float32 accumulator of dQ, dK and dV for all 
 from msgspec.structs import replace
 
 from tuiwb.memory.architecture import Attention, Experts, FeedForward, Layer, Norm, Recurrence
-from tuiwb.memory.matrices import Matrices
+from tuiwb.memory.matrices import THERE, Matrices
 from tuiwb.memory.trace import Extent, Tensor, features, fixed, scores
 
 MOST_ROUNDS = 16  # rounds of a loop over experts that are traced; with more experts each round stands for several
@@ -27,8 +27,9 @@ class Blocks(Matrices):
         return self._own_norm(x) if self.path.own and not self.path.trained else self._rms_norm(x, norm)
 
     def _norm_grads(self, norm: Norm) -> list[Extent]:
-        keeps = self.path.trained and not self.path.accumulates
-        return [fixed(norm.parameters * self.path.norm_weights)] if keeps else []
+        if not self.path.trained:
+            return []
+        return [THERE if self.path.accumulates else fixed(norm.parameters * self.path.norm_weights)]
 
     def _own_norm(self, x: Tensor) -> Tensor:
         """tuiwb/workers/norms.py: a float32 copy while it is computed, of which a number for each row stays."""

@@ -53,7 +53,7 @@ def _texts(inputs: Inputs) -> dict[str, tuple[str, str]]:
         "adapters": (f"{trained} × {width} B{over}: r·(in + out) of each target, r = {rank}", "PEFT tuners/lora"),
         "gradients": (f"{trained} × {width} B{over}", "one for each trained parameter"),
         "optimizer": (f"{trained} × ({cost.formula}){over}", cost.source),
-        "optimizer's copy": (f"{trained} × {width} B{over}: foreach computes √v of all at once", cost.source),
+        "optimizer's copy": (states.step_formula(inputs, trained, over), cost.source),
         "workspace": (f"{inputs.workspace:,} B: one for each thread that multiplies", "torch CublasHandlePool.cpp"),
         "batches in flight": (
             f"{inputs.grid.in_flight(inputs.accumulation)} batches on stage {inputs.grid.stage + 1} of "

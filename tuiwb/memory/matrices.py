@@ -8,6 +8,9 @@ from tuiwb.memory.architecture import Linear
 from tuiwb.memory.path import Path
 from tuiwb.memory.trace import Extent, Tape, Tensor, features, fixed
 
+# The gradient of a weight that has one already, to which the new one is added.
+THERE = Extent()
+
 
 class Matrices:
     """Writes matrix products and elementary operations onto a tape."""
@@ -108,10 +111,10 @@ class Matrices:
     def _weight_grads(self, parameters: int) -> tuple[list[Extent], list[Extent]]:
         """The gradient of a weight: kept, or a temporary that is added to the one that is there."""
         size = fixed(parameters * self.path.weights)
-        return ([], [size]) if self.path.accumulates else ([size], [])
+        return ([THERE], [size]) if self.path.accumulates else ([size], [])
 
     def _adapter_grads(self, side: int) -> list[Extent]:
-        return [] if self.path.accumulates else [fixed(self.path.rank * side * self.path.adapter)]
+        return [THERE if self.path.accumulates else fixed(self.path.rank * side * self.path.adapter)]
 
     def _low_rank(self, x: Tensor, linear: Linear, share: float) -> Tensor:
         """B · A · dropout(x), scaled."""
@@ -245,5 +248,5 @@ class Matrices:
             width,
             saved=[x],
             temporaries=[x.elements.times(width)],
-            parameter_grads=[] if path.accumulates else [fixed(scales * path.adapter)],
+            parameter_grads=[THERE if path.accumulates else fixed(scales * path.adapter)],
         )

@@ -157,9 +157,28 @@ def optimizer_bytes(inputs: Inputs) -> float:
 
 def step_bytes(inputs: Inputs) -> float:
     """The copies that the optimizer makes while it updates: of all weights, or two of one weight after the other."""
+    width = trained_width(inputs)
     if inputs.optimizer == "adamw_torch" and not inputs.foreach:
-        return 2.0 * largest(inputs) * trained_width(inputs)
+        return 2.0 * largest(inputs) * width
+    if inputs.optimizer == "adafactor":
+        # The square and the update, and of narrower weights copies of weight and gradient besides, all in float32.
+        return (8.0 if width == 4 else 16.0) * largest(inputs)
     return sum(count * optimizer_cost(inputs, width).step for count, width in trained(inputs))
+
+
+def step_formula(inputs: Inputs, trained: str, over: str) -> str:
+    """`step_bytes` in words.
+
+    Args:
+        trained: how many parameters are trained.
+        over: what they are divided by.
+    """
+    width, most = trained_width(inputs), f"{largest(inputs):,} of the largest weight"
+    if inputs.optimizer == "adamw_torch" and not inputs.foreach:
+        return f"2 × {width} B × {most}: one after the other is updated"
+    if inputs.optimizer == "adafactor":
+        return f"{8 if width == 4 else 16} B × {most}: squares and update in float32, one after the other"
+    return f"{trained} × {width} B{over}: foreach computes √v of all at once"
 
 
 def largest(inputs: Inputs) -> int:
@@ -247,7 +266,7 @@ def optimizer_cost(inputs: Inputs, width: int | None = None) -> OptimizerCost:
     }
     if short == "adafactor":
         factors = _factored(inputs)
-        return OptimizerCost(factors, width, "4 B × (rows + columns) of each matrix", "transformers optimization.py")
+        return OptimizerCost(factors, 0, "4 B × (rows + columns) of each matrix", "transformers optimization.py")
     if short not in table:
         raise InputFault(f"the memory of the optimizer {name} is not known", key="optim")
     state, step, formula, source = table[short]
@@ -257,7 +276,16 @@ def optimizer_cost(inputs: Inputs, width: int | None = None) -> OptimizerCost:
 def _factored(inputs: Inputs) -> float:
     """Adafactor's states in bytes for each parameter: a row and a column factor of every matrix."""
     shapes = inputs.architecture
-    if inputs.adapter is not None:
+    adapter = inputs.adapter
+    if adapter is not None and adapter.kind == "lora" and not adapter.saved:
+        found = [(one, count) for layer, count in shapes.kinds for one in adapters.adaptable(layer)]
+        sides = sum(
+            count * one.copies * (2 * adapter.rank + one.inputs + one.outputs * (2 if adapter.dora else 1))
+            for one, count in found
+            if one.name in adapter.targets
+        )
+        return 4 * sides / max(adapters.parameters(shapes, adapter), 1)
+    if adapter is not None:
         return 4.0
     sides = sum(
         count * (one.inputs + one.outputs) * one.copies for layer, count in shapes.kinds for one in layer.linears

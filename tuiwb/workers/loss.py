@@ -46,7 +46,7 @@ class LabelledStates:
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
-        self.head = model.get_output_embeddings()
+        self.head = _within(model.get_output_embeddings())
         self._selected: Tensor | None = None
         self._hidden: Tensor | None = None
         self._kind = self.head.weight.dtype
@@ -106,6 +106,13 @@ class LabelledStates:
         own = functional.linear(hidden[:1].to(self._kind), weight, None if bias is None else bias.to(self._kind))
         shown = logits.reshape(-1, logits.shape[-1])[:1]
         return shown.shape == own.shape and torch.allclose(shown.float(), own.float(), rtol=1e-4, atol=1e-4)
+
+
+def _within(head: Any) -> Any:
+    """The copy of the output layer that is trained, where PEFT has put one beside it (modules_to_save)."""
+    from peft.utils import ModulesToSaveWrapper
+
+    return head.modules_to_save[head.active_adapters[0]] if isinstance(head, ModulesToSaveWrapper) else head
 
 
 class LabelledLoss:
