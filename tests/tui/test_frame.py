@@ -16,6 +16,11 @@ async def test_the_tab_of_the_screen_and_its_hints_are_shown(size: tuple[int, in
         assert "q Quit" in last
 
 
+async def test_the_narrowest_terminal_shows_all_tabs() -> None:
+    async with bench("settings", size=(60, 16)) as pilot:
+        assert pilot.text().splitlines()[0].endswith("6 Chat 7 Settings")
+
+
 async def test_a_tiny_terminal_says_so_and_recovers() -> None:
     async with bench("settings", size=(20, 5)) as pilot:
         assert "too small" in pilot.text()

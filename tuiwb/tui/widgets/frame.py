@@ -92,7 +92,8 @@ class Header(Line):
     def text(self) -> Content:
         bench, width = self.bench, self.size.width
         gap = " " if width < 100 else "  "
-        parts: list[tuple[str, str]] = [(" tuiwb" + gap, "bold $text-accent")]
+        # On the narrowest terminal the tabs need its place.
+        parts: list[tuple[str, str]] = [(" tuiwb" + gap if width >= 66 else " ", "bold $text-accent")]
         self._spots = []
         at = len(parts[0][0])
         for room in bench.rooms:
