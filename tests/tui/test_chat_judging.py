@@ -150,7 +150,8 @@ async def test_conversations_are_kept_and_opened_again(tiny_model: Path, tmp_pat
         assert len(store.scan()) == 2
         await pilot.press("h")
         await pilot.until_text("first talk")
-        await pilot.enter("first")
+        await pilot.enter("says first")  # what was answered is searched too
+        await pilot.until(lambda: pilot.text().count(" turns · ") == 1)
         await pilot.press("enter")
         (lane,) = chat.lanes.values()
         await pilot.until(lambda: lane.conversation.turns[0].content == "first talk")

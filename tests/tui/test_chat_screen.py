@@ -178,7 +178,7 @@ async def test_settings_of_the_chat_survive_the_session(tiny_model: Path) -> Non
 async def test_whom_can_be_written(tiny_model: Path) -> None:
     async with bench(screen="chat", size=(80, 24)) as pilot:
         await pilot.press("escape", "o")
-        await pilot.until_text("another …")
+        await pilot.until_text("another…")
         await pilot.press("enter")
         await pilot.enter(str(tiny_model))
         await pilot.press("enter")
@@ -237,3 +237,20 @@ async def test_an_answer_keeps_its_lines(tiny_model: Path) -> None:
         lines = [line.strip("│ ") for line in pilot.text().splitlines()]
         assert "NAME: cache" in lines
         assert "SEE ALSO: memory" in lines
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_template_that_is_not_the_models_is_told_as_long_as_it_is_used(
+    size: tuple[int, int], tiny_model: Path
+) -> None:
+    remember(whom=str(tiny_model), template="llama-3", start=True)
+    async with bench(screen="chat", size=size) as pilot:
+        chat = await ready(pilot)
+        await pilot.until(lambda: chat.state == "ready")
+        await pilot.until_text("the template does not fit")
+        assert any("writes <|start_header_id|>" in toast for toast in pilot.toasts())
+    remember(whom=str(tiny_model))
+    async with bench(screen="chat", size=size) as pilot:
+        await ready(pilot)
+        await pilot.until_text("nothing asked yet")
+        assert "does not fit" not in pilot.text()

@@ -130,11 +130,17 @@ def scan(words: str = "") -> list[Hit]:
     wanted = words.casefold().split()
     hits = []
     for saved in sorted(_read_all(), key=lambda each: each.updated, reverse=True):
-        texts = [turn.content for each in saved.lanes.values() for turn in each.turns]
-        whole = "\n".join(texts).casefold()
+        said = texts(saved)
+        whole = "\n".join(said).casefold()
         if all(word in whole for word in wanted):
-            hits.append(Hit(saved, _excerpt(texts, wanted)))
+            hits.append(Hit(saved, _excerpt(said, wanted)))
     return hits
+
+
+def texts(saved: Saved) -> list[str]:
+    """Everything that was said in a conversation, the system prompts last."""
+    turns = [turn.content for each in saved.lanes.values() for turn in each.turns]
+    return turns + list(filter(None, {each.system for each in saved.lanes.values()}))
 
 
 def delete(id_: str) -> None:

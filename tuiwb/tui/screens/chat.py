@@ -211,10 +211,14 @@ class ChatScreen(WhomActions, PastActions, JudgeActions, RoomScreen):
         colour = {"dead": "$text-error", "loading": "$text-warning", "ready": "$text-success"}.get(
             chat.state, "$text-muted"
         )
-        room = max(self.size.width - 12, 20)
+        misfit = "  the template does not fit" if chat.target.warnings else ""
+        room = max(self.size.width - 12 - len(misfit), 20)
         title = gate_line(chat.target.title, room // 2)
         said = Content.assemble(
-            (f"You to {title}", "bold"), ("  ", ""), (gate_line(state, room - len(title) - 8), colour)
+            (f"You to {title}", "bold"),
+            (misfit, "$text-warning"),
+            "  ",
+            (gate_line(state, room - len(title) - 8), colour),
         )
         if said != self._said:  # a new title draws the whole pane again
             self._said = pane.border_title = said

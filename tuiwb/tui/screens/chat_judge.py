@@ -80,10 +80,12 @@ class JudgeActions(Base):
         self.start("lanes", lambda task: _lanes_for(task, target.run_id), self._choose_lane)
 
     def _choose_lane(self, choices: list[tuple[str, str, str]]) -> None:
+        from tuiwb.tui.dialogs import OTHER
+
         assert self.chat is not None
         hidden = [name for name in self.chat.lanes if name not in self.chat.asked]
         shown = [(name, name, "was here before") for name in hidden] + choices
-        shown.append(("", "another …", "a path of an adapter, an address, a run or a model"))
+        shown.append(("", OTHER, "a path of an adapter, an address, a run or a model"))
 
         def take(at: int) -> None:
             if shown[at][0] in hidden:

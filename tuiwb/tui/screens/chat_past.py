@@ -47,6 +47,8 @@ class PastActions(Base):
         turns = self.chat.lanes[self.current].conversation.turns
         if action in ("edit", "export") and not turns:
             return "Nothing was said yet."
+        if action == "tokens" and not turns and not self.chat.lanes[self.current].conversation.system:
+            return "Nothing was said yet: there is no prompt."
         if action == "branches" and not self.chat.branches:
             return "There is one branch: r and E make others."
         if action == "tokens" and not isinstance(self.chat.lanes[self.current].lane, Lane):
@@ -162,6 +164,8 @@ class PastActions(Base):
     def _choose_past(self, hits: list[Any]) -> None:
         import time
 
+        from tuiwb.chat import store
+
         if not hits:
             self.app.notify("No conversation was kept yet.")
             return
@@ -173,7 +177,8 @@ class PastActions(Base):
             )
             for hit in hits
         ]
-        self.choose("Conversations", shown, lambda at: self._open_past(hits[at].saved))
+        said = ["\n".join(store.texts(hit.saved)) for hit in hits]
+        self.choose("Conversations", shown, lambda at: self._open_past(hits[at].saved), behind=said)
 
     def _open_past(self, saved: Any) -> None:
         """Show a kept conversation: in the lanes of whom is talked to now, or of whom it was with."""

@@ -79,8 +79,10 @@ class WhomActions(Base):
 
     def _choose(self, choices: list[tuple[str, str, str]]) -> None:
         """Let the user choose among (ref, name, what it is), or write what is meant."""
+        from tuiwb.tui.dialogs import OTHER
+
         about = "a folder, a .gguf file, an address" if choices else "nothing is here yet: 5 Models brings a model"
-        shown = [*((name, what) for _, name, what in choices), ("another …", about)]
+        shown = [*((name, what) for _, name, what in choices), (OTHER, about)]
 
         def take(at: int) -> None:
             if at < len(choices):
