@@ -48,6 +48,7 @@ from textual.widget import Widget
 
 from tuiwb.base.errors import TuiwbError
 from tuiwb.tui import keys
+from tuiwb.tui.compositing import Front
 from tuiwb.tui.jobs import JobHost
 from tuiwb.tui.widgets.frame import MINIMUM, Header, Hints, TooSmall, takes_text
 from tuiwb.tui.workspace import Workspace
@@ -78,6 +79,7 @@ class RoomScreen(JobHost, Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
+        self._compositor = Front()
         self._seen: Workspace | None = None
         self._is_open = False
         self._ticks: list[Timer] = []
