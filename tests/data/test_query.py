@@ -1,6 +1,7 @@
 """Looking for rows finds what a person means, forwards, backwards and around the end."""
 
 import csv
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,9 @@ def test_expressions_find_what_python_finds(tmp_path: Path, texts: list[Any], ex
     path = tmp_path / "rows.jsonl"
     odd = ['{"a": 1.50}', '{"a": -0}', '{"a":1E5}', '{"a": "\\u0061b"}']
     path.write_text("".join(json.dumps(row) + "\n" for row in many[:400]) + "\n".join(odd) + "\n")
-    for typed in (f"/{expression}/", f"a:/{expression}/"):
-        with data.open(path) as view:
+    for typed, long in itertools.product((f"/{expression}/", f"a:/{expression}/"), (0, 600)):
+        with data.open(path) as view, pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tuiwb.data.query._LONG_ROWS", long)
             query = parse(typed, ("a",))
             assert matching(view, query).tolist() == matching(view, slow(query)).tolist()
 

@@ -76,7 +76,7 @@ class Needle:
         Returns:
             places from 0 to n - 1.
         """
-        if not self.words:
+        if not self.words or (self.expression and kind == "json" and of_json(self.expression)):
             return self._expressed(block, starts, kind)
         block = block.lower() if self.fold else block
         if self.words.encode() not in block:
@@ -91,7 +91,7 @@ class Needle:
         return Places(np.flatnonzero(sure), np.flatnonzero(maybe & ~sure))
 
     def _expressed(self, block: bytes, starts: Rows, kind: Kind) -> Places:
-        """Rows that may match the expression, which has no words."""
+        """Rows that may match the expression."""
         wanted = of_json(self.expression) if kind == "json" and self.expression else None
         found = found_in(block, starts, wanted) if wanted else None
         return Places(maybe=np.arange(len(starts) - 1) if found is None else np.flatnonzero(found))

@@ -36,7 +36,8 @@ Inside = Callable[[str], object]
 _PAGE = 20_000
 _BLOCK = 4_000
 _FEW_ROWS = 200
-"""Rows; so few are tested one by one."""
+_LONG_ROWS = 600
+"""Bytes; fewer or shorter rows are tested one by one."""
 
 _FEW = 10
 """Where fewer than one row in so many is left, they are read rather than a column of all."""
@@ -199,7 +200,8 @@ def _matching(view: View, query: Query, start: int, stop: int) -> Numbers:
     open_rows = np.flatnonzero(keep if left else keep & unsure) + start
     every = len(open_rows) == stop - start
     rows = view.store.scan(None, start, stop) if every else view.store.pick(open_rows.tolist())
-    rows = _likely(rows, keep, start, query) if len(open_rows) > _FEW_ROWS else rows
+    if len(open_rows) > _FEW_ROWS and view.store.nbytes > _LONG_ROWS * len(view):
+        rows = _likely(rows, keep, start, query)
     refused = [row.id - start for row in rows if not _is_it(view, query, row)]
     keep[refused] = False
     return np.flatnonzero(keep) + start
@@ -260,7 +262,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _is_it(view: View, query: Query, row: Row) -> bool:
-    if row.fault is not None:
+    if row[3] is not None:
         return all(one.test(row) or _unread(view, one, row) for one in query.conditions)
     for one in query.conditions:  # noqa: SIM110 - a generator takes as long as the tests
         if not one.test(row):
@@ -283,7 +285,9 @@ def _needles(wanted: str, *, whole: bool = True) -> tuple[Needle, ...]:
         found = [_of_expression(part, whole, inside) for part in _alternatives(wanted[1:-1])]
         if not all(found):
             return (Needle("", fold=False, whole=False, inside=inside, expression=wanted[1:-1]),) if inside else ()
-        return tuple(needle for needle in found if needle)
+        needles = tuple(needle for needle in found if needle)
+        alone = len(needles) == 1 and inside is not None and not needles[0].whole
+        return (replace(needles[0], expression=wanted[1:-1]),) if alone else needles
     if not PLAIN.fullmatch(wanted):
         return ()
     return (Needle(wanted, fold=wanted == wanted.lower(), whole=whole),)
