@@ -1,5 +1,11 @@
 """What the Runs screen writes about events and differences: words, not Python."""
 
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from tuiwb.runs import RunView
 from tuiwb.runs.comparing import Comparison
 from tuiwb.tui import run_texts
 
@@ -26,3 +32,9 @@ def test_differences_are_spelled_as_in_a_recipe() -> None:
     found = Comparison(runs=("a", "b"), names=("first", "second"), differences=values, metrics={})
     lines = [line.strip() for line in run_texts.compared(found).splitlines()]
     assert {"A  true", "B  –", "A  1e-5", "B  0.0002", "A  q_proj,v_proj", "B  []"} <= set(lines)
+
+
+@pytest.mark.parametrize("page", ["curves", "answers"])
+def test_an_evaluation_leads_to_its_results(page: str) -> None:
+    view = cast(RunView, SimpleNamespace(kind="eval", state="finished", active=False, phase=""))
+    assert "R: results" in run_texts.nothing(view, page)

@@ -256,6 +256,10 @@ def nothing(view: "RunView | None", page: str) -> str:
     """What a page says that has nothing to show."""
     if view is None:
         return "No run is selected."
+    if view.kind == "eval" and page in ("curves", "answers", "checkpoints"):
+        if page == "checkpoints":
+            return "An evaluation saves no checkpoint."
+        return f"It is {view.state}; what it found are its results.\nR: results, row by row"
     if not view.active:
         return {
             "curves": f"It is {view.state}; no step was logged.\n]: the log and the events",

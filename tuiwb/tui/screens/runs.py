@@ -158,10 +158,9 @@ class RunsScreen(RunCurves):
     def on_hardware_seen(self, message: HardwareSeen) -> None:
         panel = self.query_one("#hardware", Rows)
         width, room = panel.content_size.width, panel.content_size.height
+        samples = message.samples if self.current and self.current.active else ()  # old ones say nothing of now
         panel.show(
-            hardware_texts.hardware(
-                message.gpus, message.host, message.samples, width, room, message.past, users=message.users
-            )
+            hardware_texts.hardware(message.gpus, message.host, samples, width, room, message.past, users=message.users)
         )
 
     # Drawing
@@ -359,14 +358,18 @@ class RunsScreen(RunCurves):
         if inside:
             self._focus_page()
 
-    def action_filter(self) -> None:
-        def take(text: str) -> None:
-            self._filter = text.strip()
-            self._list()
+    def _show_only(self, text: str) -> None:
+        self._filter = text.strip()
+        self._list()
 
+    def show_all(self) -> None:
+        if self._filter:
+            self._show_only("")
+
+    def action_filter(self) -> None:
         self.ask(
             "Filter the runs",
-            take,
+            self._show_only,
             value=self._filter,
             hint="words in its name, id, state, kind, notes or tags (#whole); empty shows all",
         )
