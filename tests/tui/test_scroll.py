@@ -44,6 +44,6 @@ async def test_the_row_fills_its_place_again_after_the_charts() -> None:
     async with bench("data", recipe="demo", size=(100, 30)) as pilot:
         await pilot.until_text("the instructions of programs")
         await pilot.press("b")
-        await pilot.until_text("v: back")
-        await pilot.press("j", "v")
+        await pilot.until_text("esc: back")
+        await pilot.press("j", "escape")
         await pilot.until_text("the instructions of programs")

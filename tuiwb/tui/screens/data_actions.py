@@ -106,6 +106,12 @@ class DataActions(RoomScreen):
     def action_clean(self) -> None:
         data_clean.show(self._me)
 
+    def action_release_focus(self) -> None:
+        if self.maximized is None and self.has_class("-charts"):
+            data_charts.leave(self._me)
+        else:
+            super().action_release_focus()
+
     def show_all(self) -> None:
         me = self._me
         if me.pages is not None and me.pages.what:

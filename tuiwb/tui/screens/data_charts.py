@@ -33,7 +33,7 @@ class ChartPane(Pane):
         )
         self.said = Static(id="chart-note")
         super().__init__(
-            self.said, self.table, title="Chart", note="b: the next   enter: its rows   v: back", id="charts"
+            self.said, self.table, title="Chart", note="b: the next   enter: its rows   esc: back", id="charts"
         )
         self.measures: Measures | None = None
         self.of: tuple[Any, Any] = (None, None)
