@@ -150,6 +150,15 @@ async def test_two_answers_are_compared(rows: Path) -> None:
         await pilot.press("2")
         await changed(pilot, "Row 1 preferred to row 0")
         assert [(pair.chosen, pair.rejected) for pair in pilot.room.view.journal.pairs] == [(1, 0)]
+        await pilot.press("w")
+        await pilot.until_text("1 compared answers as preference rows")
+        await pilot.press("down", "enter")
+        await pilot.until_text("Write the pairs to")
+        await pilot.press("enter")
+        written = rows.with_name("rows-pairs.jsonl")
+        await pilot.until(written.exists)
+    pair = json.loads(written.read_text())
+    assert (pair["chosen"][0]["content"][:8], pair["rejected"][0]["content"][:8]) == ("answer 1", "answer 0")
 
 
 async def test_sorting_sampling_and_writing_what_is_shown(rows: Path, tmp_path: Path) -> None:

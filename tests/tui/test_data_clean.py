@@ -9,7 +9,9 @@ from pilot import BenchPilot, bench
 from textual.widgets import OptionList
 
 from tuiwb import data
+from tuiwb.data.clean import lists
 from tuiwb.tui.screens.data_clean import CleanPanel
+from tuiwb.tui.screens.data_problems import ProblemsPane
 from tuiwb.tui.widgets.pieces import PieceView
 from tuiwb.tui.widgets.table import Table
 
@@ -103,7 +105,7 @@ async def test_steps_are_tried_taken_back_and_used(rows: Path, recipe: Path, siz
         panel(pilot).query_one(Table).cursor = 0
         await pilot.press("enter")
         await pilot.until(lambda: not isinstance(pilot.app.screen, CleanPanel))
-        assert (len(pilot.room.pages), pilot.room.row) == (1, 12)
+        assert (len(pilot.room.pages), pilot.room.row) == (2, 11)  # it stays, and row 12 repeats it
     assert rows.read_bytes() == before
     with data.open(entry) as view:
         assert len(list(view.examples())) == 38
@@ -139,3 +141,56 @@ async def test_a_wrong_step_is_said_and_changes_nothing(rows: Path) -> None:
         await pilot.until(lambda: any("has no setting patern" in toast for toast in pilot.toasts()))
         assert panel(pilot).steps == ()
         assert "a: add a step or a preset" in plain(pilot)
+
+
+async def test_a_problem_leads_to_the_step_that_puts_it_right(tmp_path: Path, tiny_model: Path) -> None:
+    path = tmp_path / "odd.jsonl"
+    many = [{"prompt": f"Tell {n}", "completion": f"answer {n} that is long enough"} for n in range(20)]
+    many[7]["completion"] = "caf\u00c3\u00a9 and more of it"
+    many[9]["completion"] = "I'm sorry, but as an AI language model I cannot help with that."
+    path.write_text("".join(json.dumps(row) + "\n" for row in many))
+    async with bench("data", size=(120, 40)) as pilot:
+        pilot.room.open(str(path))
+        await pilot.until(lambda: bool(pilot.room.query_one(ProblemsPane).problems))
+        pane = pilot.room.query_one(ProblemsPane)
+        await pilot.until(lambda: "whole file" in str(pane.border_title))
+        for code, name in (("mojibake", "repair"), ("refusal", "problems")):
+            await pilot.press("p") if not pane.table.has_focus else None
+            pane.table.cursor = next(at for at, one in enumerate(pane.problems) if one.code == code)
+            await pilot.press("F")
+            await pilot.until(lambda: isinstance(pilot.app.screen, CleanPanel))
+            assert panel(pilot).steps[-1].name == name
+            await judged(pilot)
+            await pilot.press("escape")
+            await pilot.until(lambda: not isinstance(pilot.app.screen, CleanPanel))
+        await pilot.press("C")
+        await pilot.until(lambda: isinstance(pilot.app.screen, CleanPanel))
+        panel(pilot).query_one(Table).cursor = 0
+        await judged(pilot)
+        await pilot.until(lambda: "[-Ã©-]" in plain(pilot) or "{+é+}" in plain(pilot) or "{+café+}" in plain(pilot))
+        assert "Changed, 1 rows" in plain(pilot)
+
+        await pilot.press("f")
+        await pilot.until(lambda: type(pilot.app.screen).__name__ == "Ask")
+        pilot.app.screen.query_one("Input").value = str(tmp_path / "mine.yaml")  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        await pilot.until(lambda: (tmp_path / "mine.yaml").exists())
+    assert [step.name for step in lists.load(tmp_path / "mine.yaml")] == ["repair", "problems"]
+
+
+async def test_clusters_are_walked_with_the_row_that_stays(rows: Path) -> None:
+    async with bench("data", size=(120, 40)) as pilot:
+        pilot.room.open(str(rows))
+        await opened(pilot, rows)
+        await add(pilot, "near_duplicates", "near_duplicates: {threshold: 0.6}")
+        await judged(pilot)
+        await pilot.press("enter")
+        await pilot.until(lambda: not isinstance(pilot.app.screen, CleanPanel))
+        room = pilot.room
+        assert [room.pages.number(at) for at in range(len(room.pages))] == [4, 5, 11, 12]
+        await pilot.until_text("in clusters of near_duplicates")
+        await pilot.press("j")
+        await pilot.until_text("Row 5 where it differs from row 4, which stays")
+        await pilot.until(lambda: "[-jjjj4-]" in room.query_one(PieceView).plain)
+        await pilot.press("v")
+        await pilot.until_text("Row 5, line 6 as the model sees it")

@@ -156,6 +156,8 @@ async def test_the_cut_at_max_length_is_drawn(recipe: Path, rows: Path) -> None:
         await pilot.until(lambda: "tokens are cut off below" in detail(pilot))
         assert "max_length 60" in detail(pilot)
         assert "cut off" in str(pilot.room.query_one("#detail").border_subtitle)
+        problems = pilot.room.query_one(ProblemsPane)
+        await pilot.until(lambda: any(one.code == "cut_off" and one.count == 3 for one in problems.problems))
 
 
 async def test_without_a_model_the_turns_are_shown(rows: Path) -> None:
@@ -261,7 +263,7 @@ async def test_a_file_that_grows_or_vanishes_is_said_and_reloaded(rows: Path) ->
         await pilot.until(lambda: pilot.room.view.known == 3001)
         rows.unlink()
         pilot.room._look_at_the_file()
-        await pilot.until_text("The file vanished")
+        await pilot.until_text("The file is no longer there; what is shown can still be read")
         await pilot.press("G")
         await at_row(pilot, 3000)
         assert "late" in detail(pilot)

@@ -6,6 +6,7 @@ name wins: starting it again cancels the one before, whose result is dropped. `w
 through it and ends early when it was cancelled; it never touches a widget.
 """
 
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ from tuiwb.base.log import log_bug
 from tuiwb.base.tasks import Cancelled, Task
 
 T = TypeVar("T")
+
+_SWITCH_S = 0.001
+"""How long a thread may keep the interpreter while the event loop wants it; five times as long is Python's own choice,
+and an event waits for it several times until it is drawn."""
 
 
 @dataclass
@@ -67,6 +72,7 @@ class JobHost(MessagePump):
         if self._jobs is None:
             self._jobs = {}
         self.cancel(name)
+        sys.setswitchinterval(_SWITCH_S)
         task = Task()
         self._jobs[name] = _Job(task, keep, done, failed or self.job_failed)
         threading.Thread(target=self._run, args=(name, task, work), name=f"tuiwb {name}", daemon=True).start()

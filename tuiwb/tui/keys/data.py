@@ -24,6 +24,8 @@ KEYS = (
         "Check"),
     Key("data.clean", "C", "Clean", "Try cleaning steps, see what each would leave out, put them into the recipe.",
         "Check", footer=False),
+    Key("data.fix", "F", "Fix", "Open cleaning with a step for the problem under the cursor: put right, or left out.",
+        "Check", footer=False),
     Key("data.edit", "e", "Edit", "Correct the row; the file stays as it is, a journal beside it keeps the change.",
         "By hand"),
     Key("data.accept", "a", "Accept", "Accept the row and go on; again takes it back.", "By hand", footer=False),

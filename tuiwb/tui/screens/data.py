@@ -11,13 +11,14 @@ from tuiwb.base.errors import TuiwbError
 from tuiwb.base.tasks import Task
 from tuiwb.base.text import gate_line
 from tuiwb.base.units import count, size
-from tuiwb.tui.screens import data_charts, data_format, data_lens, data_open, data_run
+from tuiwb.tui.screens import data_charts, data_check, data_format, data_lens, data_open, data_run
 from tuiwb.tui.screens.data_actions import DataActions
 from tuiwb.tui.screens.data_charts import ChartPane
-from tuiwb.tui.screens.data_detail import VIEWS, Detail, Lens, detail
+from tuiwb.tui.screens.data_detail import DIFFERENCE, VIEWS, Detail, Lens, detail
 from tuiwb.tui.screens.data_open import Source, Wish
 from tuiwb.tui.screens.data_problems import ProblemsPane
 from tuiwb.tui.screens.data_rows import RowPages, Shown, read_page
+from tuiwb.tui.widgets.edges import write_edges
 from tuiwb.tui.widgets.frame import Pane
 from tuiwb.tui.widgets.pieces import PieceView
 from tuiwb.tui.widgets.start import Start
@@ -25,13 +26,12 @@ from tuiwb.tui.widgets.table import Column, Table
 from tuiwb.tui.workspace import Workspace
 
 if TYPE_CHECKING:
-    from tuiwb.data import Problem, View
+    from collections.abc import Callable
 
-CHECK_BY_ITSELF = 32 << 20
-"""Bytes; a larger file is read whole only when asked to."""
+    from tuiwb.data import View
 
 _RECENT = 12
-_WORK = ("search", "measure", "check", "index")
+_WORK = ("search", "measure", "check", "fit", "index")
 """Jobs that say how far they are."""
 _OF_A_SOURCE = (*_WORK, "rows", "detail", "problems", "changed", "edit", "compare")
 """Jobs that end when another dataset is shown; what is written goes on."""
@@ -66,7 +66,7 @@ class DataScreen(DataActions):
         self._chosen_model = ""
         self._wish: Wish | None = None
         self._offered, self._wanted_row = "", 0
-        self._said, self._title, self._soon = Content(), "", False
+        self._said, self._detail_title, self._soon = Content(), "", False
 
     @property
     def view(self) -> "View | None":
@@ -165,6 +165,8 @@ class DataScreen(DataActions):
         for job in _OF_A_SOURCE:
             self.cancel(job)
         self.source = source
+        if source.view.verdict is None:
+            self.query_one(ProblemsPane).show((), whole=False)  # those of another dataset
         self.fill(source.row)
         if not self.has_class("-charts"):
             self.query_one("#table").focus()
@@ -222,10 +224,10 @@ class DataScreen(DataActions):
             if view.format is not before:
                 self.pages.forget()  # their problems are judged by another format now
             self.fill()
-            if view.verdict is None and view.store.nbytes <= CHECK_BY_ITSELF:
-                self.action_check()
+            if view.verdict is None and view.store.nbytes <= data_check.CHECK_BY_ITSELF:
+                data_check.check(self, by_itself=True)
             else:
-                self._show_problems()
+                data_check.show(self)
 
         self.start("index", lambda task: view.index(task), done)
 
@@ -261,12 +263,10 @@ class DataScreen(DataActions):
         rows = self.query_one("#rows", Pane)
         among = f"  {self.sources.index(source) + 1} of {len(self.sources)}" if len(self.sources) > 1 else ""
         title = gate_line(view.path.name, 40) + among
-        if title != self._title:
-            self._title = title
-            rows.border_title = Content(title)
         found = f"{count(len(pages))} {gate_line(pages.what, 30)} of " if pages.what else ""
         words = f"{found}{count(view.known)} rows, {view.store.kind}, {size(view.store.nbytes)}"
-        rows.note(words + data_format.progress([task for job in _WORK if (task := self.task_of(job))]))
+        words += data_format.progress([task for job in _WORK if (task := self.task_of(job))])
+        write_edges(rows, Content(title), Content(words))
 
     @property
     def row(self) -> int | None:
@@ -279,35 +279,34 @@ class DataScreen(DataActions):
         self._soon = False
         view, row, text = self.view, self.row, self.query_one(PieceView)
         if view is None or row is None:
-            self.query_one("#detail", Pane).border_title = "Row"
+            write_edges(self.query_one("#detail", Pane), Content("Row"), Content())
             text.show(())
             return
         look, lens, width = self.look, self.lens, text.text_width
-        self.start("detail", lambda _: detail(view, row, look, lens, width), self._show_detail)
+        twin = self.pages.twins.get(row) if self.pages else None
+        why = self.pages.why(row) if self.pages and self.pages.why else None
+        self.start("detail", lambda _: detail(view, row, look, lens, width, twin, why or ""), self._show_detail)
+
+    def flag(self, view: "View", why: "Callable[[int], str | None] | None") -> None:
+        """Mark the rows that cleaning steps leave out."""
+        for source in self.sources:
+            if source.view is view:
+                source.pages.why = why
+        self.query_one("#table").refresh()
+        self.show_row()
+
+    def show_difference(self) -> None:
+        """Show where rows differ from those that stay for them."""
+        self.look = DIFFERENCE
+        self.fill(0)
+        self.query_one("#table").focus()
 
     def _show_detail(self, found: Detail) -> None:
         pane, text = self.query_one("#detail", Pane), self.query_one(PieceView)
-        title = Content(found.title)
-        same = pane.border_title == title
-        pane.border_title = title
-        pane.border_subtitle = Content(found.counts or self.lens.name)
+        same = found.title == self._detail_title
+        self._detail_title = found.title
+        write_edges(pane, Content(found.title), Content(found.counts or self.lens.name))
         text.show(found.lines, top=not same)
-
-    def _show_problems(self) -> None:
-        view = self.view
-        if view is None:
-            return
-
-        def done(problems: "tuple[Problem, ...]") -> None:
-            if view is not self.view:
-                return
-            self.query_one(ProblemsPane).show(problems, whole=view.verdict is not None)
-            if not problems or not self.has_class("-narrow"):
-                self.set_class(bool(problems), "-problems")
-            self.show_format()
-            self.refresh_hints()
-
-        self.start("problems", lambda _: view.problems, done)
 
     # What happens
 
@@ -358,6 +357,8 @@ class DataScreen(DataActions):
         def done(lens: Lens) -> None:
             self.lens = lens
             self.show_row()
+            if self.view is not None and self.view.verdict is not None:
+                data_check.check(self, by_itself=True)
             data_charts.refresh(self)
 
         self.start("lens", lambda task: data_lens.load(wanted, task), done)
@@ -376,17 +377,6 @@ class DataScreen(DataActions):
         else:
             self.set_class(True, "-problems")
             table.focus()
-
-    def action_check(self) -> None:
-        view = self.view
-        if view is None:
-            return
-
-        def done(_: object) -> None:
-            if view is self.view:
-                self._show_problems()
-
-        self.start("check", lambda task: view.verify(task), done)
 
     def shift(self, by: int) -> None:
         """Show the columns further right or left."""

@@ -6,6 +6,7 @@ from tuiwb.base.units import count
 from tuiwb.tui.screen import RoomScreen
 from tuiwb.tui.screens import (
     data_charts,
+    data_check,
     data_clean,
     data_edit,
     data_find,
@@ -15,7 +16,7 @@ from tuiwb.tui.screens import (
     data_open,
     data_parts,
 )
-from tuiwb.tui.screens.data_detail import VIEWS
+from tuiwb.tui.screens.data_detail import DIFFERENCE, VIEWS
 from tuiwb.tui.screens.data_problems import ProblemsPane
 from tuiwb.tui.widgets.pieces import PieceView
 from tuiwb.tui.widgets.start import Start
@@ -43,12 +44,12 @@ class DataActions(RoomScreen):
             return "The dataset is being opened." if opening else "No dataset is open: press o."
         if action in ("next", "previous") and not me.query_text:
             return "Nothing was searched for yet: press /."
-        if action == "problems" and not me.query_one(ProblemsPane).problems:
+        if action in ("problems", "fix") and not me.query_one(ProblemsPane).problems:
             return "No problem is known." if me.view.verdict else "None in the rows sampled; c checks all."
         if action == "use" and me.workspace.recipe is None:
             return "No recipe is open: ctrl+o opens one."
-        if action == "check" and me.view.verdict is not None:
-            return "The whole file has been checked."
+        if action == "check":
+            return data_check.reason(me)
         if action in _OF_A_ROW and me.row is None:
             return "There is no row."
         if action in ("convert", "split", "mix") and me.view.format.name is None:
@@ -97,11 +98,18 @@ class DataActions(RoomScreen):
         if me.has_class("-charts"):
             data_charts.leave(me)
             return
-        me.look = VIEWS[(VIEWS.index(me.look) + 1) % len(VIEWS)]
+        looks = (*VIEWS, DIFFERENCE) if me.pages and me.pages.twins else VIEWS
+        me.look = looks[(looks.index(me.look) + 1) % len(looks)] if me.look in looks else looks[0]
         me.show_row()
 
     def action_charts(self) -> None:
         data_charts.show(self._me)
+
+    def action_check(self) -> None:
+        data_check.check(self._me)
+
+    def action_fix(self) -> None:
+        data_check.fix(self._me)
 
     def action_clean(self) -> None:
         data_clean.show(self._me)

@@ -1,7 +1,6 @@
 """Cleaning, above the Data screen: a list of steps, what each would leave out and what it nearly would, before any of
 it is used. The result goes into the open recipe, to a file, or onto the screen as the rows that a step leaves out."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
@@ -17,7 +16,7 @@ from tuiwb.base.text import gate_line
 from tuiwb.base.units import count
 from tuiwb.tui.dialogs import Ask, Choose
 from tuiwb.tui.jobs import JobHost
-from tuiwb.tui.screens import data_clean_text
+from tuiwb.tui.screens import data_clean_files, data_clean_text
 from tuiwb.tui.widgets.pieces import PieceView, wrap
 from tuiwb.tui.widgets.table import Column, Table
 
@@ -31,8 +30,8 @@ BY_ITSELF = 32 << 20
 """Bytes; of a larger source the preview waits for a key."""
 
 _KEYS = (
-    "a: add   e: edit   d: delete   J K: move   u: undo   ctrl+r: redo",
-    "enter: its rows   s: into the recipe   w: write   r: run   esc: leave",
+    "a: add  e: edit  d: delete  J K: move  u: undo  ctrl+r: redo  r: run",
+    "enter: its rows  s: into the recipe  f: to a file  w: write  esc: leave",
 )
 
 
@@ -68,8 +67,12 @@ _histories: dict[str, History] = {}
 """By path, for the session: what was tried is still there when the panel is opened again."""
 
 
-def show(screen: "DataScreen") -> None:
-    """Open the panel on the rows that are shown, with the steps of the recipe where it learns from them."""
+def show(screen: "DataScreen", add: "Step | None" = None) -> None:
+    """Open the panel on the rows that are shown, with the steps of the recipe where it learns from them.
+
+    Args:
+        add: a step to begin with, or to go on with.
+    """
     view = screen.view
     assert view is not None  # the screen's `reason` sees to it
     path = str(view.path)
@@ -84,6 +87,8 @@ def show(screen: "DataScreen") -> None:
         history = _histories.setdefault(path, History(steps))
         if steps:
             history.change(steps)
+        if add is not None and add not in history.now:
+            history.change((*history.now, add))
         screen.app.push_screen(CleanPanel(screen, view, history))
 
     screen.start("cleaning steps", read, opened)
@@ -101,6 +106,7 @@ class CleanPanel(JobHost, ModalScreen[None]):
         ("u", "undo"),
         ("ctrl+r", "redo"),
         ("s", "use"),
+        ("f", "save"),
         ("w", "write"),
         ("r", "run"),
         ("escape,q", "leave"),
@@ -150,6 +156,7 @@ class CleanPanel(JobHost, ModalScreen[None]):
     def _show_steps(self, at: int | None = None) -> None:
         """Show the list, and find out what it does."""
         self.cleaned = None
+        self._room.flag(self._view, None)
         self.cancel("clean")
         table = self.query_one(Table)
         table.fill(len(self.steps), self._cells, cursor=self._at if at is None else at)
@@ -182,6 +189,7 @@ class CleanPanel(JobHost, ModalScreen[None]):
         def done(found: "Cleaned") -> None:
             if steps == self.steps:
                 self.cleaned = found
+                self._room.flag(view, found.why)
                 self.query_one(Table).refresh()
                 self._show_found()
 
@@ -228,12 +236,23 @@ class CleanPanel(JobHost, ModalScreen[None]):
             return
         import numpy as np
 
+        from tuiwb.data.clean.clusters import beside_their_twins
+
+        step = self.steps[event.row]
+        twins = beside_their_twins(self.cleaned, event.row)
+        if twins and self._room.pages is not None and self._room.view is self._view:
+            shown = dict.fromkeys(number for row, kept in twins.items() for number in (kept, row))
+            self._room.pages.show_only(np.array(list(shown), np.int64), f"in clusters of {step.name}", twins)
+            self._room.show_difference()
+            self.action_leave()
+            return
         rows = [one.row for one in self.cleaned.removals.values() if one.step == event.row]
         if not rows or self._room.pages is None or self._room.view is not self._view:
             self.app.notify("This step leaves no row out.")
             return
-        self._room.pages.show_only(np.array(rows, np.int64), f"left out by {self.steps[event.row].name}")
+        self._room.pages.show_only(np.array(rows, np.int64), f"left out by {step.name}")
         self._room.fill(0)
+        self._room.query_one("#table").focus()
         self.action_leave()
 
     # The list
@@ -296,9 +315,7 @@ class CleanPanel(JobHost, ModalScreen[None]):
             if text is not None and text.strip():
                 self._typed(text, then)
 
-        self.app.push_screen(
-            Ask(title, value, "such as words: {min: 10, max: 2000}; enter: take it   esc: leave"), answered
-        )
+        self.app.push_screen(Ask(title, value, "such as words: {min: 10, max: 2000}"), answered)
 
     def _typed(self, text: str, then: Any) -> None:
         def read(_: Task) -> "tuple[Step, ...]":
@@ -322,33 +339,11 @@ class CleanPanel(JobHost, ModalScreen[None]):
         done = f"The open recipe cleans this dataset by {len(self.steps)} steps." if self.steps else "No step is used."
         self.app.notify(f"{done} u takes a change back, s uses it.")
 
+    def action_save(self) -> None:
+        data_clean_files.save_steps(self, self._view)
+
     def action_write(self) -> None:
-        found, view = self.cleaned, self._view
-        if found is None:
-            self.app.notify("First see what the steps leave out: r.")
-            return
-
-        def answered(text: str | None) -> None:
-            if text is None or not text.strip():
-                return
-            target = Path(text.strip()).expanduser()
-
-            def work(task: Task) -> int:
-                from tuiwb.data.clean.write import write, write_report
-
-                written = write(view, found, target, task=task)
-                write_report(view, found, target.with_name(f"{target.stem}.report.md"))
-                return written
-
-            def done(written: int) -> None:
-                self.app.notify(gate_line(f"{written:,} rows are in {target}, the reasons in {target.stem}.report.md"))
-
-            self.start("write", work, done)
-
-        start = str(view.path.with_name(f"{view.path.name.split('.')[0]}-cleaned.jsonl"))
-        self.app.push_screen(
-            Ask("Write the rows that stay", start, "a .jsonl or .json file; the source stays"), answered
-        )
+        data_clean_files.write_rows(self, self._view)
 
     def action_leave(self) -> None:
         self.cancel_jobs(kept=True)

@@ -24,6 +24,7 @@ START = {
     "contamination": "contamination: {against: []}",
     "semantic_duplicates": "semantic_duplicates: {model: , threshold: 0.9}",
     "semantic_contamination": "semantic_contamination: {model: , against: [], threshold: 0.9}",
+    "repair": "repair: {codes: [control_characters, mojibake, template_artefact, open_fence, role_order]}",
     "pii": "pii: {action: mask, kinds: [email, ip, key]}",
 }
 """What stands in the line when a step is added that is of little use without settings."""
@@ -36,9 +37,12 @@ def outcome(view: "View", cleaned: "Cleaned", at: int) -> list[Piece]:
     """What a step leaves out and what it nearly does, with where a row differs from the one that stays."""
     one = cleaned.outcomes[at]
     pieces: list[Piece] = []
-    if not one.removed:
-        changed = f"It changes {one.changed:,} rows" if one.changed else "It leaves no row out"
-        pieces.append((f"{changed}.\n", "dim"))
+    if not one.removed and not one.changed:
+        pieces.append(("It leaves no row out.\n", "dim"))
+    if one.changed:
+        pieces.append((f"Changed, {one.changed:,} rows\n", "head"))
+        for row in one.altered:
+            pieces += [(f"row {row:,}", "key"), ("\n", "text"), *_altered(view, cleaned, at, row), ("\n\n", "text")]
     for title, some, tone in (("Left out", one.samples, "bad"), ("Stays, though near the limit", one.near, "good")):
         if some:
             pieces.append((f"{title}\n", "head"))
@@ -48,17 +52,40 @@ def outcome(view: "View", cleaned: "Cleaned", at: int) -> list[Piece]:
     return pieces
 
 
-def _text(view: "View", removal: "Removal") -> Iterator[Piece]:
-    from tuiwb.data.clean.clusters import difference
+def _altered(view: "View", cleaned: "Cleaned", at: int, number: int) -> Iterator[Piece]:
+    """A row as it was before a step and as it is after it."""
+    from tuiwb.data.clean.report import before_and_after
 
+    yield from _compared(*before_and_after(view, cleaned, at, number))
+
+
+def _text(view: "View", removal: "Removal") -> Iterator[Piece]:
     mine = _of(view, removal.row)
     if removal.twin is None or removal.file or removal.likeness < 0.3:
         yield gate(mine, width=_LONGEST), "text"
         return
+    yield from _compared(_of(view, removal.twin), mine)
+
+
+def beside(view: "View", row: int, twin: int) -> Iterator[Piece]:
+    """The whole of a row with where it differs from the one that stays for it."""
+    yield "[-only in the row that stays-]", "bad"
+    yield "  {+only in this one+}\n\n", "good"
+    yield from _compared(_of(view, twin), _of(view, row), whole=True)
+
+
+def _compared(old: str, new: str, *, whole: bool = False) -> Iterator[Piece]:
+    """Where a text differs from an older one; as far as there is room, and without most of what they share, unless the
+    whole of it is wanted."""
+    from tuiwb.data.clean.clusters import difference
+
     tones = {"same": "dim", "out": "bad", "in": "good"}
     marks = {"same": "{}", "out": "[-{}-]", "in": "{{+{}+}}"}
     room = _LONGEST
-    for what, part in difference(_of(view, removal.twin), mine):
+    for what, part in difference(old, new):
+        if whole:
+            yield gate(marks[what].format(part)), tones[what]
+            continue
         if room <= 0:
             break
         yield gate(marks[what].format(_shortened(part) if what == "same" else part), width=room), tones[what]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tuiwb.models import Tokenizer
 
 VIEWS = ("model", "turns", "raw")
+DIFFERENCE = "difference"
+"""The view of a row beside the one that stays for it."""
 TITLES = {"model": "as the model sees it", "turns": "as turns", "raw": "raw"}
 _LONGEST = 60_000
 """Characters of a text that are shown; more cannot be read by a person and takes time to wrap."""
@@ -45,14 +47,28 @@ class Detail:
     lines: Sequence[Line]
 
 
-def detail(view: "View", number: int, look: str, lens: Lens, width: int) -> Detail:
+def detail(
+    view: "View", number: int, look: str, lens: Lens, width: int, twin: int | None = None, why: str = ""
+) -> Detail:
     """The row, read and wrapped.
+
+    Args:
+        why: cleaning steps leave it out, for this reason.
+        twin: the row that stays for it; then, where `look` is `difference`, the text shows where they differ.
 
     Raises:
         TuiwbError: the file cannot be read any more.
     """
+    from tuiwb.tui.screens.data_clean_text import beside
+
     row = view.row(number)
+    if look == DIFFERENCE and twin is not None:
+        title = f"Row {count(number)} where it differs from row {count(twin)}, which stays"
+        return Detail(number, title, "", wrap(_short(list(beside(view, number, twin))), width))
+    look = VIEWS[0] if look == DIFFERENCE else look
     pieces, counts = _pieces(view, row, look, lens)
+    if why:
+        pieces.insert(0, (gate(f"▽ left out by {why}\n\n"), "warn"))
     place = f"row {count(row.id)}" + (f", line {count(row.line)}" if row.line else "")
     return Detail(row.id, f"{place[0].upper()}{place[1:]} {TITLES[look]}", counts, wrap(_short(pieces), width))
 
@@ -113,9 +129,10 @@ def _finding(code: str, text: str) -> Iterator[Piece]:
 
 def _findings(example: "Example") -> Iterator[Piece]:
     from tuiwb.data.checks import findings
+    from tuiwb.data.lint import lint
 
     any_found = False
-    for code, text in dict(findings(example)).items():
+    for code, text in dict((*findings(example), *lint(example))).items():
         any_found = True
         yield from _finding(code, text)
     if any_found:
@@ -139,6 +156,8 @@ def _seen(example: "Example", renderer: "Renderer") -> tuple[list[Piece], str]:
         else:
             share = f" ({100 * side.trained / len(side.ids):.0f} %)" if side.trained else ""
             counts.append(f"{count(len(side.ids))} tokens, {count(side.trained)} trained{share}{cut}")
+    if example.label is not None:
+        counts.append("wanted" if example.label else "unwanted")
     return pieces, " · ".join(counts)
 
 
@@ -179,7 +198,10 @@ def _with_special(text: str, special: "re.Pattern[str]", *, trained: bool) -> It
 
 
 def _turns(example: "Example", tokenizer: "Tokenizer | None") -> Iterator[Piece]:
-    if example.text is not None:
+    if example.segments is not None:
+        for text, trained in example.segments:
+            yield gate(text), "trained" if trained else "masked"
+    elif example.text is not None:
         yield from _turn("text", example.text, tokenizer, {})
     if example.input_ids is not None:
         yield from _turn(f"{count(len(example.input_ids))} token ids", " ".join(map(str, example.input_ids)), None, {})

@@ -155,13 +155,20 @@ def ask_sample(screen: "DataScreen") -> None:
     screen.ask("Draw rows at random", typed, value="100", hint="how many of those that are shown")
 
 
-def ask_export(screen: "DataScreen") -> None:
-    """Write the rows that are shown, in their order and without the rejected ones, to a file."""
+def ask_export(screen: "DataScreen", pairs: str = "") -> None:
+    """Write the rows that are shown, in their order and without the rejected ones, to a file; or, where answers were
+    compared and `pairs` says so, these as preference rows."""
     view, pages = screen.view, screen.pages
     if view is None or pages is None:
         return
+    if view.journal is not None and view.journal.pairs and not pairs:
+        made = len(set(view.journal.pairs))
+        choices = [("the rows that are shown", "without the rejected ones"),
+                   ("the pairs", f"{made:,} compared answers as preference rows")]  # fmt: skip
+        screen.choose("Write", choices, lambda at: ask_export(screen, pairs=("rows", "pairs")[at]))
+        return
     ids = pages.ids
-    proposed = view.path.with_name(f"{view.path.stem.split('.')[0]}-subset.jsonl")
+    proposed = view.path.with_name(f"{view.path.stem.split('.')[0]}-{pairs if pairs == 'pairs' else 'subset'}.jsonl")
 
     def typed(text: str) -> None:
         output = Path(text.strip()).expanduser()
@@ -174,9 +181,12 @@ def ask_export(screen: "DataScreen") -> None:
 
     def write(output: Path, *, force: bool) -> None:
         def work(task: Task) -> int:
+            from tuiwb.data.edits import write_pairs
             from tuiwb.data.subset import lines_of, write_lines
 
             view.index(task)
+            if pairs == "pairs":
+                return write_pairs(view, output, force=force)
             wanted = range(len(view)) if ids is None else ids
             kept = (int(number) for number in wanted if not view.left_out(int(number)))
             return write_lines(output, lines_of(view, kept, task, len(wanted)), view.store.files(), force=force)
@@ -186,7 +196,8 @@ def ask_export(screen: "DataScreen") -> None:
 
         screen.start("export", work, done)
 
-    screen.ask("Write the rows that are shown to", typed, value=str(proposed), hint="a .jsonl file, or .json")
+    what = "pairs" if pairs == "pairs" else "rows that are shown"
+    screen.ask(f"Write the {what} to", typed, value=str(proposed), hint="a .jsonl file, or .json")
 
 
 def _nowhere(screen: "DataScreen", text: str) -> None:

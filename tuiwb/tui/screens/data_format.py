@@ -38,7 +38,10 @@ def verdict(view: "View", changed: str) -> Content:
     else:
         unknown = ("format unknown  ", "bold $text-error")
         said = Content.assemble(unknown, gate_line(found.reason), ("  t: name it", "dim"))
-    if changed:
+    if changed == "vanished":
+        gone = "\nThe file is no longer there; what is shown can still be read, and w writes it to another one"
+        said = Content.assemble(said, (gone, "$text-warning"))
+    elif changed:
         said = Content.assemble(said, (f"\nThe file {changed} since it was opened; r: read it again", "$text-warning"))
     return said
 

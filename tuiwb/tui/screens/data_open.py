@@ -12,7 +12,8 @@ from tuiwb.tui.screens.data_rows import RowPages
 from tuiwb.tui.widgets.start import Offer, Start
 
 if TYPE_CHECKING:
-    from tuiwb.data import View
+    from tuiwb.data import Problem, View
+    from tuiwb.data.render import Renderer
     from tuiwb.tui.screens.data import DataScreen
 
 _TEXTS = (".txt", ".md")
@@ -27,6 +28,9 @@ class Source:
     query_text: str = ""
     changed: str = ""
     row: int = 0
+    fitted: "Renderer | None" = None
+    """With which every row was rendered, and what was wrong then."""
+    misfits: "tuple[Problem, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ def convert(screen: "DataScreen") -> None:
             def done(found: "Conversion") -> None:
                 left = sum(problem.count for problem in found.left_out)
                 why = f"; {count(left)} cannot be: {found.left_out[0].message}" if left else ""
+                lost = sum(problem.count for problem in found.lost)
+                why += f"; {count(lost)} are not whole: {found.lost[0].message}" if lost else ""
                 screen.notify(gate_line(f"{count(found.written)} rows are in {output} as {name}{why}.", 400))
 
             screen.start("convert", work, done)

@@ -70,12 +70,14 @@ def severity(view: "View", row: "Row") -> str:
     """The worst problem of a row: `error`, `warning` or nothing."""
     from tuiwb.data import BadRow
     from tuiwb.data.checks import findings
+    from tuiwb.data.lint import lint
     from tuiwb.data.problems import RULES
 
     if view.format.name is None:
         return ""
     try:
-        found = {RULES[code].severity for code, _ in findings(view.translate(row))}
+        example = view.translate(row)
+        found = {RULES[code].severity for code, _ in (*findings(example), *lint(example))}
     except BadRow:
         return "error"
     return "error" if "error" in found else "warning" if "warning" in found else ""
@@ -117,6 +119,10 @@ class RowPages:
     def __init__(self, view: "View", ask: Callable[[list[int]], None]) -> None:
         self.view = view
         self.ids: npt.NDArray[np.int64] | None = None
+        self.twins: dict[int, int] = {}
+        """Rows that are shown as a repetition of another one, and which."""
+        self.why: Callable[[int], str | None] | None = None
+        """Why a row is left out by the cleaning steps that were tried; None where it stays."""
         self.what = ""
         """In words, which rows they are when not all, such as `with “cat”`, and in what order."""
         self.first_column = 0
@@ -152,9 +158,11 @@ class RowPages:
         stop = min(start + PAGE, len(self))
         return list(range(start, stop)) if self.ids is None else [int(number) for number in self.ids[start:stop]]
 
-    def show_only(self, ids: "npt.NDArray[np.int64] | None", what: str = "") -> None:
+    def show_only(
+        self, ids: "npt.NDArray[np.int64] | None", what: str = "", twins: dict[int, int] | None = None
+    ) -> None:
         """Show these rows in this order, or all in the order of the file."""
-        self.ids, self.what = ids, what if ids is not None else ""
+        self.ids, self.what, self.twins = ids, what if ids is not None else "", twins or {}
         self.forget()
 
     def forget_row(self, number: int) -> None:
@@ -194,10 +202,15 @@ class RowPages:
         row = rows[place]
         tone = {"error": "bad", "warning": "warn"}.get(row.severity, "dim")
         mark = row.mark if row.mark[0] else ({"error": "✗", "warning": "!"}.get(row.severity, ""), tone)
+        if self.twins:
+            mark = ("│", "warn") if row.number in self.twins else ("●", "good")
         if "" in row.cells:
             return (count(row.number), tone), mark, (row.cells[""], "bad")
         shown = self._columns[self.first_column :]
-        if row.mark[0] == "−":  # it is not trained on
+        left_out = row.mark[0] == "−"
+        if self.why is not None and self.why(row.number):
+            left_out, mark = True, (mark if row.mark[0] or self.twins else ("▽", "warn"))
+        if left_out:  # it is not trained on
             return (count(row.number), "dim"), mark, *((row.cells.get(name, ""), "dim") for name in shown)
         return (count(row.number), tone), mark, *(self._cell(row.cells.get(name)) for name in shown)
 

@@ -12,7 +12,8 @@ from typing import ClassVar
 
 from rich.cells import cell_len, chop_cells
 from rich.segment import Segment
-from textual.geometry import Size
+from rich.style import Style
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -100,6 +101,7 @@ class PieceView(ScrollView, can_focus=True, inherit_bindings=False):
         super().__init__(id=id)
         self._lines: Sequence[Line] = ()
         self._width = 0
+        self._base: Style | None = None
 
     @property
     def text_width(self) -> int:
@@ -134,8 +136,12 @@ class PieceView(ScrollView, can_focus=True, inherit_bindings=False):
             self._width = self.text_width
             self.post_message(PieceView.Resized(self._width))
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self._base = self.rich_style  # all ancestors are asked for it: once for all lines
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
-        base = self.rich_style
+        base = self._base or self.rich_style
         number = y + self.scroll_offset.y
         if number >= len(self._lines):
             return Strip.blank(self.size.width, base)

@@ -110,6 +110,8 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
         self._row: RowFunction = lambda _: None
         self._widths: list[int] = []
         self._widths_of: tuple[int, Sequence[Column]] = (-1, ())
+        self._base: Style | None = None
+        self._tones: dict[tuple[Style, str], Style] = {}
 
     @property
     def row_count(self) -> int:
@@ -236,9 +238,14 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
                 shares -= column.flex
         return widths
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self._base = self.rich_style  # all ancestors are asked for it: once for all lines
+        self._tones.clear()
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         width = self.size.width
-        base = self.rich_style
+        base = self._base or self.rich_style
         if self._head and y == 0:
             style = base + self.get_component_rich_style("table--head")
             return self._line([column.title for column in self._columns], style, plain=True)
@@ -276,9 +283,12 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
     def _toned(self, style: Style, tone: str) -> Style:
         if not tone:
             return style
-        # The partial style, which leaves the background alone, forgets how transparent a colour is.
-        whole = self.get_component_rich_style(f"table--{tone}")
-        return style + self.get_component_rich_style(f"table--{tone}", partial=True) + Style(color=whole.color)
+        if (style, tone) not in self._tones:
+            # The partial style, which leaves the background alone, forgets how transparent a colour is.
+            whole = self.get_component_rich_style(f"table--{tone}").color
+            partial = self.get_component_rich_style(f"table--{tone}", partial=True)
+            self._tones[style, tone] = style + partial + Style(color=whole)
+        return self._tones[style, tone]
 
     def on_focus(self) -> None:
         self.refresh_row(self.cursor)
