@@ -1,6 +1,5 @@
 """The dialogs: confirm, ask for a line, choose one of a list, show a text. Escape leaves and does nothing."""
 
-import itertools
 import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -151,10 +150,8 @@ class Choose(ModalScreen[int | None]):
     ) -> None:
         super().__init__()
         self._title, self._options, self._current = title, options, current
-        self._words = [
-            f"{name} {about} {more}".lower()
-            for (name, about), more in itertools.zip_longest(options, behind, fillvalue="")
-        ]
+        more = dict(enumerate(behind))
+        self._words = [f"{name} {about} {more.get(at, '')}".lower() for at, (name, about) in enumerate(options)]
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog choose") as box:
