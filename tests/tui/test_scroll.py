@@ -1,5 +1,7 @@
 """What is higher than its place is scrolled by the keys of the lists."""
 
+from pathlib import Path
+
 from pilot import bench
 
 from tuiwb.tui.widgets.scroll import Scroll
@@ -47,3 +49,12 @@ async def test_the_row_fills_its_place_again_after_the_charts() -> None:
         await pilot.until_text("esc: back")
         await pilot.press("j", "escape")
         await pilot.until_text("the instructions of programs")
+
+
+async def test_an_empty_dataset_has_no_columns_of_another(tmp_path: Path) -> None:
+    (tmp_path / "nothing.jsonl").touch()
+    async with bench("data", recipe="demo", size=(100, 30)) as pilot:
+        await pilot.until_text("2 turns")
+        pilot.room.open(str(tmp_path / "nothing.jsonl"))
+        await pilot.until_text("the file has no rows")
+        assert "messages" not in pilot.text()

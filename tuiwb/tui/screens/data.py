@@ -181,6 +181,8 @@ class DataScreen(DataActions):
         table = self.query_one("#table", Table)
         cursor = table.cursor if row is None else self.pages.line(row)
         table.fill(len(self.pages), self.pages.cells, cursor=cursor)
+        if not len(self.pages):
+            self._lay_out()  # no page comes that would bring its columns
         self.show_format()
         self.show_row()
 
