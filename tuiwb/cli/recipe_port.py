@@ -137,6 +137,8 @@ def write_new(file: Path, text: str, *, force: bool) -> None:
     """
     from tuiwb.base import atomic
 
+    if file.is_dir():
+        raise UsageFault("this is a folder; name a file in it", file=file, key="--output")
     if file.exists() and not force:
         raise UsageFault("this file is there already; name another, or add --force", file=file, key="--output")
     atomic.write_text(file, text)

@@ -72,6 +72,8 @@ def refuse(output: Path, sources: Iterable[Path], *, force: bool) -> None:
     """See `write_lines`."""
     if not output.exists():
         return
+    if output.is_dir():
+        raise UsageFault("this is a folder; name a file in it", file=output, key="--output")
     if any(source.exists() and output.samefile(source) for source in sources):
         raise UsageFault("this is the source itself, which is never written over", file=output, key="--output")
     if not force:
