@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tracked_steps import allocated_at_most
 
 from tuiwb.memory import plan
 from tuiwb.models.info import ModelInfo
@@ -49,12 +50,7 @@ def peak_of(step: Callable[[], None], alive: list[Any]) -> int:
     gc.collect()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()
-    now = highest = 0
-    noted = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
-    for event in sorted(noted, key=lambda event: event.start_ns()):
-        now += event.nbytes()
-        highest = max(highest, now)
-    return int(sum(storages.values()) + highest)
+    return sum(storages.values()) + allocated_at_most(profiler)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

@@ -24,6 +24,7 @@ REST = (
     Case("sft", "lora", False, 256, keys=(("gradient_accumulation_steps", 2),)),
     Case("sft", "lora", True, 256, keys=(("lora_modules_to_save", ("embed_tokens", "lm_head")),)),
     *(Case("sft", "full", True, 256, keys=(("optim", "adafactor"), kind)) for kind in (HALF, WIDE)),
+    Case("sft", "qlora", False, 256, keys=(FOUR_BITS[0], WIDE)),
     *(Case("sft", "qlora", True, 256, keys=(*FOUR_BITS, kind)) for kind in (HALF, WIDE)),
 )
 

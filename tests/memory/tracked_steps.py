@@ -1,4 +1,5 @@
-"""Real training steps of this program's trainers under PyTorch's memory tracker, and the plan of the same recipe.
+"""Real training steps of this program's trainers under PyTorch's memory tracker, or with its allocator's own notes, and
+the plan of the same recipe.
 
 A step is run as the worker runs it, on a small Llama in float32 and rows of one length. The first step comes before the
 tracker does: it makes the optimizer's states. `path` says which code:
@@ -144,16 +145,76 @@ def _rows(case: Case) -> list[dict[str, Any]]:
     return [row] * 16
 
 
-def track(case: Case, model: Path, folder: Path) -> Tracked:
+class ByTracker:
+    """Watches by PyTorch's memory tracker: the tensors that operations return, by the storages behind them.
+
+    Attributes:
+        steady: bytes when it began.
+        peak: bytes at their highest.
+    """
+
+    steady = peak = 0
+
+    def __enter__(self) -> "ByTracker":
+        from torch.distributed._tools.mem_tracker import MemTracker
+
+        self._tracker = quiet(MemTracker())
+        self._tracker.track_external(*alive())
+        self.steady = total(self._tracker.get_tracker_snapshot("current"))
+        self._tracker.__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._tracker.__exit__(None, None, None)
+        self.peak = total(self._tracker.get_tracker_snapshot("peak"))
+
+
+class ByAllocator:
+    """Watches by PyTorch's profiler: every byte that its allocator gives and takes back, inside of kernels too, with no
+    hook that could make a tensor live longer. Attributes as `ByTracker`."""
+
+    steady = peak = 0
+
+    def __enter__(self) -> "ByAllocator":
+        from torch.profiler import ProfilerActivity, profile
+
+        storages = {one.data_ptr(): one.nbytes() for one in map(_storage, alive()) if one is not None}
+        self.steady = sum(storages.values())
+        self._profiler = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+        self._profiler.__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._profiler.__exit__(None, None, None)
+        self.peak = self.steady + allocated_at_most(self._profiler)
+
+
+def allocated_at_most(profiler: Any) -> int:
+    """The highest sum of what was allocated and freed while `profiler` looked, in bytes."""
+    now = highest = 0
+    noted = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    for event in sorted(noted, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        highest = max(highest, now)
+    return highest
+
+
+def _storage(tensor: Any) -> Any:
+    import torch
+
+    return tensor.untyped_storage() if tensor.layout == torch.strided else None
+
+
+def track(case: Case, model: Path, folder: Path, watch: type[ByTracker] | type[ByAllocator] = ByTracker) -> Tracked:
     """Do the steps of a case.
 
     Args:
         model: as `make_model` makes it.
         folder: an empty one, for rows and what the trainer writes.
+        watch: what watches the second of them.
     """
     import torch
     import transformers
-    from torch.distributed._tools.mem_tracker import MemTracker
 
     from tuiwb.rundir import BeatWriter, RunDir
     from tuiwb.workers.callback import RunCallback
@@ -169,29 +230,22 @@ def track(case: Case, model: Path, folder: Path) -> Tracked:
     part.path.mkdir(parents=True)
     data = load_data(recipe, lambda done, total: None)
     build = builder(case.stage)
-    seen: dict[str, int] = {}
+    watched: list[ByTracker | ByAllocator] = []
     # What is there already is not the step's, and the collector need not look through it again and again.
     gc.freeze()
 
     class Watching(RunCallback):
-        """Tracks the second step."""
-
-        tracker: Any = None
+        """Watches the second step."""
 
         def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             super().on_step_begin(args, state, control, **kwargs)
             if state.global_step == 1:
                 gc.collect()
-                self.tracker = quiet(MemTracker())
-                self.tracker.track_external(*alive())
-                seen["steady"] = total(self.tracker.get_tracker_snapshot("current"))
-                self.tracker.__enter__()
+                watched.append(watch().__enter__())
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if self.tracker is not None:
-                self.tracker.__exit__(None, None, None)
-                seen["peak"] = total(self.tracker.get_tracker_snapshot("peak"))
-                self.tracker = None
+            if state.global_step == 2:
+                watched[0].__exit__()
             super().on_step_end(args, state, control, **kwargs)
             control.should_save = False
 
@@ -208,7 +262,7 @@ def track(case: Case, model: Path, folder: Path) -> Tracked:
     del trainer, callback
     gc.collect()
     gc.unfreeze()
-    return Tracked(seen["steady"], seen["peak"], length)
+    return Tracked(watched[0].steady, watched[0].peak, length)
 
 
 def alive() -> list[Any]:

@@ -64,7 +64,7 @@ def test_fused_layers_on_it_compute_the_same(
     from tuiwb.workers import lora
     from tuiwb.workers.model import load_base, make_trainable
 
-    monkeypatch.setattr(lora, "_SPARE", spare)
+    monkeypatch.setattr(lora, "KEPT_SHARE", spare)
     kind = "bfloat16" if half else "float32"
     recipe = Recipe(
         method="qlora", load_in_4bit=True, model_name_or_path=str(make_tiny_model(tmp_path / "model", hidden=128)),

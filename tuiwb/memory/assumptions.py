@@ -40,6 +40,12 @@ QUESTIONS = (
         "norm, rotary embedding and feed-forward kernels: plain PyTorch, Liger's, Unsloth's Triton kernels, or this "
         "program's own on a CPU, for norms that are not trained and for LoRA",
     ),
+    Question(
+        "kept_base",
+        ("true", "false"),
+        "this program's own kernels on a CPU: whether a base in 4 bits stands unpacked besides, instead of being "
+        "unpacked in each pass",
+    ),
     Question("adapter_dtype", ("fp32", "bf16"), "type of the adapter's weights; PEFT trains them in float32"),
     Question(
         "kbit_upcast",

@@ -12,6 +12,7 @@ from tuiwb.memory.architecture import Architecture, AttentionKernel
 from tuiwb.memory.assumptions import Assumptions
 from tuiwb.memory.families import architecture
 from tuiwb.memory.inputs import PAIRED, SAMPLING, Inputs, Quantization
+from tuiwb.memory.kernels import keeps_base, kernels_of
 from tuiwb.memory.losses import LossCode, LossPath
 from tuiwb.memory.parallel import grid_of, part
 from tuiwb.models import ModelInfo
@@ -75,7 +76,7 @@ def inputs_from(
         sharding = "none"
     device = assumed.choose("device", "cpu" if recipe.use_cpu else "gpu", _where(recipe))
     others = _others(recipe, stage, method, assumed)
-    kernels = _kernels(recipe, stage, device, others, assumed)
+    kernels = kernels_of(recipe, stage, device, others, assumed)
     release = assumed.choose("transformers", "5", "the release that this program installs")
     checkpointing = bool(recipe.gradient_checkpointing)
     reentrant = offloads = False
@@ -89,6 +90,7 @@ def inputs_from(
     rounded = quantization in ("nf4", "int8") and stage not in ("orpo", "ppo") and device == "gpu"
     rounded = rounded and release == "5" and kernels != "unsloth"
     adapter = adapter_of(recipe, shapes, method, assumed, rounded=rounded)
+    kept = keeps_base(shapes, adapter, kernels, quantization, half=half, assumed=assumed)
     upcast = "false"
     if quantization in ("nf4", "int8") and not answers:
         old = release != "5"
@@ -134,6 +136,7 @@ def inputs_from(
         bits=bits,
         upcast=upcast,
         adapter=adapter,
+        kept_base=kept,
         optimizer=optimizer,
         foreach=_foreach(optimizer, device, assumed),
         attention=attention,
@@ -164,15 +167,6 @@ def inputs_from(
         checkpoints_kept=recipe.save_total_limit or 2,
         save_only_model=bool(recipe.save_only_model),
     )
-
-
-def _kernels(recipe: Recipe, stage: str, device: str, others: tuple[str, ...], assumed: Assumptions) -> str:
-    if recipe.use_liger_kernel:
-        return assumed.choose("kernels", "liger", "use_liger_kernel is on")
-    # tuiwb/workers/cpu.py: a reference that is a model of its own would be computed by other code, so none has them.
-    if device == "cpu" and stage != "inference" and not others:
-        return assumed.choose("kernels", "own", "this program's own on a CPU")
-    return assumed.choose("kernels", "transformers", "no fused kernels are asked for")
 
 
 def _judges(recipe: Recipe, stage: str, checkpointing: bool) -> bool:

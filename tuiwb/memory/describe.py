@@ -63,6 +63,10 @@ def _texts(inputs: Inputs) -> dict[str, tuple[str, str]]:
         "learned prefix": ("keys and values of the prefix, gradients, copies in the cache", "PEFT prefix_tuning"),
         "modules trained whole": ("lora_modules_to_save", "PEFT utils/other.py ModulesToSaveWrapper"),
         "copy of one layer's cache": ("keys are appended by copying", "transformers cache_utils.py DynamicLayer"),
+        "base, unpacked": (
+            "the matrices under an adapter, as they are computed with",
+            "tuiwb/workers/lora.py",
+        ),
         "batch": (f"{tokens} × 24 B: ids, labels, mask", "transformers data collators"),
         "reference model": (_weights_formula(inputs) + over, "tuiwb/workers/reference.py: a second copy"),
         "value model": (_weights_formula(inputs) + " less the output matrix" + over, "tuiwb/workers/ppo_team.py"),

@@ -36,6 +36,7 @@ class Inputs(Struct, frozen=True, dict=True):
         others: models besides the trained one, by name; `value model` is trained as well.
         judges: a forward pass of a reference comes between the trained model's forward and backward pass.
         weights: bytes of an unquantized weight of the base model as loaded.
+        kept_base: the matrices of a base in 4 bits that carry adapters stand unpacked besides.
         compute: bytes of the type that matrices are multiplied in.
         trained_from: layers before this one are frozen (method freeze); None where the base is frozen altogether.
         grid: how the GPUs are grouped; sharding says what the data parallel ones split.
@@ -59,6 +60,7 @@ class Inputs(Struct, frozen=True, dict=True):
     bits: int
     upcast: str
     adapter: Adapter | None
+    kept_base: bool
     optimizer: str
     foreach: bool
     attention: AttentionKernel
@@ -146,6 +148,7 @@ class Inputs(Struct, frozen=True, dict=True):
             adapter=adapter.width if adapter else 4,
             scaled=adapter.targets if adapter and adapter.kind == "ia3" else frozenset(),
             scaled_inputs=self._scaled_inputs,
+            kept=self.kept_base,
             magnitudes=adapter.dora if adapter else False,
             learned=adapter.kind if adapter and adapter.kind in ("prefix", "prompt") else "",
             dropout=adapter.dropout if adapter else False,

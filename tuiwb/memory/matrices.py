@@ -145,22 +145,30 @@ class Matrices:
 
     def _is_own(self, linear: Linear) -> bool:
         path = self.path
-        plain = not (path.quantized or path.dropout or path.magnitudes) and linear.copies == 1
-        return path.own and plain and path.weights == path.compute
+        if not path.own or path.dropout or path.magnitudes or linear.copies != 1:
+            return False
+        if path.quantized == "nf4":  # bitsandbytes computes in float32 where there is no autocast
+            return path.autocast or path.weights == 4
+        return not path.quantized and path.weights == path.compute
 
     def _own_adapter(self, x: Tensor, linear: Linear, share: float) -> Tensor:
-        """tuiwb/workers/lora.py: the small product is added by the matrix product itself, in the type of the base."""
+        """tuiwb/workers/lora.py: the small product is added by the matrix product itself, in the type of the base. A
+        base in 4 bits is unpacked in each pass, unless it stands unpacked."""
         path = self.path
         compute = self.cast(x, path.compute)
         small = self.tape.allocate(features(path.rank * share * path.compute))
-        return self.tape.op(
+        whole = fixed(linear.weight * path.compute if path.quantized and not path.kept else 0)
+        unpacked = self.tape.allocate(whole, "unpacked weights")
+        made = self.tape.op(
             [compute],
             features(linear.outputs * share),
             path.compute,
             saved=[compute, small],
-            temporaries=[small.size],
+            temporaries=[small.size, whole],
             parameter_grads=self._adapter_grads(linear.inputs + linear.outputs),
         )
+        del unpacked
+        return made
 
     def _fused_adapter(self, x: Tensor, result: Tensor, linear: Linear, share: float) -> Tensor:
         """Base and adapter in one function: it saves its input and, with dropout, the dropped copy; no mask."""
@@ -213,10 +221,14 @@ class Matrices:
         del norm
         low = self._product(x, linear, share)
         if drops:
-            # The product with the base is computed again, from the dropped input, with the float32 copy of the weight.
+            # The product with the base is computed again, from the dropped input, with the float32 copy of the weight,
+            # of which autocast makes a narrow one.
             width = path.compute if path.autocast else path.adapter
-            saved = [unpacked] if unpacked is not None else []
-            result = tape.op([x], result.elements, width, saved=saved, weights=True)
+            copy = unpacked
+            if width != path.adapter:
+                copy = tape.allocate(fixed(linear.weight * width), "autocast copies")
+            result = tape.op([x], result.elements, width, saved=[] if copy is None else [copy], weights=True)
+            del copy
         grads = [(result.elements, result.width)]
         product_of_base = tape.op(
             [result], result.elements, path.adapter, saved=[result], grads=grads,

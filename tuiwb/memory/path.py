@@ -36,6 +36,7 @@ class Path(Struct, frozen=True):
     quantized: Literal["", "nf4", "int8", "gptq"] = ""
     adapted: frozenset[str] = frozenset()
     rank: int = 0
+    kept: bool = False  # the matrices with an adapter stand unpacked besides (own kernels)
     adapter: int = 4
     scaled: frozenset[str] = frozenset()
     scaled_inputs: frozenset[str] = frozenset()

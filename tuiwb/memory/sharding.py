@@ -20,6 +20,7 @@ from msgspec import Struct
 from tuiwb.memory import adapters, states
 from tuiwb.memory.architecture import Layer
 from tuiwb.memory.inputs import Inputs
+from tuiwb.memory.kernels import unpacked_bytes
 
 DDP_BUCKET = 25 * 1024 * 1024
 ZERO_BUCKET = 500_000_000  # elements: reduce_bucket_size and allgather_bucket_size (deepspeed runtime/zero/config.py)
@@ -153,6 +154,9 @@ class Shards(Struct, frozen=True, dict=True):
             parts["adapters"] = count * (inputs.compute if alone else inputs.adapter.width / self._weights_over)
             if saved := adapters.saved_parameters(inputs.architecture, inputs.adapter):
                 parts["modules trained whole"] = saved * inputs.weights / self._weights_over
+            if inputs.kept_base:
+                width = 2 if inputs.autocast else 4
+                parts["base, unpacked"] = unpacked_bytes(inputs.architecture, inputs.adapter, width)
         for name in inputs.others:
             parts[name] = self.weights.sharded / self._weights_over + self.weights.replicated
             if name != "reference model":

@@ -16,9 +16,7 @@ import torch
 from torch import Tensor
 
 from tuiwb import hardware
-
-# A copy of a 4-bit base is kept where it takes no more of the memory that is free.
-_SPARE = 0.05
+from tuiwb.memory.kernels import KEPT_SHARE
 
 
 def fuse_lora(model: torch.nn.Module) -> int:
@@ -46,7 +44,7 @@ def _keep(layers: list[Any]) -> None:
     quantized = [layer for layer in layers if _state(layer.base_layer) is not None]
     bases = [layer.base_layer for layer in quantized]
     needed = sum(math.prod(_state(base).shape) * base.compute_dtype.itemsize for base in bases)
-    if needed > _SPARE * hardware.host().memory_available:
+    if needed > KEPT_SHARE * hardware.host().memory_available:
         return
     for layer, base in zip(quantized, bases, strict=True):
         layer.kept = _matrix(base.weight, _state(base), base.compute_dtype)
