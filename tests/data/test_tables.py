@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuiwb.base.errors import InputFault, TuiwbError
+from tuiwb.base.errors import EnvironmentFault, InputFault, TuiwbError
 from tuiwb.data import pages, spill, tables
 from tuiwb.data.sources import open_store
 
@@ -196,6 +196,7 @@ import os, sys
 from tuiwb import data
 from tuiwb.base.errors import TuiwbError
 from tuiwb.data import tables
+tables._MOST = 0
 for number, path in enumerate(sys.argv[1:]):
     tables._BATCH = 0 if "mapped" in path else 1 << 20
     view = data.open(path)
@@ -236,6 +237,21 @@ def test_a_file_that_shrinks_while_open_ends_no_process(tmp_path: Path) -> None:
     said = child.stdout.splitlines()
     assert [line.split("|")[:2] for line in said] == [[path.name, "shrank"] for path in paths]
     assert all("the file has become shorter since it was opened" in line for line in said)
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ValueError("no such page")])
+def test_a_table_that_is_gone_is_said(tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(TABLE, path)
+    store = open_store(path)
+    path.unlink()
+
+    def fails(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(store, "_decode", fails)
+    with pytest.raises(EnvironmentFault, match="the file has vanished since it was opened"):
+        store.rows(0, 10)
 
 
 @pytest.mark.parametrize("room", [True, False])

@@ -160,11 +160,12 @@ class TableStore:
             try:
                 found = self._decode(number, name)
             except OSError as error:
-                why = self._shorter() or f"cannot be read ({error.strerror or _first_line(error)})"
+                why = self._gone() or f"cannot be read ({error.strerror or _first_line(error)})"
                 raise EnvironmentFault(why, file=self.path) from error
             except _DAMAGED as error:
-                why = self._shorter() or f"a part of the file cannot be decoded ({error})"
-                raise InputFault(why, file=self.path) from error
+                if gone := self._gone():
+                    raise EnvironmentFault(gone, file=self.path) from error
+                raise InputFault(f"a part of the file cannot be decoded ({error})", file=self.path) from error
             self._pieces[number, name] = found
             while len(self._pieces) > _KEPT and sum(piece.nbytes for piece in self._pieces.values()) > _MOST:
                 self._pieces.popitem(last=False)
@@ -184,11 +185,11 @@ class TableStore:
             raise
         return values
 
-    def _shorter(self) -> str:
-        """What is said where the end of the file is missing now."""
-        with contextlib.suppress(OSError):
+    def _gone(self) -> str:
+        """What is said where the file, or its end, is missing now."""
+        with contextlib.suppress(FileNotFoundError):
             return arrow_file.SHORTER if self.path.stat().st_size < self.nbytes else ""
-        return ""
+        return "the file has vanished since it was opened"
 
     def _has(self, number: int) -> bool:
         """Whether a piece is kept with all its columns."""
