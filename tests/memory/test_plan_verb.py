@@ -51,6 +51,9 @@ def test_answering_needs_weights_and_a_cache(tiny_model: Path, capsys: pytest.Ca
     assert [phase["name"] for phase in document["phases"]] == ["reading the prompt", "writing the answer"]
     assert all("optimizer" not in phase["components"] for phase in document["phases"])
     assert document["parameters"]["trainable"] == 0
+    changes = [remedy["change"] for remedy in document["remedies"]]
+    assert changes
+    assert not any("gradient" in change or "method" in change for change in changes), "nothing is trained"
 
 
 def test_without_past_runs_the_history_is_empty(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:

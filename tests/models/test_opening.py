@@ -130,6 +130,17 @@ def test_an_adapter(tmp_path: Path) -> None:
         models.open_model(str(tmp_path))
 
 
+def test_a_config_by_its_own_name_is_enough_to_plan(copy: Path, tmp_path: Path) -> None:
+    """Whatever stands beside it, and whatever it is called."""
+    file = tmp_path / "of-a-friend.json"
+    file.write_bytes((copy / "config.json").read_bytes())
+    info = models.open_model(str(file), config_only=True)
+    assert (info.name, info.path, info.architecture) == ("of-a-friend", None, "LlamaForCausalLM")
+    assert models.open_model(str(copy / "config.json"), config_only=True).config == info.config
+    with pytest.raises(InputFault, match="name the folder"):
+        models.open_model(str(copy / "config.json"))
+
+
 def test_a_bare_config_is_enough_to_plan(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
     info = models.open_model(str(copy), config_only=True)

@@ -57,6 +57,8 @@ def remedies(plan: "Plan") -> tuple[Remedy, ...]:
 
 def _candidates(plan: "Plan") -> list[tuple[dict[str, Any], str]]:
     inputs = plan.inputs
+    if inputs.stage == "inference":
+        return _candidates_to_answer(plan)
     found: list[tuple[dict[str, Any], str]] = []
     if not inputs.checkpointing:
         found.append(({"gradient_checkpointing": True}, "a third slower"))
@@ -87,6 +89,18 @@ def _candidates(plan: "Plan") -> list[tuple[dict[str, Any], str]]:
         found.append(({"use_liger_kernel": True}, "none, and faster; needs the package liger-kernel"))
     if inputs.ranks > 1 and inputs.sharding in ("ddp", "zero1", "zero2"):
         found.append(({"launch.sharding": "fsdp"}, "more traffic between the GPUs"))
+    return found
+
+
+def _candidates_to_answer(plan: "Plan") -> list[tuple[dict[str, Any], str]]:
+    inputs = plan.inputs
+    found: list[tuple[dict[str, Any], str]] = []
+    if inputs.batch > 1:
+        found.append(({"per_device_train_batch_size": inputs.batch // 2}, "half as many answers at once"))
+    if (prompt := inputs.length - inputs.completion) > 512:
+        found.append(({"max_length": prompt // 2}, "shorter conversations"))
+    if not inputs.quantization:
+        found.append(({"load_in_4bit": True}, "a little quality, and slower where it is one answer at a time"))
     return found
 
 

@@ -58,6 +58,28 @@ def open_folder(folder: Path, *, ref: str, config_only: bool = False, task: Task
     )
 
 
+def open_config(file: Path, *, ref: str) -> ModelInfo:
+    """What a config.json alone says, whatever it is called and whatever stands beside it.
+
+    Raises:
+        InputFault: it is no model's configuration.
+        EnvironmentFault: it cannot be read.
+    """
+    config = read_json(file)
+    return ModelInfo(
+        ref=ref,
+        name=file.parent.name if file.name == "config.json" else file.stem,
+        kind="folder",
+        path=None,
+        config=config,
+        architecture=architecture_of(config, file),
+        dtype=_dtype((), config),
+        quantization=quantization_of(config),
+        context_length=context_length(config),
+        vocab_size=vocab_size(config),
+    )
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a folder in order, those of the index where there is one; none for a bare config.
 

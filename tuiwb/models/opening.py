@@ -22,7 +22,7 @@ def open_model(ref: str, *, config_only: bool = False, task: Task | None = None)
     configuration and count without a network; the hub. `path` is None for the last two: no weights are here.
 
     Args:
-        config_only: a folder with a bare config.json is enough.
+        config_only: a bare config.json is enough, in its folder or by its own name.
         task: told of the progress, asked for cancellation.
 
     Raises:
@@ -59,6 +59,10 @@ def _exists(path: Path) -> bool:
 def _open_path(path: Path, ref: str, config_only: bool, task: Task | None) -> ModelInfo:
     if path.is_dir() or path.suffix == ".gguf" or _begins_as_gguf(path):
         return store.open_path(path.absolute(), ref=ref, config_only=config_only, task=task)
+    if config_only and path.suffix == ".json" and path.name != "adapter_config.json":
+        from tuiwb.models.folder import open_config
+
+        return open_config(path.absolute(), ref=ref)
     if path.name in ("config.json", "adapter_config.json") or path.suffix == ".safetensors":
         raise InputFault(f"name the folder, {path.parent}, not a file in it", file=path)
     raise InputFault("is neither a model's folder nor a .gguf file", file=path)
