@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.slow]
 MODEL = os.environ.get("TUIWB_FAULTS_MODEL")
 """Folder of a model that is not tiny: it gets fewer steps."""
 
-SAVE = 4 if MODEL else 10
+SAVE = 2 if MODEL else 10
 STEPS = 4 * SAVE if MODEL else 60
 WAIT_S = 400.0
 Begin = Callable[..., RunDir]

@@ -43,6 +43,15 @@ def test_one_gpu_is_told_in_full_with_the_share_of_the_run() -> None:
         assert wanted in text, wanted
 
 
+def test_the_host_comes_before_its_processes_where_the_end_is_not_seen() -> None:
+    processes = (GpuProcess(11, 9 * GIB),)
+    for height, first in ((11, "processors"), (40, "Memory by run and process")):
+        lines = [line.plain for line in hardware(gpus(8, processes=processes), HOST, [], 82, height)]
+        wanted = ("processors", "Memory by run and process")
+        assert next(word for line in lines for word in wanted if line.startswith(word)) == first
+        assert height > 11 or lines.index(next(line for line in lines if line.startswith("memory"))) < height
+
+
 def test_eight_gpus_have_a_second_line_where_there_is_room() -> None:
     links = {"pcie_rx": GIB, "pcie_tx": 2**20, "nvlink_rx": 0, "nvlink_tx": 0}
     instances = (MigDevice("MIG-0", "1g.10gb", 10 * GIB, 4 * GIB),) * 2

@@ -1,6 +1,7 @@
 """The list of the Runs screen: what is in it, what is done to runs that wait, the machine that they share."""
 
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -158,3 +159,24 @@ async def test_a_folder_of_another_trainer_is_opened(tmp_path: Path) -> None:
         await pilot.press("equals_sign")
         await pilot.until_text("best 1 at 40")
         assert "differ" not in pilot.text()
+
+
+async def test_a_process_that_is_watched_is_asked_for_nothing_that_it_cannot_do() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as other:
+        try:
+            async with bench("runs", size=(120, 40)) as pilot:
+                await pilot.until_text("There are no runs yet.")
+                await pilot.press("A")
+                await pilot.enter(str(other.pid))
+                await pilot.press("enter")
+                await pilot.until(lambda: pilot.room.current and pilot.room.current.state == "running")
+                await pilot.press("w")
+                await pilot.until(lambda: any("it cannot be asked to save" in toast for toast in pilot.toasts()))
+                await pilot.press("x")
+                await pilot.until_text("Only the watching ends; the training goes on.")
+                await pilot.press("escape", "s")
+                await pilot.until(lambda: "It is watched no longer." in pilot.toasts())
+                await pilot.until(lambda: pilot.room.current.state == "finished")
+            assert other.poll() is None
+        finally:
+            other.kill()

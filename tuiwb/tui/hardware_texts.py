@@ -57,23 +57,26 @@ def hardware(
         lines.append(Content(f"None: {gate_line(gpus.problem)}."))
     elif gpus.problem:
         lines.append(Content.styled(gate_line(gpus.problem), "$text-error"))
-    lines += used_by
-    if height > len(gpus.gpus) + len(used_by) + _OTHER_LINES + 2:
-        lines.append(Content(""))
-    lines.append(Content.styled("Host", "bold $text-accent"))
-    lines.append(
+    about = _host(host, samples, wide)
+    if len(lines) + len(used_by) + len(about) >= height:  # the end may not be seen
+        return lines + about + used_by
+    between = [Content("")] * (len(lines) + len(used_by) + len(about) + 2 <= height)
+    return [*lines, *used_by, *between, Content.styled("Host", "bold $text-accent"), *about]
+
+
+def _host(host: "HostSample", samples: Sequence[Mapping[str, Any]], wide: int) -> list[Content]:
+    """The host, and what this run takes of it."""
+    lines = [
         _meter(
             "processors",
             host.cpu_percent / 100,
             f"{host.cpu_percent:.0f} % of {len(host.cpu_percents)}, load {host.load_1m:.1f}",
             wide,
-        )
-    )
-    lines.append(
+        ),
         _meter(
             "memory", host.memory_used / host.memory_total, f"{gib(host.memory_used)} of {gib(host.memory_total)}", wide
-        )
-    )
+        ),
+    ]
     if host.traffic is not None:
         lines.append(_traffic(host.traffic))
     if host.swap_used:

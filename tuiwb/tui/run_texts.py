@@ -225,8 +225,10 @@ def tabs(pages: Sequence[str], shown: str) -> Content:
     return Content.assemble(*((f" {name.capitalize()} ", "reverse bold" if name == shown else "dim") for name in pages))
 
 
-def lost_by_cancel(checkpoints: Sequence["CheckpointView"]) -> str:
+def lost_by_cancel(kind: str, checkpoints: Sequence["CheckpointView"]) -> str:
     """What ending the run at once costs."""
+    if kind == "watch":
+        return "Only the watching ends; the training goes on."
     if any(each.valid for each in checkpoints):
         return "What came after its last checkpoint is lost."
     return "It has no checkpoint: all its work is lost."
@@ -322,6 +324,8 @@ def reason(view: "RunView", action: str, has_curves: bool) -> str | None:
         return None
     if view.supervised is None:
         return f"{name} runs on {view.host}: ask there."
+    if view.kind == "watch" and view.active and action in ("save", "pause"):
+        return f"{name} was not started here: it cannot be asked to {action}."
     if action in ("save", "stop", "pause", "cancel"):
         return None if view.active else f"{name} is {state}: there is nothing to {action}."
     if action == "hold":

@@ -68,7 +68,8 @@ class RunActions(RoomScreen):
         self._ask("save", "It will save at the end of this step.")
 
     def action_stop(self) -> None:
-        self._ask("stop", "It will save at the end of this step and stop.")
+        watched = self._chosen.kind == "watch"
+        self._ask("stop", "It is watched no longer." if watched else "It will save at the end of this step and stop.")
 
     def action_pause(self) -> None:
         self._ask("pause", "It will save at the end of this step and pause.")
@@ -83,7 +84,7 @@ class RunActions(RoomScreen):
         self.confirm(
             f"Cancel {run_texts.title(self._chosen)}?",
             lambda: self._ask("cancel", "It is being ended."),
-            detail=run_texts.lost_by_cancel(self.checkpoints),
+            detail=run_texts.lost_by_cancel(self._chosen.kind, self.checkpoints),
             yes="Cancel it",
         )
 
