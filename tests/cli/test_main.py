@@ -86,3 +86,16 @@ def test_a_closed_stdout_leaves_its_number_to_no_other_file(tmp_path: Path) -> N
 
 def test_the_help_of_an_action_says_what_it_does() -> None:
     assert "Show a row as the model sees it" in run("data", "render", "--help").stdout
+
+
+def test_a_misspelt_option_is_told_with_the_nearest_one_and_the_usage_of_its_verb() -> None:
+    done = run("plan", "demo", "--jsn")
+    assert done.returncode == 2
+    assert "usage: tuiwb plan" in done.stderr
+    assert "did you mean --json?" in done.stderr
+
+
+def test_a_state_that_no_run_can_have_is_refused() -> None:
+    done = run("runs", "list", "--state", "bogus")
+    assert done.returncode == 2
+    assert "'finished'" in done.stderr

@@ -97,9 +97,7 @@ def build_parser(only: str | None = None) -> "argparse.ArgumentParser":
 
 def _describe(parser: "argparse.ArgumentParser") -> None:
     """Let the help of each action begin with the sentence that the verb has of it."""
-    import argparse
-
-    for group in (each for each in parser._actions if isinstance(each, argparse._SubParsersAction)):
+    for group in _groups(parser):
         for listed in group._choices_actions:
             action = group.choices[listed.dest]
             if not action.description and listed.help:
@@ -114,8 +112,34 @@ def _run(arguments: list[str]) -> int:
     if not arguments:
         return cast(int, _module("workbench").run(None))
     verb = next((word for word in arguments if not word.startswith("-")), None)
-    args = build_parser(only=verb or "").parse_args(arguments)
+    parser = build_parser(only=verb or "")
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        _refuse(_asked(parser, args), unknown)
     return cast(int, args.run(args))
+
+
+def _asked(parser: "argparse.ArgumentParser", args: "argparse.Namespace") -> "argparse.ArgumentParser":
+    """The parser of the action that these arguments name."""
+    for group in _groups(parser):
+        if (name := getattr(args, group.dest, None)) in group.choices:
+            return _asked(group.choices[name], args)
+    return parser
+
+
+def _refuse(parser: "argparse.ArgumentParser", unknown: list[str]) -> None:
+    """End with the usage of what was asked, and with the nearest option that it has."""
+    import difflib
+
+    options = [option for action in parser._actions for option in action.option_strings]
+    near = difflib.get_close_matches(unknown[0].partition("=")[0], options, n=1)
+    parser.error(f"unrecognized arguments: {' '.join(unknown)}" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def _groups(parser: "argparse.ArgumentParser") -> "list[argparse._SubParsersAction[argparse.ArgumentParser]]":
+    import argparse
+
+    return [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
 
 
 def _module(verb: str) -> "ModuleType":

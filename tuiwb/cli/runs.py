@@ -30,7 +30,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     listing = _action(actions, "list", "all runs, newest first", _list, run=False)
     listing.add_argument("words", metavar="WORD", nargs="*", help="only runs whose name, id, notes … have it; #TAG")
-    listing.add_argument("--state", action="append", metavar="STATE", help="only runs in this state (may be repeated)")
+    states = sorted(rundir.ACTIVE | rundir.RESTING)
+    listing.add_argument(
+        "--state", action="append", choices=states, metavar="STATE", help="only runs in this state (may be repeated)"
+    )
     listing.add_argument("--by", choices=order.ORDERS, default=order.ORDERS[0], help="sorted, or in groups, by this")
     listing.add_argument("-n", "--limit", type=int, metavar="N", help="only the newest N")
 
@@ -310,7 +313,7 @@ def _said(value: Any) -> str:
 def _reached(each: Any) -> str:
     if each is None:
         return "–"
-    return f"{each.last:.4g}" + ("" if each.best is None else f" ({each.best:.4g} at {each.best_step:,})")
+    return _number(each.last) + ("" if each.best is None else f" ({_number(each.best)} at {each.best_step:,})")
 
 
 def _delete(args: argparse.Namespace) -> int:
