@@ -76,6 +76,9 @@ async def test_a_correction_replaces_the_answer_and_is_kept(tiny_model: Path) ->
         await pilot.until_text("HELLO indeed")
         assert rows("sft")[0]["messages"][-1]["content"] == "tiny says HELLO indeed"
         assert rows("preference")[0]["rejected"][0]["content"] == "tiny says HELLO"
+        assert "written by hand" in pilot.text()
+        await pilot.press("plus")  # the field was left: the keys are the screen's
+        await pilot.until(lambda: rows("kto"))
 
 
 async def test_blind_hides_who_is_who_until_it_is_judged(adapter: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from tuiwb import endpoints, models, rundir, runs
-from tuiwb.base.errors import InputFault, UsageFault
+from tuiwb.base.errors import InputFault, TuiwbError, UsageFault
 from tuiwb.base.tasks import Task
 from tuiwb.base.text import gate_line
 from tuiwb.chat.protocol import AnyLane, EndpointLane, Lane, tokenizer_place
@@ -52,8 +52,8 @@ def target_of(
     """Find a run or a model and make its lanes.
 
     Args:
-        ref: a run's id (or its unique beginning, or `last`), a model as `models.open_model` takes it, or an endpoint: a
-            profile's name or an address.
+        ref: a run's id (or its unique beginning, or `last`, the newest that trains), a model as `models.open_model`
+            takes it, or an endpoint: a profile's name or an address.
         adapters: folders of further adapters to put on the base, a lane each.
         template: name or source of a chat template for a model that has none.
 
@@ -153,7 +153,7 @@ def _run_named(ref: str) -> rundir.RunDir | None:
     if "/" in ref or Path(ref).exists() or models.find_entry(ref) or ref in {info.name for info in models.installed()}:
         return None
     try:
-        return runs.find(ref)
+        return (_newest_training() if ref == "last" else None) or runs.find(ref)
     except UsageFault as error:
         several = " fits " in error.message
         raise InputFault(
@@ -164,8 +164,22 @@ def _run_named(ref: str) -> rundir.RunDir | None:
         ) from error
 
 
+def _newest_training() -> rundir.RunDir | None:
+    """The run that `last` means here: what measured or exported it came later, and has nothing to say."""
+    return next((run for run in reversed(runs.run_dirs()) if _kind(run) == "train"), None)
+
+
+def _kind(run: rundir.RunDir) -> str:
+    try:
+        return str(rundir.read_job(run).get("kind") or "")
+    except TuiwbError:
+        return ""
+
+
 def _of_run(run: rundir.RunDir, task: Task | None) -> Target:
     checkpoint = rundir.newest_valid_checkpoint(run)
+    if checkpoint is None and (kind := _kind(run)) != "train":
+        raise InputFault(f"run {run.run_id} trained nothing (it is of the kind `{kind}`): name the run that did")
     if checkpoint is None:
         raise InputFault(
             f"run {run.run_id} has no checkpoint yet: ask for one with `tuiwb runs save {run.run_id}`, or wait for it"

@@ -126,6 +126,8 @@ class PastActions(Base):
                 self.chat.edit(what.turn, text, lane=what.lane)
             except TuiwbError as error:
                 self.problem(error)
+        if what.lane is not None:
+            self.set_focus(self.home)  # an answer was written: nothing is asked next, but judged
         self._draw()
         return True
 

@@ -137,13 +137,14 @@ class LaneView(Pane):
             self._growing = self._blocks[-1] = said(text)
 
     def _say(self, lane: LaneChat, loading: bool, blind: bool) -> None:
-        last = next((turn.usage for turn in reversed(lane.conversation.turns) if turn.usage is not None), None)
+        turns = lane.conversation.turns
+        last = next((turn.usage for turn in reversed(turns) if turn.role == "assistant"), None)
         if lane.problem:
             text = gate_line(lane.problem)
         elif lane.partial is not None:
             text = "answering …" if lane.partial else "waiting for the engine …" if loading else "reading the prompt …"
         elif last is None:
-            text = "nothing asked yet   i: write"
+            text = "written by hand, or broken off: nothing was counted" if turns else "nothing asked yet   i: write"
         else:
             text = "which is better?   [ left   ] right   = neither" if blind else usage(last, self.size.width - 4)
         if text != self._about:
