@@ -1,12 +1,15 @@
 """Tables and texts on a terminal of 80 columns, and through a pipe."""
 
+import json
 import os
 import sys
 
 import pytest
 
+from tuiwb import runs
 from tuiwb.base.text import width_of
 from tuiwb.cli import output
+from tuiwb.cli.main import main
 
 LONG = "the worker ended with exit code 0 and without a result; it has no checkpoint, and its folder is still there"
 
@@ -41,3 +44,11 @@ def test_through_a_pipe_a_row_is_a_line(capsys: pytest.CaptureFixture[str]) -> N
     output.print_table(["run", "reason"], [("x" * 70, LONG)])
     output.hanging("note  ", LONG)
     assert capsys.readouterr().out.splitlines()[1:] == [f"{'x' * 70}  {LONG}", f"note  {LONG}"]
+
+
+def test_the_log_of_a_run_is_json_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(runs, "find", lambda name: name)
+    monkeypatch.setattr(runs, "tail_log", lambda run, **how: iter(["loading", 'a "quoted" line']))
+    assert main(["runs", "tail", "last", "--log", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines == [{"type": "log", "line": "loading"}, {"type": "log", "line": 'a "quoted" line'}]

@@ -36,12 +36,12 @@ def _list(words: str, args: argparse.Namespace) -> int:
         )  # fmt: skip
         return 0
     output.print_table(
-        ["ID", "WHEN", "WHOM", "TURNS", "EXCERPT" if words else "TITLE"],
+        ["conversation", "when", "whom", "turns", "excerpt" if words else "title"],
         (
             (
                 hit.saved.id,
                 time.strftime("%Y-%m-%d %H:%M", time.localtime(hit.saved.updated)),
-                gate_line(hit.saved.whom, 24),
+                gate_line(hit.saved.whom, 28),
                 hit.saved.turns,
                 hit.excerpt if words else hit.saved.title,
             )
@@ -103,7 +103,7 @@ def _judgements(args: argparse.Namespace) -> int:
             }
         )
         return 0
-    output.print_table(["KIND", "ROWS", "FILE"], ((kind, rows[kind], file) for kind, file in files.items()), right=[1])
+    output.print_table(["kind", "rows", "file"], ((kind, rows[kind], file) for kind, file in files.items()), right=[1])
     for blind, (one, other), found in wins:
         output.write(
             f"{'blind' if blind else 'named'}, {one} against {other}: {found['first']:.0f} won, "

@@ -170,7 +170,10 @@ def _tail(args: argparse.Namespace) -> int:
     try:
         if args.log:
             for text in runs.tail_log(run, last=last, follow=args.until_end):
-                output.write(text)
+                if args.json:
+                    output.print_json({"type": "log", "line": text})
+                else:
+                    output.write(text)
         else:
             for record in runs.tail(run, last=last, follow=args.until_end):
                 _print_record(record, as_json=args.json)
@@ -221,7 +224,7 @@ def _print_record(record: runs.Record, *, as_json: bool) -> None:
         return
     value = dict(record.value)
     at = time.strftime("%H:%M:%S", time.localtime(float(value.pop("time", 0) or 0)))
-    words = [f"{name}={_number(item)}" for name, item in value.items() if name != "event"]
+    words = [f"{name}={_number(item)}" for name, item in value.items() if name != "event" and item not in (None, "")]
     output.write(f"{at}  {value.get('event') or record.part}  {' '.join(words)}")
 
 
