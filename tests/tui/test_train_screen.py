@@ -176,6 +176,21 @@ async def test_the_yaml_is_edited_and_the_form_follows(recipe_file: Path) -> Non
         assert "lora_alpha: 7l" not in pilot.room.query_one(RecipeText).text, "escape leads out of the text"
 
 
+async def test_what_was_wrong_with_the_yaml_goes_with_it(recipe_file: Path) -> None:
+    async with bench(screen="train", size=(160, 50), recipe=str(recipe_file)) as pilot:
+        await checked(pilot)
+        await pilot.press("t")
+        await pilot.enter("x: y: ")
+        await pilot.until_text("not valid YAML")
+        await pilot.press("escape")
+        await go_to(pilot, "lora_r")
+        await pilot.press("enter")
+        await pilot.enter("0")
+        await pilot.press("enter")
+        await pilot.until(lambda: "lora_r: 160" in pilot.room.query_one(RecipeText).text)
+        await pilot.until(lambda: "not valid YAML" not in pilot.text())
+
+
 async def test_the_form_is_edited_and_the_yaml_follows(recipe_file: Path) -> None:
     async with bench(screen="train", size=(160, 50), recipe=str(recipe_file)) as pilot:
         await checked(pilot)
@@ -196,6 +211,13 @@ async def test_the_keys_of_the_stage_come_first(recipe_file: Path, stage: str) -
         keys = [line.key for line in pilot.room._lines]
         assert ("loss_type" in keys, "num_generations" in keys) == (stage == "dpo", stage == "grpo")
         assert keys[:2] == ["stage", "method"]
+
+
+async def test_a_key_with_something_amiss_is_there(recipe_file: Path) -> None:
+    recipe_file.write_text(recipe_file.read_text() + "optim: galore_adamw\n")
+    async with bench(screen="train", recipe=str(recipe_file)) as pilot:
+        await checked(pilot)
+        await pilot.until(lambda: "optim" in [line.key for line in pilot.room._lines])
 
 
 async def test_a_switch_turns_and_can_be_left_out_again(recipe_file: Path) -> None:
@@ -238,6 +260,16 @@ async def test_a_dataset_is_chosen_from_the_folder(
         await pilot.enter("other")
         await pilot.press("enter")
         await pilot.until(lambda: recipe_of(pilot).datasets[0].path == str(tmp_path / "other.jsonl"))  # type: ignore[index]
+
+
+async def test_a_model_that_is_not_in_the_list_is_typed_there(recipe_file: Path) -> None:
+    async with bench(screen="train", recipe=str(recipe_file)) as pilot:
+        await checked(pilot)
+        await pilot.press("m")
+        await pilot.until_text("type to filter")
+        await pilot.enter("/no/such/model")
+        await pilot.press("enter")
+        await pilot.until(lambda: recipe_of(pilot).model_name_or_path == "/no/such/model")
 
 
 async def test_launch_is_refused_with_the_reason(recipe_file: Path) -> None:

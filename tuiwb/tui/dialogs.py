@@ -135,6 +135,7 @@ class Choose(ModalScreen[int | None]):
         options: (name, what it is) each.
         current: the position that is highlighted at first.
         behind: by what else each is found, if anything: texts that are not shown.
+        other: gets what was typed where `OTHER` is chosen after that; the answer is None then.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -146,10 +147,15 @@ class Choose(ModalScreen[int | None]):
     ]
 
     def __init__(
-        self, title: str, options: Sequence[tuple[str, str]], current: int = 0, behind: Sequence[str] = ()
+        self,
+        title: str,
+        options: Sequence[tuple[str, str]],
+        current: int = 0,
+        behind: Sequence[str] = (),
+        other: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__()
-        self._title, self._options, self._current = title, options, current
+        self._title, self._options, self._current, self._other = title, options, current, other
         more = dict(enumerate(behind))
         self._words = [f"{name} {about} {more.get(at, '')}".lower() for at, (name, about) in enumerate(options)]
 
@@ -193,7 +199,12 @@ class Choose(ModalScreen[int | None]):
 
     def _take(self, option: Option) -> None:
         assert option.id is not None
-        self.dismiss(int(option.id))
+        position, typed = int(option.id), self.query_one(Input).value.strip()
+        if self._other is None or not typed or self._options[position][0] != OTHER:
+            self.dismiss(position)
+            return
+        self.dismiss(None)
+        self._other(typed)
 
     def _shown(self, wanted: str) -> list[Option]:
         """What holds all the words that were typed; first that which has them in its name."""

@@ -171,11 +171,12 @@ class RoomScreen(JobHost, Screen[None]):
         *,
         current: int = 0,
         behind: Sequence[str] = (),
+        other: Callable[[str], None] | None = None,
     ) -> None:
         """Let one of `options` (name, what it is) be chosen; `then` gets its position unless the user left.
 
         Args:
-            behind: as `Choose` takes it.
+            behind, other: as `Choose` takes them.
         """
         from tuiwb.tui.dialogs import Choose
 
@@ -183,7 +184,7 @@ class RoomScreen(JobHost, Screen[None]):
             if answer is not None:
                 then(answer)
 
-        self.app.push_screen(Choose(title, options, current, behind), answered)
+        self.app.push_screen(Choose(title, options, current, behind, other), answered)
 
     def read(self, title: str, text: str) -> None:
         """Show a text to scroll and copy."""

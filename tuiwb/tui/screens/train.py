@@ -326,9 +326,9 @@ class TrainScreen(RoomScreen):
                 else:
                     self._type(key, form.written(self._value(key)))
 
-            names = [name for name, _ in found]
-            value = self._value(key)
-            self.choose(key, options, chosen, current=names.index(value) if value in names else 0)
+            names, value = [name for name, _ in found], self._value(key)
+            current = names.index(value) if value in names else 0
+            self.choose(key, options, chosen, current=current, other=lambda typed: self._change(key, typed))
 
         self.start(job, lambda _: find(), offer)
 

@@ -30,7 +30,7 @@ _OF_STAGE = {
     "dpo": ("beta", "loss_type"),
     "orpo": ("beta",),
     "kto": ("beta", "desirable_weight", "undesirable_weight"),
-    "ppo": ("reward_model_name_or_path", "beta", "max_completion_length"),
+    "ppo": ("reward_funcs", "reward_model_name_or_path", "beta", "max_completion_length"),
     "grpo": ("reward_funcs", "reward_model_name_or_path", "num_generations", "max_completion_length", "beta"),
     "rloo": ("reward_funcs", "reward_model_name_or_path", "num_generations", "max_completion_length", "beta"),
 }
@@ -75,7 +75,7 @@ def lines(recipe: Recipe, assessment: "Assessment | None", *, everything: bool, 
 
     Args:
         assessment: of this recipe, for the chosen values and the findings; None while it is being made.
-        everything: all keys under their groups; otherwise those that matter first.
+        everything: all keys under their groups; otherwise those that matter first, and those with something amiss.
         words: only keys whose name or help holds all of them.
     """
     stated = _flat(recipe)
@@ -83,6 +83,7 @@ def lines(recipe: Recipe, assessment: "Assessment | None", *, everything: bool, 
     wrong = _wrong(assessment)
     groups = {field.key: field for field in all_fields(recipe)}
     keys = list(groups) if everything or words else first_keys(resolved or stated)
+    keys += [key for key, level in wrong.items() if level != "note" and key in groups and key not in keys]
     wanted = words.lower().split()
     found: list[Line] = []
     group = ""
