@@ -25,9 +25,17 @@ _OPEN_IN_JSON = r"\\|[^\x00-\x7f]|[:,\[ \t]-?[0-9]+(?:\.[0-9]|[eE])|[:,\[ \t]-0|
 """In a row of JSON: escapes, what is not ASCII, numbers that may be written in another way than Python writes them."""
 
 
+_BEFORE_A_VALUE, _BEHIND_A_VALUE = r'(?:"|[:,\[][ \t\r\n]*)', r'(?:"|[ \t\r\n]*[,}\]])'
+"""What stands around a text or a number in JSON."""
+
+
 @functools.lru_cache(maxsize=32)
-def of_texts(expression: str) -> str | None:
-    """The expression for RE2; None where it may mean something else there."""
+def of_texts(expression: str, *, quoted: bool = False) -> str | None:
+    """The expression for RE2; None where it may mean something else there.
+
+    Args:
+        quoted: the text stands between quotes and holds none, so that nothing matches one.
+    """
     if not expression.isascii() or _FOREIGN.search(expression) or "(?i)" in expression[1:]:
         return None
     made, in_class, at = "", False, 0
@@ -41,6 +49,9 @@ def of_texts(expression: str) -> str | None:
             for first in ("^", "]"):  # a bracket at the beginning is one of the class
                 if expression.startswith(first, at):
                     piece, at = piece + ("\\]" if first == "]" else first), at + 1
+                    piece += '"' if quoted and first == "^" else ""
+        elif piece == "." and quoted and not in_class:
+            piece = r'[^"\n]'
         elif piece == "]":
             in_class = False
         made += piece
@@ -51,18 +62,25 @@ def of_texts(expression: str) -> str | None:
 def of_json(expression: str) -> str | None:
     """An expression for RE2 that matches in every row of JSON, as it is written, in which a text or a number matches;
     None where there is none."""
-    made = of_texts(expression)
+    made = of_texts(expression, quoted=True)
     if made is None:
         return None
     head, made = ("(?i)", made[4:]) if made.startswith("(?i)") else ("", made)
     if "|" not in made:
-        if made.startswith("^"):  # what stands before a value
-            made = f"""[":,\\[ \\t]{made[1:]}"""
+        if made.startswith("^"):
+            made = _BEFORE_A_VALUE + made[1:]
         if made.endswith("$") and not made.endswith("\\$"):
-            made = f"""{made[:-1]}[",}}\\] \\t\\r\\n]"""
+            made = made[:-1] + _BEHIND_A_VALUE
     if re.search(r"(?<![\[\\])[\^]|(?<!\\)\$|\\A", made.replace("[^", "")):
         return None
     return f"{head}(?:{made})|{_OPEN_IN_JSON}"
+
+
+@functools.lru_cache(maxsize=32)
+def in_quotes(expression: str) -> "re.Pattern[bytes] | None":
+    """The expression for Python, to be looked for in rows of JSON as they are written; None where it cannot be."""
+    made = of_texts(expression, quoted=True)
+    return None if made is None or re.search(r"(?<![\[\\])\^|(?<!\\)\$|\\A", made) else re.compile(made.encode())
 
 
 def found_in(block: bytes, starts: npt.NDArray[np.int64], expression: str) -> Mask | None:

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tuiwb.data.expressions import found_in, of_json
+from tuiwb.data.expressions import found_in, in_quotes, of_json
 
 Rows = npt.NDArray[np.int64]
 Kind = Literal["json", "text", "csv"]
@@ -26,6 +26,11 @@ _OUTSIDE = r"0-9eEtrufalsn+.,: \-"
 """Of those characters, the ones that JSON has outside of strings too."""
 
 _NOTHING = np.empty(0, np.int64)
+
+_FEW = 10
+"""Where no more than one row in so many may match, its reader decides."""
+
+_BEHIND_A_VALUE = (b",", b"}", b"]")
 
 
 class Places(NamedTuple):
@@ -94,7 +99,31 @@ class Needle:
         """Rows that may match the expression."""
         wanted = of_json(self.expression) if kind == "json" and self.expression else None
         found = found_in(block, starts, wanted) if wanted else None
-        return Places(maybe=np.arange(len(starts) - 1) if found is None else np.flatnonzero(found))
+        rows = np.arange(len(starts) - 1) if found is None else np.flatnonzero(found)
+        quoted = in_quotes(self.expression) if found is not None and len(rows) * _FEW > len(starts) else None
+        if quoted is None:
+            return Places(maybe=rows)
+        sure = _in_values(block, starts.tolist(), rows.tolist(), quoted)
+        return Places(np.array(sure, np.int64), np.setdiff1d(rows, sure, assume_unique=True))
+
+
+def _in_values(block: bytes, bounds: list[int], rows: list[int], expression: "re.Pattern[bytes]") -> list[int]:
+    """Of these rows of JSON, those with a match in a string that is no key, told by the quotes around it. What a row
+    with escapes says is not looked at."""
+    plain = block.isascii() and b"\\" not in block
+    search, count, find = expression.search, block.count, block.find
+    found: list[int] = []
+    for row in rows:
+        start, end = bounds[row], bounds[row + 1]
+        match = search(block, start, end)
+        if match is None or not count(b'"', start, match.start()) & 1 or b'"' in match[0]:
+            continue
+        close = find(b'"', match.end(), end)
+        if close < 0 or block[close + 1 : close + 2] not in _BEHIND_A_VALUE:
+            continue  # a key, or a value with white space behind it
+        if plain or (b"\\" not in (raw := block[start:end]) and raw.isascii()):
+            found.append(row)
+    return found
 
 
 @functools.lru_cache(maxsize=32)
