@@ -121,6 +121,11 @@ async def test_an_endpoint_answers_beside(tiny_model: Path) -> None:
             await pilot.until_text("broke off in the middle")
             assert "␛[31m" in pilot.text()
             assert chat.lanes["far"].conversation.turns[-1].content == "Half \x1b[31m"
+            await pilot.press("v")  # a fault would say whose answer it is
+            await pilot.until_text("could not answer   v: who, and why")
+            assert "broke off" not in pilot.text()
+            await pilot.press("v")
+            await pilot.until_text("far broke off in the middle")
             await pilot.press("d")
             await pilot.until(lambda: len(chat.asked) == 1)
 

@@ -358,12 +358,13 @@ def _unreachable(endpoint: Endpoint, error: "httpx2.HTTPError", key: str) -> End
     import httpx2
 
     name = endpoint.name
+    where = "" if name == endpoint.place else f" at {endpoint.place}"
     if isinstance(error, httpx2.ConnectTimeout):
-        return EndpointFault(f"{name} cannot be reached at {endpoint.place}: nobody answers there")
+        return EndpointFault(f"{name} cannot be reached{where}: nobody answers there")
     if isinstance(error, httpx2.TimeoutException):
         return EndpointFault(f"{name} has said nothing for {endpoint.timeout_s:g} s and was given up")
     if isinstance(error, httpx2.ConnectError):
-        return EndpointFault(f"{name} cannot be reached at {endpoint.place}: {_words(str(error), key)}")
+        return EndpointFault(f"{name} cannot be reached{where}: {_words(str(error), key)}")
     if isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError):
         return EndpointFault(f"{name} broke off in the middle of the answer")
     return EndpointFault(f"{name} cannot be asked: {_words(str(error) or type(error).__name__, key)}")

@@ -140,7 +140,7 @@ class LaneView(Pane):
         turns = lane.conversation.turns
         last = next((turn.usage for turn in reversed(turns) if turn.role == "assistant"), None)
         if lane.problem:
-            text = gate_line(lane.problem)
+            text = "could not answer   v: who, and why" if blind else gate_line(lane.problem)
         elif lane.partial is not None:
             text = "answering …" if lane.partial else "waiting for the engine …" if loading else "reading the prompt …"
         elif last is None:
