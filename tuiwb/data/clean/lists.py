@@ -9,9 +9,10 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
+from msgspec.structs import fields
 
 from tuiwb.base import atomic
 from tuiwb.base.errors import EnvironmentFault, InputFault, UsageFault, reason_of
@@ -242,9 +243,32 @@ _AT = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
 def _sentence(message: str, kind: type[Step]) -> str:
     """What msgspec says, in a user's words."""
     if found := _UNKNOWN.search(message):
-        names = msgspec.structs.fields(kind)
+        names = fields(kind)
         return f"has no setting {found['name']}{nearest(found['name'], [field.name for field in names])}"
     if found := _MISSING.search(message):
         return f"needs {found['name']}"
     place = _AT.search(message)
-    return f"{place['place']}: {_AT.sub('', message)}" if place else message
+    said = _must_be(_AT.sub("", message))
+    if place and message.startswith("Invalid enum value"):
+        words = next((get_args(one.type) for one in fields(kind) if one.name == place["place"]), ())
+        said = f"must be one of {', '.join(map(str, words))}" if words else said
+    return f"{place['place']}: {said}" if place else said
+
+
+_EXPECTED = re.compile(
+    r"Expected `(?P<wanted>[^`]+)`(?: (?P<bound>[<>]=?) (?P<limit>[\d.]+))?(?:, got `(?P<got>[^`]+)`)?"
+)
+_TYPES = {"float": "a number", "int": "a whole number", "str": "text", "bool": "true or false", "array": "a list",
+          "object": "a map", "null": "nothing"}  # fmt: skip
+_BOUNDS = {"<=": "of at most", ">=": "of at least", "<": "below", ">": "above"}
+
+
+def _must_be(message: str) -> str:
+    """`Expected `float` <= 1.0` as `must be a number of at most 1`."""
+    found = _EXPECTED.fullmatch(message)
+    if found is None:
+        return message
+    said = "must be " + " or ".join(_TYPES.get(each, each) for each in found["wanted"].split(" | ") if each != "null")
+    if found["bound"]:
+        said += f" {_BOUNDS[found['bound']]} {float(found['limit']):g}"
+    return said + (f", not {_TYPES.get(found['got'], found['got'])}" if found["got"] else "")
