@@ -31,7 +31,7 @@ def test_the_environment_wins_over_the_file() -> None:
     [
         ("[screen]\nmuose = true\n", "screen.muose: no such setting; did you mean `mouse`?"),
         ("[scren]\n", "scren: no such setting; did you mean `screen`?"),
-        ("[screen]\nmouse = 3\n", "expected `bool`, got `int` - at `screen.mouse`"),
+        ("[screen]\nmouse = 3\n", "screen.mouse: must be true or false, not a whole number"),
         ("[screen\n", "not valid TOML"),
     ],
 )

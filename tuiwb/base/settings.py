@@ -13,6 +13,7 @@ import msgspec
 from tuiwb.base import atomic, paths
 from tuiwb.base.errors import EnvironmentFault, InputFault, reason_of
 from tuiwb.base.fielddocs import field_docs
+from tuiwb.base.validation import in_words
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -217,5 +218,6 @@ def _from_text(raw: str, wanted: Any, section: str, name: str) -> Any:
 
 
 def _plain(message: str) -> str:
-    """msgspec's sentence in the words of the settings file: `$.screen.mouse` is `screen.mouse`."""
-    return message.replace("`$.", "`").replace("Expected", "expected")
+    """msgspec's sentence in the words of the settings file: `screen.mouse: must be true or false, not text`."""
+    place, said = in_words(message)
+    return f"{place}: {said}" if place else said

@@ -9,6 +9,7 @@ import msgspec
 
 from tuiwb.base import atomic, paths
 from tuiwb.base.errors import EnvironmentFault, InputFault, UsageFault, reason_of
+from tuiwb.base.validation import in_words
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 
@@ -115,7 +116,8 @@ def profiles() -> dict[str, Endpoint]:
         try:
             found[name] = checked(msgspec.convert({"name": name, **table}, Endpoint))
         except (msgspec.ValidationError, TypeError) as error:
-            raise InputFault(str(error).replace("`$.", "`"), file=file, key=name) from error
+            place, said = in_words(str(error))
+            raise InputFault(f"{place}: {said}" if place else said, file=file, key=name) from error
     return found
 
 

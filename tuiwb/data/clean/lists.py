@@ -16,6 +16,7 @@ from msgspec.structs import fields
 
 from tuiwb.base import atomic
 from tuiwb.base.errors import EnvironmentFault, InputFault, UsageFault, reason_of
+from tuiwb.base.validation import in_words
 from tuiwb.data.clean.compare import COMPARE_STEPS
 from tuiwb.data.clean.limits import LIMITS
 from tuiwb.data.clean.repair import Repair
@@ -237,7 +238,6 @@ def anchored(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]+)`")
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]+)`")
-_AT = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
 
 
 def _sentence(message: str, kind: type[Step]) -> str:
@@ -247,28 +247,8 @@ def _sentence(message: str, kind: type[Step]) -> str:
         return f"has no setting {found['name']}{nearest(found['name'], [field.name for field in names])}"
     if found := _MISSING.search(message):
         return f"needs {found['name']}"
-    place = _AT.search(message)
-    said = _must_be(_AT.sub("", message))
-    if place and message.startswith("Invalid enum value"):
-        words = next((get_args(one.type) for one in fields(kind) if one.name == place["place"]), ())
+    place, said = in_words(message)
+    if message.startswith("Invalid enum value"):
+        words = next((get_args(one.type) for one in fields(kind) if one.name == place), ())
         said = f"must be one of {', '.join(map(str, words))}" if words else said
-    return f"{place['place']}: {said}" if place else said
-
-
-_EXPECTED = re.compile(
-    r"Expected `(?P<wanted>[^`]+)`(?: (?P<bound>[<>]=?) (?P<limit>[\d.]+))?(?:, got `(?P<got>[^`]+)`)?"
-)
-_TYPES = {"float": "a number", "int": "a whole number", "str": "text", "bool": "true or false", "array": "a list",
-          "object": "a map", "null": "nothing"}  # fmt: skip
-_BOUNDS = {"<=": "of at most", ">=": "of at least", "<": "below", ">": "above"}
-
-
-def _must_be(message: str) -> str:
-    """`Expected `float` <= 1.0` as `must be a number of at most 1`."""
-    found = _EXPECTED.fullmatch(message)
-    if found is None:
-        return message
-    said = "must be " + " or ".join(_TYPES.get(each, each) for each in found["wanted"].split(" | ") if each != "null")
-    if found["bound"]:
-        said += f" {_BOUNDS[found['bound']]} {float(found['limit']):g}"
-    return said + (f", not {_TYPES.get(found['got'], found['got'])}" if found["got"] else "")
+    return f"{place}: {said}" if place else said
