@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tuiwb.data.mixture import Mixture
     from tuiwb.tui.screens.data import DataScreen
 
-_KEYS = "enter: its share   x: no row more often than   s: into the recipe   w: write   esc: leave"
+_KEYS = "enter: share  x: most repeats  s: into the recipe  w: write  esc: leave"  # a line of 72 cells
 _fixed: dict[str, float] = {}
 """Shares that were typed, by path, for the session."""
 
