@@ -85,14 +85,17 @@ class _Handler(BaseHTTPRequestHandler):
         hub.asked.append((self.command, url.path, self.headers.get("Range")))
         while hub.silent:
             time.sleep(0.02)
-        parts = url.path.strip("/").split("/")
+        parts = url.path.strip("/").removeprefix("datasets/").split("/")
         if url.path in ("/", ""):
             self.send(200, b"")
         elif url.path == "/api/models":
             words = parse_qs(url.query).get("search", [""])[0].lower()
             found = [hub.describe(name, sizes=False) for name in hub.files if words in name.lower()]
             self.send_json(200, found)
-        elif parts[:2] == ["api", "models"] and "/".join(parts[2:4]) in hub.files:
+        elif parts[4:5] == ["tree"] and "/".join(parts[2:4]) in hub.files:
+            files = hub.files["/".join(parts[2:4])].items()
+            self.send_json(200, [{"type": "file", "path": n, "size": len(c), "oid": "0" * 40} for n, c in files])
+        elif parts[:2] in (["api", "models"], ["api", "datasets"]) and "/".join(parts[2:4]) in hub.files:
             self.send_json(200, hub.describe("/".join(parts[2:4]), sizes=True))
         elif len(parts) >= 5 and parts[2] == "resolve" and "/".join(parts[:2]) in hub.files:
             self.send_file("/".join(parts[:2]), "/".join(parts[4:]))

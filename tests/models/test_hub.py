@@ -207,3 +207,19 @@ def test_the_commit_is_the_one_that_was_described(hub: Hub) -> None:
     tuiwb("get", "org/Tiny-Chat")
     fetched = {path.split("/")[4] for _, path, _ in hub.asked if "/resolve/" in path}
     assert fetched == {COMMIT}
+
+
+def test_a_dataset_is_brought_and_read(hub: Hub) -> None:
+    rows = [json.dumps({"prompt": f"p{n}", "completion": "c"}).encode() + b"\n" for n in range(5)]
+    hub.files["org/things"] = {"train.jsonl": b"".join(rows), "README.md": CARD, "picture.png": b"x", "load.py": b"x"}
+    argv = [sys.executable, "-m", "tuiwb", "data", "inspect", "org/things", "--json"]
+    for offline in ("0", "1"):  # the second time from the cache
+        environment = {**os.environ, "HF_HUB_OFFLINE": offline}
+        done = subprocess.run(argv, capture_output=True, text=True, env=environment, check=False)
+        found = json.loads(done.stdout)
+        assert (found["rows"], found["format"]) == (5, "prompt_completion"), done.stderr
+    brought = {path for command, path, _ in hub.asked if command == "GET" and "resolve" in path}
+    assert {path.rsplit("/", 1)[1] for path in brought} == {"train.jsonl", "README.md"}
+    argv[5] = "org/nothing"
+    done = subprocess.run(argv, capture_output=True, text=True, env={**os.environ}, check=False)
+    assert (done.returncode, "no such dataset on the hub" in done.stderr) == (3, True)
