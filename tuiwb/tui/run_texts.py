@@ -179,7 +179,7 @@ def _how_far(view: "RunView", progress: "Progress | None", width: int) -> Conten
             (bar(step / total, min(max(width // 4, 8), 30)), "$primary"),
             (f" {100 * step / total:3.0f} % ", "bold"),
         ]
-    parts.append((f" step {count(step)}" + (f" of {count(total)}" if total else ""), ""))
+    parts.append((f" step {count(step)} of {count(total)}" if total else f"step {count(step)}", ""))
     if progress is not None and view.active:
         if progress.remaining_s is not None:
             parts.append((f"  {duration(progress.remaining_s)} left", ""))
