@@ -144,7 +144,7 @@ def test_few_rows_and_an_empty_share_are_said(good: Recipe, rows: Path) -> None:
         ({"launch": {"nodes": 2}}, "launch.nodes"),
         ({"stage": "ppo", "launch": {"processes": 2, "sharding": "fsdp"}}, "launch.sharding"),
         ({"launch": {"sharding": "zero3"}}, "launch.sharding"),
-        ({"launch": {"processes": 2, "sharding": "zero2"}}, "launch.sharding"),
+        ({"stage": "ppo", "launch": {"processes": 2, "sharding": "zero2"}}, "launch.sharding"),
         ({"launch": {"processes": 2, "sharding": "ddp", "offload": "all"}}, "launch.offload"),
         ({"launch": {"processes": 2, "sharding": "fsdp", "offload": "optimizer"}}, "launch.offload"),
         ({"method": "prompt", "launch": {"processes": 2, "sharding": "fsdp"}}, "launch.sharding"),

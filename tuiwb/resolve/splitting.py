@@ -34,9 +34,9 @@ def unfit_splitting(recipe: Recipe) -> list[tuple[str, str, str]]:
     if kind in ("fsdp", *ZERO) and (launch.processes or 1) == 1:
         message = f"sharding {kind} splits a model between processes, and there is one"
         return [("launch.sharding", message, "launch.processes: 2 or more, or sharding: none")]
-    if kind in ZERO and recipe.use_cpu:
-        # accelerate 1.15 leaves it out there without a word, and each process would train for itself.
-        return [("launch.sharding", "DeepSpeed is not used on processors", "sharding: fsdp, which is")]
+    if kind in ZERO and recipe.stage == "ppo":
+        message = "stage ppo makes its optimizer steps itself, and so does DeepSpeed's engine"
+        return [("launch.sharding", message, "sharding: ddp")]
     return [*_offload(kind, offload), *(_weights(recipe, kind) if kind in _WEIGHTS else ())]
 
 

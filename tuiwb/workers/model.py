@@ -117,10 +117,11 @@ def make_trainable(model: PreTrainedModel, recipe: Recipe) -> torch.nn.Module:
 
 
 def count_parameters(model: torch.nn.Module) -> tuple[int, int]:
-    """Trainable and all parameters; 4-bit weights, which are stored two to a byte, counted as what they stand for."""
+    """Trainable and all parameters; 4-bit weights, which are stored two to a byte, counted as what they stand for, and
+    those that DeepSpeed has split, of which nothing is left in place, as what they were."""
     trainable = total = 0
     for parameter in model.parameters():
-        count = parameter.numel()
+        count = getattr(parameter, "ds_numel", parameter.numel())
         if type(parameter).__name__ == "Params4bit":
             count *= 2 * parameter.element_size()
         total += count

@@ -20,7 +20,7 @@ from tuiwb.workers.batches import GroupedSampler
 from tuiwb.workers.callback import RunCallback
 from tuiwb.workers.data import Data
 from tuiwb.workers.rates import lora_plus
-from tuiwb.workers.sharding import split_on_cpu
+from tuiwb.workers.sharding import deepspeed_on_cpu, split_on_cpu
 
 
 class RunTrainer(transformers.Trainer):
@@ -36,6 +36,7 @@ class RunTrainer(transformers.Trainer):
     optimizer: Any
     processing_class: Any
     is_fsdp_enabled: bool
+    is_deepspeed_enabled: bool
 
     def __init__(self, recipe: Recipe, data: Data, callback: RunCallback, **arguments: Any) -> None:
         self._recipe = recipe
@@ -88,6 +89,9 @@ class RunTrainer(transformers.Trainer):
 
             split_on_cpu(self.accelerator, FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args))
             self.is_fsdp_enabled = getattr(self.accelerator.state, "fsdp_plugin", None) is not None
+        if self.args.deepspeed and not self.is_deepspeed_enabled:
+            deepspeed_on_cpu(self.accelerator, self.args.deepspeed_plugin)
+            self.is_deepspeed_enabled = getattr(self.accelerator.state, "deepspeed_plugin", None) is not None
 
     def _run_epoch(self, *, epoch: int, **kwargs: Any) -> None:
         if (sampler := getattr(self, "_drawn", None)) is not None:

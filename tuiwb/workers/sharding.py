@@ -43,11 +43,25 @@ def splits_weights(recipe: Recipe) -> bool:
     return kind_of(recipe) in ("fsdp", "zero3")
 
 
-def joining(recipe: Recipe) -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def joining(recipe: Recipe) -> Iterator[None]:
     """Within it, processes join their group: those that will split a model by FSDP need a way to pass on what lies in
-    host memory too, since checkpoints are put together there."""
-    fsdp = kind_of(recipe) == "fsdp"
-    return _told({"ACCELERATE_USE_FSDP": "true", "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT"} if fsdp else {})
+    host memory too, since checkpoints are put together there. DeepSpeed takes the group over, which accelerate sees to
+    where there are GPUs alone.
+
+    Raises:
+        EnvironmentFault: DeepSpeed is not installed.
+    """
+    kind = kind_of(recipe)
+    fsdp = {"ACCELERATE_USE_FSDP": "true", "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT"} if kind == "fsdp" else {}
+    with _told(fsdp):
+        yield
+    if kind in ZERO and recipe.use_cpu and torch.distributed.is_initialized():
+        _need_deepspeed(kind)
+        from deepspeed import comm
+
+        if not comm.is_initialized():
+            comm.init_distributed(dist_backend="gloo", auto_mpi_discovery=False, verbose=False)
 
 
 def reading_once(recipe: Recipe) -> contextlib.AbstractContextManager[None]:
@@ -84,6 +98,22 @@ def split_on_cpu(accelerator: Any, plugin: Any) -> None:
     for shared in (AcceleratorState._shared_state, PartialState._shared_state):
         shared["distributed_type"] = DistributedType.FSDP
     AcceleratorState._shared_state["fsdp_plugin"] = plugin
+
+
+def deepspeed_on_cpu(accelerator: Any, plugin: Any) -> None:
+    """As `split_on_cpu`, for DeepSpeed, which talks over gloo there."""
+    from accelerate.state import AcceleratorState, PartialState
+    from accelerate.utils import DistributedType
+
+    if plugin is None or accelerator.state.distributed_type != DistributedType.MULTI_CPU:
+        return
+    plugin.set_mixed_precision(accelerator.state.mixed_precision)
+    for shared in (AcceleratorState._shared_state, PartialState._shared_state):
+        shared["distributed_type"] = DistributedType.DEEPSPEED
+    # Its engine computes in what its own configuration says.
+    AcceleratorState._shared_state |= {"deepspeed_plugins": plugin, "_mixed_precision": "no"}
+    accelerator.native_amp = False
+    plugin.select(_from_accelerator_state=True)
 
 
 def forget() -> None:
@@ -128,11 +158,15 @@ def _reads_once(recipe: Recipe) -> bool:
     return kind_of(recipe) == "fsdp" and not (quantized or recipe.adapter_name_or_path or recipe.added_tokens)
 
 
-def _deepspeed(recipe: Recipe, stage: int) -> dict[str, Any]:
+def _need_deepspeed(kind: str) -> None:
     import importlib.util
 
     if importlib.util.find_spec("deepspeed") is None:
-        raise EnvironmentFault(f"sharding zero{stage} needs the package deepspeed; pip install 'tuiwb[deepspeed]'")
+        raise EnvironmentFault(f"sharding {kind} needs the package deepspeed; pip install 'tuiwb[deepspeed]'")
+
+
+def _deepspeed(recipe: Recipe, stage: int) -> dict[str, Any]:
+    _need_deepspeed(kind_of(recipe))
     offload = (recipe.launch.offload if recipe.launch else None) or "none"
     zero: dict[str, Any] = {"stage": stage, "contiguous_gradients": True, "overlap_comm": True}
     if stage == 3:
