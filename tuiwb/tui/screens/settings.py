@@ -114,14 +114,18 @@ class SettingsScreen(RoomScreen):
                 current=options.index(entry.value) if entry.value in options else 0,
             )
         else:
-            self.ask(entry.key, lambda text: self._take(entry, text), value=written(entry), hint=entry.help)
+            self._type(entry, written(entry), entry.help)
+
+    def _type(self, entry: Entry, value: str, hint: str) -> None:
+        self.ask(entry.key, lambda text: self._take(entry, text), value=value, hint=hint)
 
     def _take(self, entry: Entry, text: str) -> None:
+        """Save what was typed, or say there what is wrong with it."""
         kind = list[str] if entry.kind == list[str] else entry.kind
         try:
             value = msgspec.convert(text.split() if kind == list[str] else text.strip(), kind, strict=False)
         except msgspec.ValidationError:
-            self.problem(f"{entry.key}: `{text}` is not {_wanted(kind)}")
+            self._type(entry, text, f"`{text}` is not {_wanted(kind)}")
             return
         self.bench.save_setting(entry.key, value)
 
