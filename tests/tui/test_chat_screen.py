@@ -162,8 +162,8 @@ async def test_settings_of_the_chat_survive_the_session(tiny_model: Path) -> Non
         await pilot.press(*["backspace"] * 5)
         await pilot.enter("9")
         await pilot.press("enter")
-        await pilot.until(lambda: any("top_p must be between" in toast for toast in pilot.toasts()))
-        await pilot.press("s")
+        await pilot.until_text("top_p must be between")
+        await pilot.press("escape", "s")
         await pilot.enter("Be brief")
         await pilot.press("enter")
         assert chat.system == "Be brief"

@@ -307,10 +307,10 @@ class ChatScreen(WhomActions, PastActions, JudgeActions, RoomScreen):
             try:
                 sampling = msgspec.convert(values, Sampling, strict=False)
             except msgspec.ValidationError:
-                self.problem(f"{name}: `{text}` is not a number")
+                self.ask(name, take, value=text, hint=f"`{text}` is not a number")
                 return
             if fault := sampling.problem():
-                self.problem(f"{fault[0]} {fault[1]}")
+                self.ask(name, take, value=text, hint=f"{fault[0]} {fault[1]}")
                 return
             self._sampling = self._chat.sampling = sampling
             self.app.notify(f"{name} = {_written(getattr(sampling, name))}")
