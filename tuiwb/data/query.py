@@ -1,8 +1,7 @@
 """Looking for rows: words, `/regular expression/`, `column:words`, `column>number`; one at a time or all of them."""
 
-import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +10,8 @@ import numpy.typing as npt
 
 from tuiwb.base.errors import UsageFault
 from tuiwb.base.tasks import Task
-from tuiwb.data.expressions import maybe_in, of_texts
 from tuiwb.data.journal import Mark
+from tuiwb.data.likely import likely_rows, likely_values
 from tuiwb.data.needle import PLAIN, Needle, transparent
 from tuiwb.data.rows import MISSING, Row
 from tuiwb.data.view import View
@@ -34,7 +33,6 @@ Inside = Callable[[str], object]
 """Whether a text is it: true or false, or a match."""
 
 _PAGE = 20_000
-_BLOCK = 4_000
 _FEW_ROWS = 200
 _LONG_ROWS = 600
 """Bytes; fewer or shorter rows are tested one by one."""
@@ -191,7 +189,7 @@ def _matching(view: View, query: Query, start: int, stop: int) -> Numbers:
             if one.column not in columns:
                 columns[one.column] = view.store.column(one.column, start, stop)
             values, accepts = columns[one.column], one.accepts
-            numbers = _likely_values(values, one.expression)
+            numbers = likely_values(values, one.expression)
             found = [at for at in numbers if (value := values[at]) is not MISSING and accepts(value)]
             here = np.zeros(stop - start, bool)
             here[found] = True
@@ -201,64 +199,11 @@ def _matching(view: View, query: Query, start: int, stop: int) -> Numbers:
     every = len(open_rows) == stop - start
     rows = view.store.scan(None, start, stop) if every else view.store.pick(open_rows.tolist())
     if len(open_rows) > _FEW_ROWS and view.store.nbytes > _LONG_ROWS * len(view):
-        rows = _likely(rows, keep, start, query)
+        expressions = (one.expression for one in query.conditions if one.expression and not one.column)
+        rows = likely_rows(rows, keep, start, expressions)
     refused = [row.id - start for row in rows if not _is_it(view, query, row)]
     keep[refused] = False
     return np.flatnonzero(keep) + start
-
-
-def _likely(rows: Iterator[Row], keep: npt.NDArray[np.bool_], start: int, query: Query) -> Iterator[Row]:
-    """The rows that still have to be tested; the others are taken out of `keep`: those in which no text has what an
-    expression looks for."""
-    expressions = (one.expression for one in query.conditions if one.expression and not one.column)
-    wanted = next((made for each in expressions if (made := of_texts(each))), None)
-    if wanted is None:
-        yield from rows
-        return
-    while block := list(itertools.islice(rows, _BLOCK)):
-        texts: list[str] = []
-        counts = np.empty(len(block), np.int64)
-        for at, row in enumerate(block):
-            before = len(texts)
-            for part in row.value.values():
-                if type(part) is str:
-                    texts.append(part)
-                else:
-                    texts += _texts(part)
-            counts[at] = len(texts) - before
-        found = maybe_in(texts, wanted)
-        if found is None:
-            yield from block
-            continue
-        owners = np.repeat(np.arange(len(block)), counts)[found]
-        likely = np.zeros(len(block), bool)
-        likely[owners] = True
-        for at, row in enumerate(block):
-            if likely[at] or row.fault is not None:
-                yield row
-            else:
-                keep[row.id - start] = False
-
-
-def _likely_values(values: Sequence[Any], expression: str) -> Iterable[int]:
-    """The values that may be what is looked for: other texts than those have nothing that the expression matches."""
-    wanted = of_texts(expression) if expression else None
-    found = maybe_in([value if type(value) is str else "" for value in values], wanted) if wanted else None
-    if found is None:
-        return range(len(values))
-    found[[at for at, value in enumerate(values) if type(value) is not str]] = True
-    return np.flatnonzero(found).tolist()
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every text in a value, as `_any_text` sees it."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, (dict, list, tuple)):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _texts(part)
-    elif value is not None:
-        yield str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _is_it(view: View, query: Query, row: Row) -> bool:
