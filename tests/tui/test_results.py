@@ -99,6 +99,7 @@ async def test_rows_of_another_metric_are_gone_before_its_own_are_there(
         results = await opened(pilot)
         await pilot.press("down", "slash", *"question", "enter")
         assert results._shown == []
+        assert "with question: …" in pilot.text()  # not none: they are still looked for
         go_on.set()
         await pilot.until(lambda: len(results._shown) == 8)
         assert results._shown[0]["scores"] == {"base": 1.0, "tuned": 1.0}

@@ -53,6 +53,7 @@ class Results(JobHost, ModalScreen[None]):
         self._cases: list[dict[str, Any]] = []
         self._shown: list[dict[str, Any]] = []
         self._words, self._change = "", CHANGES[0]
+        self._looking = False
 
     def compose(self) -> ComposeResult:
         subjects = self._report["subjects"]
@@ -129,8 +130,8 @@ class Results(JobHost, ModalScreen[None]):
             return
         found = self._results[self.query_one("#all", Table).cursor]
         run, metric, dataset = self._run_dir, found["metric"], found["dataset"]
-        self._cases = []  # those of another metric have other scores
-        self._fill(metric, looking=True)
+        self._cases, self._looking = [], True  # those of another metric have other scores
+        self._fill(metric)
 
         def work(_: Task) -> list[dict[str, Any]]:
             from tuiwb import evaluate
@@ -138,12 +139,12 @@ class Results(JobHost, ModalScreen[None]):
             return evaluate.cases_of(run, metric, dataset=dataset)
 
         def done(cases: list[dict[str, Any]]) -> None:
-            self._cases = cases
+            self._cases, self._looking = cases, False
             self._fill(metric)
 
         self.start("cases", work, done)
 
-    def _fill(self, metric: str, *, looking: bool = False) -> None:
+    def _fill(self, metric: str) -> None:
         first, last = self._names
         higher = self._results[self.query_one("#all", Table).cursor]["higher_is_better"]
         words = self._words.lower().split()
@@ -155,7 +156,7 @@ class Results(JobHost, ModalScreen[None]):
         ]
         only = f", {self._change} than {first}" if self._change in ("better", "worse") else ""
         only += f", with {self._words}" if words else ""
-        found = "…" if looking else f"{len(self._shown):,}"
+        found = "…" if self._looking else f"{len(self._shown):,}"
         title = f"Rows by {gate_line(metric, 30)}, the worst first{gate_line(only, 60)}: {found}"
         self.query_one("#cases", Pane).border_title = Content(title)
         self.query_one("#rows", Table).fill(len(self._shown), self._case, cursor=0)
