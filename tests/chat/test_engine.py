@@ -284,6 +284,14 @@ def test_an_engine_ends_with_its_client(target: Target) -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_a_checkpoint_that_went_meanwhile_is_said_to_be_gone(target: Target, tmp_path: Path) -> None:
+    """A training removes old checkpoints while somebody chooses one."""
+    gone = tmp_path / "checkpoint-40"
+    lane = msgspec.structs.replace(target.best, adapter=str(gone))
+    with pytest.raises(ChatFault, match="checkpoint-40: is not there any more"):
+        answer_once(Target("gone", (lane,)), "Hello?", names=(lane.name,))
+
+
 def test_a_model_that_cannot_be_loaded_is_one_sentence(target: Target, tmp_path: Path, tiny_model: Path) -> None:
     import shutil
 

@@ -22,7 +22,6 @@ from tuiwb.memory.architecture import Layer
 from tuiwb.memory.inputs import Inputs
 from tuiwb.memory.kernels import unpacked_bytes
 
-DDP_BUCKET = 25 * 1024 * 1024
 ZERO_BUCKET = 500_000_000  # elements: reduce_bucket_size and allgather_bucket_size (deepspeed runtime/zero/config.py)
 BATCH_BYTES = 24  # input ids, labels and attention mask of a token, 8 bytes each
 

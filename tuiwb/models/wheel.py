@@ -208,10 +208,11 @@ class _Stall:
 
 def _largest(folder: Path, *, beside: Path) -> int:
     sizes = []
-    for file in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # pip renames while we look
-            if file.is_file() and file != beside:
-                sizes.append(file.stat().st_size)
+    for place, _, names in os.walk(folder):  # which passes over folders that pip removes while we look
+        for name in names:
+            with contextlib.suppress(OSError):
+                if (file := Path(place, name)) != beside:
+                    sizes.append(file.stat().st_size)
     return max(sizes, default=0)
 
 

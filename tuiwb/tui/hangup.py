@@ -26,6 +26,8 @@ def begin(bench: "Workbench") -> None:
 
     def keep() -> None:
         nonlocal kept
+        if not bench.get_screen_stack(bench.current_mode):
+            return  # it is closing
         now = bench.remembered()
         if now is not None and not now.same_as(kept):
             kept = now

@@ -70,6 +70,16 @@ class Engine(LaneEngine):
         return found
 
     def load(self, lane: protocol.Lane) -> None:
+        try:
+            self._load(lane)
+        except Exception as error:
+            gone = next((place for place in (lane.model, lane.adapter) if place and not Path(place).exists()), None)
+            if gone is None:
+                raise
+            text = "is not there any more; a run that trains keeps only its newest checkpoints: choose it again"
+            raise InputFault(text, file=gone) from error
+
+    def _load(self, lane: protocol.Lane) -> None:
         from tuiwb import models
 
         key = (lane.model, lane.quantization)
