@@ -2,8 +2,9 @@
 
     python tests/benchmarks/memory_speed.py [--pairs 15]
 
-- A whole plan in process, with search, remedies and the document: at most 20 ms, whatever is changed (a recipe that was
-  seen before, and one whose layers were never traced).
+- A plan in process, its figures, phases and what fits: at most 20 ms, whatever is changed (a recipe that was seen
+  before, and one whose layers were never traced). Beside it the whole document, with what would help, for which the
+  changed recipes are planned as well.
 - The map of 12 batches × 12 lengths: at most 200 ms.
 - `tuiwb plan` as a process, `--json` for a GPU by name, against `python -c pass`: at most 12 times. In turn (A B B A),
   CPU-seconds of user and system, the ratio with its 95 % interval.
@@ -62,7 +63,7 @@ def model_of(name: str) -> ModelInfo | None:
 
 def in_process() -> bool:
     gpu = gpu_named("A100-80GB")
-    firsts, agains, maps = [], [], []
+    bare, firsts, agains, maps = [], [], [], []
     batches, lengths = tuple(1 << n for n in range(12)), tuple(1 << n for n in range(7, 19))
     for name in MODELS:
         model = model_of(name)
@@ -71,11 +72,17 @@ def in_process() -> bool:
         for what, recipe in RECIPES.items():
             made: list[Plan] = []
 
-            def whole(recipe: Recipe = recipe, model: ModelInfo = model, made: list[Plan] = made) -> None:
+            def planned(recipe: Recipe = recipe, model: ModelInfo = model, made: list[Plan] = made) -> None:
                 made.append(plan(recipe, model, gpu=gpu))
+                asked = (made[-1].phases, made[-1].fits, made[-1].search, made[-1].device_bytes)
+                assert all(asked)
+
+            def whole(planned: Callable[[], None] = planned, made: list[Plan] = made) -> None:
+                planned()
                 json.dumps(made[-1].to_json())
 
-            first = milliseconds(whole)
+            bare.append(milliseconds(planned))
+            first = bare[-1] + milliseconds(lambda made=made: json.dumps(made[-1].to_json()))  # type: ignore[misc]
             again = statistics.median(milliseconds(whole) for _ in range(7))
             last = made[-1]
             drawn = milliseconds(lambda last=last: batch_map(last.step, last.usable, batches, lengths))  # type: ignore[misc]
@@ -83,10 +90,11 @@ def in_process() -> bool:
             firsts.append(first)
             agains.append(again)
             maps.append(drawn)
-    ok = max(agains) <= PLAN_MS and max(maps) <= MAP_MS
+    ok = max(*agains, *bare) <= PLAN_MS and max(maps) <= MAP_MS
     print(
-        f"a plan: again at most {max(agains):.1f} ms, first time median {statistics.median(firsts):.1f} and at most "
-        f"{max(firsts):.1f} ms (limit {PLAN_MS:g}); map at most {max(maps):.1f} ms (limit {MAP_MS:g}): "
+        f"a plan for the first time at most {max(bare):.1f} ms, with its whole document median "
+        f"{statistics.median(firsts):.1f} and at most {max(firsts):.1f} ms, again at most {max(agains):.1f} ms "
+        f"(limit {PLAN_MS:g}); map at most {max(maps):.1f} ms (limit {MAP_MS:g}): "
         f"{'ok' if ok else 'NOT MET'}"
     )
     return ok

@@ -193,15 +193,17 @@ class Step(Struct, frozen=True, dict=True):
         width = inputs.embedding_width
         # Of what waits in host memory two inputs are back at a time: the one that is used, and the next.
         sums = [2 * stream * width * tokens if inputs.offloads_inputs else 0.0]
+        kept: dict[int, float] = {}  # by trace: equal layers share one
         for _, _, trace in self._traces:
-            each = (
-                0.0
-                if inputs.offloads_inputs
-                else stream * width * tokens + (0.0 if inputs.reentrant else trace.outliving.at(tokens, length))
-                if inputs.checkpointing
-                else trace.saved.total.at(tokens, length)
-            )
-            sums.append(sums[-1] + each)
+            if id(trace) not in kept:
+                kept[id(trace)] = (
+                    0.0
+                    if inputs.offloads_inputs
+                    else stream * width * tokens + (0.0 if inputs.reentrant else trace.outliving.at(tokens, length))
+                    if inputs.checkpointing
+                    else trace.saved.total.at(tokens, length)
+                )
+            sums.append(sums[-1] + kept[id(trace)])
             width = trace.out_width
         return tuple(sums)
 
