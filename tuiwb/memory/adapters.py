@@ -146,6 +146,12 @@ def adaptable(layer: Layer) -> tuple[Linear, ...]:
     return (*layer.linears, *experts)
 
 
+def targeted(shapes: Architecture, adapter: Adapter) -> list[tuple[Linear, int]]:
+    """The matrices that carry the adapter, and how many of each the model holds."""
+    every = [(one, count * one.copies) for layer, count in shapes.kinds for one in adaptable(layer)]
+    return [(one, count) for one, count in every if one.name in adapter.targets]
+
+
 def layer_parameters(layer: Layer, adapter: Adapter) -> int:
     """Exact: r·(in + out) for each matrix, a magnitude for each output with DoRA; with (IA)³ one scale for each."""
     total = 0

@@ -2,7 +2,7 @@
 
 from tuiwb import hardware
 from tuiwb.base.units import gib
-from tuiwb.memory.adapters import Adapter, adaptable
+from tuiwb.memory.adapters import Adapter, targeted
 from tuiwb.memory.architecture import Architecture
 from tuiwb.memory.assumptions import Assumptions
 from tuiwb.recipe import Recipe
@@ -50,5 +50,4 @@ def keeps_base(
 
 def unpacked_bytes(shapes: Architecture, adapter: Adapter, width: int) -> float:
     """The matrices under an adapter, `width` bytes a weight."""
-    linears = ((one, count) for layer, count in shapes.kinds for one in adaptable(layer))
-    return float(sum(count * one.weight * one.copies * width for one, count in linears if one.name in adapter.targets))
+    return float(sum(count * one.weight * width for one, count in targeted(shapes, adapter)))

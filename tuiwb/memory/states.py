@@ -188,12 +188,7 @@ def largest(inputs: Inputs) -> int:
         whole = max((shapes.embedding for _ in adapter.saved), default=0)
         if adapter.kind in ("prefix", "prompt"):
             return max(whole, adapters.parameters(shapes, adapter))
-        sides = [
-            max(one.inputs, one.outputs)
-            for layer, _ in shapes.kinds
-            for one in adapters.adaptable(layer)
-            if one.name in adapter.targets
-        ]
+        sides = [max(one.inputs, one.outputs) for one, _ in adapters.targeted(shapes, adapter)]
         return max(whole, max(sides, default=0) * max(adapter.rank, 1))
     matrices = [one.weight for layer, _ in shapes.kinds for one in adapters.adaptable(layer)]
     outside = [] if inputs.trained_from else [shapes.embedding]
@@ -278,11 +273,9 @@ def _factored(inputs: Inputs) -> float:
     shapes = inputs.architecture
     adapter = inputs.adapter
     if adapter is not None and adapter.kind == "lora" and not adapter.saved:
-        found = [(one, count) for layer, count in shapes.kinds for one in adapters.adaptable(layer)]
         sides = sum(
-            count * one.copies * (2 * adapter.rank + one.inputs + one.outputs * (2 if adapter.dora else 1))
-            for one, count in found
-            if one.name in adapter.targets
+            count * (2 * adapter.rank + one.inputs + one.outputs * (2 if adapter.dora else 1))
+            for one, count in adapters.targeted(shapes, adapter)
         )
         return 4 * sides / max(adapters.parameters(shapes, adapter), 1)
     if adapter is not None:
