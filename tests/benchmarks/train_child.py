@@ -65,24 +65,11 @@ def script(spec: dict[str, Any]) -> dict[str, Any]:
     import torch
     from datasets import Dataset
     from peft import LoraConfig
-    from transformers import AutoTokenizer, TrainerCallback
+    from transformers import AutoTokenizer
     from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 
     inside = Watch(spec)
     trained = 0
-
-    class Watching(TrainerCallback):
-        def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-            inside.start()
-
-        def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-            inside.wait()
-
-        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            inside.tell()
-
-        def on_train_end(self, *args: Any, **kwargs: Any) -> None:
-            inside.stop()
 
     stage = spec.get("stage", "sft")
     of_stage = {"sft": (SFTConfig, SFTTrainer), "dpo": (DPOConfig, DPOTrainer), "reward": (RewardConfig, RewardTrainer)}
@@ -133,7 +120,7 @@ def script(spec: dict[str, Any]) -> dict[str, Any]:
         train_dataset=Dataset.from_list(rows),
         processing_class=AutoTokenizer.from_pretrained(spec["model"]),
         peft_config=lora,
-        callbacks=[Watching()],
+        callbacks=[watching(inside)],
     )
     trainer.train()
     losses = [logs["loss"] for logs in trainer.state.log_history if "loss" in logs]
@@ -154,18 +141,31 @@ def llamafactory(spec: dict[str, Any]) -> dict[str, Any]:
         trained += int((inputs["labels"][:, 1:] != -100).sum())
         return original(self, model, inputs, *args, **kwargs)
 
-    class Watching(transformers.TrainerCallback):
+    transformers.Trainer.training_step = training_step
+    run_exp(spec["llamafactory"], callbacks=[watching(inside)])
+    state = json.loads(Path(spec["output"], "trainer_state.json").read_text())
+    losses = [logs["loss"] for logs in state["log_history"] if "loss" in logs]
+    return inside.read() | {"losses": losses, "trained_tokens": trained, "adapter": spec["output"]}
+
+
+def watching(inside: "Watch") -> Any:
+    """A callback that tells of a trainer's begin, steps and end."""
+    from transformers import TrainerCallback
+
+    class Watching(TrainerCallback):
         def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
             inside.start()
+
+        def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+            inside.wait()
+
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            inside.tell()
 
         def on_train_end(self, *args: Any, **kwargs: Any) -> None:
             inside.stop()
 
-    transformers.Trainer.training_step = training_step
-    run_exp(spec["llamafactory"], callbacks=[Watching()])
-    state = json.loads(Path(spec["output"], "trainer_state.json").read_text())
-    losses = [logs["loss"] for logs in state["log_history"] if "loss" in logs]
-    return inside.read() | {"losses": losses, "trained_tokens": trained, "adapter": spec["output"]}
+    return Watching()
 
 
 def measure(spec: dict[str, Any]) -> dict[str, Any]:

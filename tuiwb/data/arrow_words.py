@@ -1,18 +1,15 @@
 """Words in arrow's columns, looked for without making Python values of them."""
 
-import bisect
-import functools
-import itertools
-import re
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tuiwb.data.expressions import found_in, of_texts
-from tuiwb.data.needle import Needle, Places
+from tuiwb.data.needle import Inside, Needle, Places
 
 Mask = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
 
 _OF_NUMBERS = set("0123456789-+.einfa")
 """What numbers are written with."""
@@ -59,8 +56,10 @@ def _look(array: Any, needle: Needle) -> tuple[Mask, Mask]:
         sure[parents[found]] = True
         maybe[parents[possible]] = True
         return sure, maybe
+    if not needle.words and pa.types.is_integer(kind):
+        return _in_texts(pc.cast(array, pa.string()), needle), none
     if not needle.words and needle.inside is not None:
-        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        if not (pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
             return none, ~none
         inside = needle.inside
         said = (str(value).lower() if type(value) is bool else str(value) for value in array.to_pylist())
@@ -79,54 +78,47 @@ def _look(array: Any, needle: Needle) -> tuple[Mask, Mask]:
 
 def _in_texts(array: Any, needle: Needle) -> Mask:
     """Which texts hold the words, looked for in the bytes of all of them together."""
-    mask = np.zeros(len(array), bool)
     _, offsets, data = array.buffers()
     if data is None or not len(array):
-        return mask
+        return np.zeros(len(array), bool)
     wide = np.int64 if str(array.type).startswith("large") else np.int32
     places = np.frombuffer(offsets, wide)[array.offset : array.offset + len(array) + 1].astype(np.int64)
     block = data.slice(int(places[0]), int(places[-1] - places[0])).to_pybytes()
-    bounds = (places - places[0]).tolist()
-    found = _with_words(block, bounds, needle) if needle.words else _all_texts(block, bounds, needle)
-    mask[found] = True
+    bounds = places - places[0]
+    mask = _expressed(block, bounds, needle) if needle.expression or not needle.words else None
+    if mask is None:
+        mask = _with_words(block, bounds, needle)
     return mask & array.is_valid().to_numpy(zero_copy_only=False) if array.null_count else mask
 
 
-def _with_words(block: bytes, bounds: list[int], needle: Needle) -> list[int]:
+def _with_words(block: bytes, bounds: Rows, needle: Needle) -> Mask:
     """The texts with the words."""
-    search = _expression(needle.words, needle.more).search
     where = block.lower() if needle.fold else block
-    found: list[int] = []
-    match = search(where)
-    while match is not None:
-        row = bisect.bisect_right(bounds, match.start()) - 1
-        end = bounds[row + 1]
-        # What goes on into the next text is looked at once more without it.
-        if (match.end() <= end or search(where, match.start(), end)) and (
-            needle.inside is None or needle.inside(block[bounds[row] : end].decode("utf-8", "replace"))
-        ):
-            found.append(row)
-        match = search(where, end)
+    if needle.words.encode() not in where:
+        return np.zeros(len(bounds) - 1, bool)
+    found = needle.first(where, bounds[:-1], bounds[1:]) >= 0
+    return found if needle.inside is None else _those(block, bounds, found, needle.inside)
+
+
+def _expressed(block: bytes, bounds: Rows, needle: Needle) -> Mask | None:
+    """The texts that are what is looked for: of ASCII by RE2, others by Python. None where RE2 cannot tell and words
+    let some be passed over."""
+    inside = needle.inside
+    assert inside is not None
+    wanted = of_texts(needle.expression) if needle.expression else None
+    found = found_in(block, bounds, wanted) if wanted else None
+    if found is None:
+        return None if needle.words else _those(block, bounds, np.ones(len(bounds) - 1, bool), inside)
+    if not block.isascii():
+        foreign = np.flatnonzero(np.frombuffer(block, np.uint8) > 127)
+        by_python = np.diff(np.searchsorted(foreign, bounds)) > 0
+        found = (found & ~by_python) | _those(block, bounds, by_python, inside)
     return found
 
 
-def _all_texts(block: bytes, bounds: list[int], needle: Needle) -> list[int]:
-    """The texts that are what is looked for."""
-    inside = needle.inside
-    assert inside is not None
-    if block.isascii():
-        text = block.decode("ascii")
-        wanted = of_texts(needle.expression) if needle.expression and "$" not in needle.expression else None
-        likely = found_in(block, np.array(bounds), wanted) if wanted else None
-        if likely is not None:
-            rows = np.flatnonzero(likely).tolist()
-            return [row for row in rows if inside(text[bounds[row] : bounds[row + 1]])]
-        return [row for row, (a, b) in enumerate(itertools.pairwise(bounds)) if inside(text[a:b])]
-    return [
-        row for row, (a, b) in enumerate(itertools.pairwise(bounds)) if inside(block[a:b].decode("utf-8", "replace"))
-    ]
-
-
-@functools.lru_cache(maxsize=32)
-def _expression(words: str, more: str) -> "re.Pattern[bytes]":
-    return re.compile(f"{re.escape(words)}{more}".encode())
+def _those(block: bytes, bounds: Rows, rows: Mask, inside: Inside) -> Mask:
+    """Of these texts, those that are what is looked for."""
+    found = rows.copy()
+    for row in np.flatnonzero(rows).tolist():
+        found[row] = bool(inside(block[bounds[row] : bounds[row + 1]].decode("utf-8", "replace")))
+    return found

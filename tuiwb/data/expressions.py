@@ -1,14 +1,14 @@
 """Regular expressions of Python's as RE2 understands them, which looks through text ten times as fast.
 
 What RE2 finds in ASCII text is what Python finds, for the expressions that are let through here; who uses it looks at
-text that is not ASCII himself, and at every text that RE2 found. Sources: https://github.com/google/re2/wiki/Syntax and
+text that is not ASCII himself. Sources: https://github.com/google/re2/wiki/Syntax and
 Python's `re`.
 """
 
 import functools
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,8 @@ _FOREIGN = re.compile(r"\(\?(?!i\)|:|P<)|\\[0-9BZuUNzpPQEC]|[*+?}]\+|\[:|\{,|\\S
 _OPEN_IN_JSON = r"\\|[^\x00-\x7f]|[:,\[ \t]-?[0-9]+(?:\.[0-9]|[eE])|[:,\[ \t]-0|[0-9]{19}"
 """In a row of JSON: escapes, what is not ASCII, numbers that may be written in another way than Python writes them."""
 
+
+_ANCHOR = re.compile(r"(?<![\[\\])[\^]|(?<!\\)\$|\\A")
 
 _BEFORE_A_VALUE, _BEHIND_A_VALUE = r'(?:"|[:,\[][ \t\r\n]*)', r'(?:"|[ \t\r\n]*[,}\]])'
 """What stands around a text or a number in JSON."""
@@ -54,6 +56,10 @@ def of_texts(expression: str, *, quoted: bool = False) -> str | None:
             piece = r'[^"\n]'
         elif piece == "]":
             in_class = False
+        elif piece == "$" and not quoted:
+            if in_class or at < len(expression):
+                return None
+            piece = r"(?:\n?$)"  # to Python it is before a line break at the end too
         made += piece
     return made
 
@@ -71,16 +77,34 @@ def of_json(expression: str) -> str | None:
             made = _BEFORE_A_VALUE + made[1:]
         if made.endswith("$") and not made.endswith("\\$"):
             made = made[:-1] + _BEHIND_A_VALUE
-    if re.search(r"(?<![\[\\])[\^]|(?<!\\)\$|\\A", made.replace("[^", "")):
+    if _ANCHOR.search(made.replace("[^", "")):
         return None
     return f"{head}(?:{made})|{_OPEN_IN_JSON}"
 
 
+class Quoted(NamedTuple):
+    """An expression for RE2 that finds in rows of JSON, as they are written, what matches within one text."""
+
+    expression: str
+    before: int
+    """Bytes of a match that stand before the text."""
+
+
 @functools.lru_cache(maxsize=32)
-def in_quotes(expression: str) -> "re.Pattern[bytes] | None":
-    """The expression for Python, to be looked for in rows of JSON as they are written; None where it cannot be."""
+def in_quotes(expression: str) -> Quoted | None:
+    """None where a match may go beyond a text."""
     made = of_texts(expression, quoted=True)
-    return None if made is None or re.search(r"(?<![\[\\])\^|(?<!\\)\$|\\A", made) else re.compile(made.encode())
+    spans = any(first <= '"' <= last for first, last in re.findall("(.)-(.)", expression, re.DOTALL))
+    if made is None or spans or re.search(r'"|\\[WDx]', expression):
+        return None
+    head, made = ("(?i)", made[4:]) if made.startswith("(?i)") else ("", made)
+    begins = "|" not in made and made.startswith("^")
+    ends = "|" not in made and made.endswith("$") and not made.endswith("\\$")
+    made = made[1 if begins else 0 : -1 if ends else None]
+    if _ANCHOR.search(made.replace("[^", "")):
+        return None
+    opening, closing = ('"' if begins else "", '"' if ends else "")
+    return Quoted(f"{head}{opening}(?:{made}){closing}", len(opening))
 
 
 def found_in(block: bytes, starts: npt.NDArray[np.int64], expression: str) -> Mask | None:
@@ -89,12 +113,27 @@ def found_in(block: bytes, starts: npt.NDArray[np.int64], expression: str) -> Ma
     Args:
         starts: `(n + 1,)`, where each begins, and the end.
     """
+    return _searched(_stretches(block, starts), expression)
+
+
+def first_in(block: bytes, starts: npt.NDArray[np.int64], expression: str) -> npt.NDArray[np.int64] | None:
+    """As `found_in`: where in the block the first match of each stretch begins, -1 where there is none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        found = pc.find_substring_regex(_stretches(block, starts), expression)
+    except pa.ArrowInvalid:
+        return None
+    places = found.to_numpy(zero_copy_only=False).astype(np.int64)
+    return np.where(places < 0, -1, places + starts[:-1])
+
+
+def _stretches(block: bytes, starts: npt.NDArray[np.int64]) -> Any:
     import pyarrow as pa
 
     offsets = pa.py_buffer(starts.astype(np.int32))
-    return _searched(
-        pa.Array.from_buffers(pa.binary(), len(starts) - 1, [None, offsets, pa.py_buffer(block)]), expression
-    )
+    return pa.Array.from_buffers(pa.binary(), len(starts) - 1, [None, offsets, pa.py_buffer(block)])
 
 
 def maybe_in(texts: Sequence[str], expression: str) -> Mask | None:
@@ -110,8 +149,6 @@ def maybe_in(texts: Sequence[str], expression: str) -> Mask | None:
     if found is None:
         return None
     found |= ~pc.string_is_ascii(array).to_numpy(zero_copy_only=False)
-    if "$" in expression:  # which to Python is also before a line break at the end
-        found |= pc.ends_with(array, "\n").to_numpy(zero_copy_only=False)
     return found
 
 

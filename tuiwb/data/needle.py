@@ -5,7 +5,9 @@ writer of JSON escapes. What is left open (words within an escape, a number, a k
 the row to decide. A row that cannot be parsed is looked through as if it could.
 """
 
+import bisect
 import functools
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +16,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tuiwb.data.expressions import found_in, in_quotes, of_json
+from tuiwb.data.expressions import first_in, found_in, in_quotes, of_json
+from tuiwb.data.quotes import Quotes
 
 Rows = npt.NDArray[np.int64]
 Kind = Literal["json", "text", "csv"]
+Inside = Callable[[str], object]
+"""Whether a text is what is looked for: true or false, or a match."""
 
 PLAIN = re.compile(r"[A-Za-z0-9 .,;:!?()_-]+")
 """What no writer of JSON or CSV escapes."""
@@ -30,7 +35,14 @@ _NOTHING = np.empty(0, np.int64)
 _FEW = 10
 """Where no more than one row in so many may match, its reader decides."""
 
-_BEHIND_A_VALUE = (b",", b"}", b"]")
+_NUMBERS_AND_BOOLEANS = set("0123456789eE+-.truefalsn")
+"""What JSON writes outside of texts, but for `null`, which no search finds."""
+
+_HEAD = 100
+"""Stretches that tell whether most have the words."""
+
+_ROUNDS = 100
+"""Words that stand so often in keys of a row are for its reader."""
 
 
 class Places(NamedTuple):
@@ -68,7 +80,7 @@ class Needle:
     fold: bool = True
     whole: bool = True
     more: str = ""
-    inside: Callable[[str], object] | None = None
+    inside: Inside | None = None
     expression: str = ""
 
     def look(self, block: bytes, starts: Rows, kind: Kind) -> Places:
@@ -86,13 +98,60 @@ class Needle:
         block = block.lower() if self.fold else block
         if self.words.encode() not in block:
             return Places()
-        found = [(one.start(), one.lastindex) for one in _expression(self.words, self.more, kind).finditer(block)]
-        rows = np.searchsorted(starts, [place for place, _ in found], "right") - 1
-        sure = np.zeros(len(starts), bool)
-        if self.whole:
-            sure[rows[[number is not None for _, number in found]]] = True
-        maybe = np.zeros(len(starts), bool)
+        places = self.first(block, starts[:-1], starts[1:])
+        if kind == "json":
+            return self._in_texts(block, starts, places)
+        rows = np.flatnonzero(places >= 0)
+        one_cell = kind == "text" or not (self.more or re.search(r"[^\w .-]", self.words))
+        return Places(sure=rows) if self.whole and one_cell else Places(maybe=rows)
+
+    def first(self, block: bytes, starts: Rows, ends: Rows) -> Rows:
+        """Where the words stand first in each stretch of a block; -1 where they do not. Stretches ascend."""
+        begins, stops = starts.tolist(), ends.tolist()
+        if not self.more:
+            each = map(block.find, itertools.repeat(self.words.encode()), begins, stops)
+            head = list(itertools.islice(each, _HEAD))
+            if 2 * sum(at >= 0 for at in head) > len(head):  # most have them: then looking into each is faster
+                return np.array([*head, *each], np.int64)
+        search = _expression(self.words, self.more).search
+        places, row = [-1] * len(stops), 0
+        match = search(block, begins[0]) if begins else None
+        while match is not None:
+            at = match.start()
+            row = bisect.bisect_right(stops, at, row)
+            if row == len(stops):
+                break
+            if at < begins[row]:
+                match = search(block, begins[row])
+                continue
+            # What goes on into the next stretch is looked at once more without it.
+            if match.end() <= stops[row] or (match := search(block, at, stops[row])) is not None:
+                places[row] = match.start()
+            match = search(block, stops[row])
+        return np.array(places, np.int64)
+
+    def _in_texts(self, block: bytes, starts: Rows, places: Rows) -> Places:
+        """Of rows of JSON with the words, first at these places, those with a text that holds them."""
+        sure, maybe = np.zeros(len(places), bool), np.zeros(len(places), bool)
+        quotes = Quotes(block, starts)
+        rows = np.flatnonzero(places >= 0)
+        places = places[rows]
+        for _ in range(_ROUNDS):
+            inside, outside = quotes.around(rows, places)
+            escaped = quotes.may_be_escape(places)
+            sure[rows] = inside & ~escaped
+            maybe[rows] |= inside & escaped
+            if set(self.words) <= _NUMBERS_AND_BOOLEANS:
+                maybe[rows] |= outside
+            again = ~(inside & ~escaped)
+            rows = rows[again]
+            places = self.first(block, places[again] + 1, starts[rows + 1])
+            rows, places = rows[places >= 0], places[places >= 0]
+            if not len(rows):
+                break
         maybe[rows] = True
+        if not self.whole:
+            return Places(maybe=np.flatnonzero(sure | maybe))
         return Places(np.flatnonzero(sure), np.flatnonzero(maybe & ~sure))
 
     def _expressed(self, block: bytes, starts: Rows, kind: Kind) -> Places:
@@ -101,51 +160,22 @@ class Needle:
         found = found_in(block, starts, wanted) if wanted else None
         rows = np.arange(len(starts) - 1) if found is None else np.flatnonzero(found)
         quoted = in_quotes(self.expression) if found is not None and len(rows) * _FEW > len(starts) else None
-        if quoted is None:
+        places = first_in(block, starts, quoted.expression) if quoted is not None else None
+        if quoted is None or places is None:
             return Places(maybe=rows)
-        sure = _in_values(block, starts.tolist(), rows.tolist(), quoted)
-        return Places(np.array(sure, np.int64), np.setdiff1d(rows, sure, assume_unique=True))
-
-
-def _in_values(block: bytes, bounds: list[int], rows: list[int], expression: "re.Pattern[bytes]") -> list[int]:
-    """Of these rows of JSON, those with a match in a string that is no key, told by the quotes around it. What a row
-    with escapes says is not looked at."""
-    plain = block.isascii() and b"\\" not in block
-    search, count, find = expression.search, block.count, block.find
-    found: list[int] = []
-    for row in rows:
-        start, end = bounds[row], bounds[row + 1]
-        match = search(block, start, end)
-        if match is None or not count(b'"', start, match.start()) & 1 or b'"' in match[0]:
-            continue
-        close = find(b'"', match.end(), end)
-        if close < 0 or block[close + 1 : close + 2] not in _BEHIND_A_VALUE:
-            continue  # a key, or a value with white space behind it
-        if plain or (b"\\" not in (raw := block[start:end]) and raw.isascii()):
-            found.append(row)
-    return found
+        # What an escape says is not looked at.
+        data = np.frombuffer(block, np.uint8)
+        foreign = np.flatnonzero((data == ord("\\")) | (data > 127))
+        plain = (places >= 0) & (np.diff(np.searchsorted(foreign, starts)) == 0)
+        sure = np.flatnonzero(plain)
+        inside, _ = Quotes(block, starts).around(sure, places[sure] + quoted.before)
+        sure = sure[inside]
+        return Places(sure, np.setdiff1d(rows, sure, assume_unique=True))
 
 
 @functools.lru_cache(maxsize=32)
-def _expression(words: str, more: str, kind: Kind) -> re.Pattern[bytes]:
-    """An expression that matches where the words may stand, with a group where they surely do; it takes the rest of the
-    line with it. It begins with the words themselves: the engine looks for such a beginning fast."""
-    literal = re.escape(words)
-    if kind == "text" or (kind == "csv" and not more and not re.search(r"[^\w .-]", words)):
-        return re.compile(f"{literal}{more}().*".encode())
-    if kind == "csv":  # the words may be those of two cells
-        return re.compile(f"{literal}{more}.*".encode())
-    escapes = [rf"\\{literal}", *(rf"\\u{'.' * n}{literal}" for n in range(4))]
-    in_a_string = "".join(f"(?<!{one})" for one in escapes)
-    unsure = "|".join(f"(?<={one})" for one in escapes)
-    rest = r'[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"'
-    if not re.search(f"[^{_OUTSIDE}]", words):
-        # They may stand between strings; in a string something follows them that cannot stand there, or its end does.
-        here = rf"[{_OUTSIDE}\[\]{{}}\t]*+"
-        ends = '"|' if words[-1].isalnum() else ""
-        rest = rf'(?:{ends}{here}(?:[^{_OUTSIDE}\[\]{{}}\t"\\\n]|\\.){rest})'
-        unsure = r'(?![^"\\\n]*+"\s*:)'  # unless that is in a key
-    return re.compile(rf"{literal}(?:{in_a_string}{more}{rest}(?!\s*:)()|{unsure}).*".encode())
+def _expression(words: str, more: str) -> re.Pattern[bytes]:
+    return re.compile(f"{re.escape(words)}{more}".encode())
 
 
 _TRANSPARENT = re.compile(

@@ -12,7 +12,7 @@ from tuiwb.base.errors import UsageFault
 from tuiwb.base.tasks import Task
 from tuiwb.data.journal import Mark
 from tuiwb.data.likely import likely_rows, likely_values
-from tuiwb.data.needle import PLAIN, Needle, transparent
+from tuiwb.data.needle import PLAIN, Inside, Needle, transparent
 from tuiwb.data.rows import MISSING, Row
 from tuiwb.data.view import View
 
@@ -28,9 +28,6 @@ _SIGNS: dict[str, Callable[[float, float], bool]] = {
 _PLAIN_BEGIN = re.compile(r"[A-Za-z0-9 ,;:!_-]*")
 
 _OF_NUMBERS = set("0123456789+-.eEinfaINFAN ")
-
-Inside = Callable[[str], object]
-"""Whether a text is it: true or false, or a match."""
 
 _PAGE = 20_000
 _FEW_ROWS = 200
