@@ -355,3 +355,26 @@ def test_csv_line_longer_than_any_record(tmp_path: Path, monkeypatch: pytest.Mon
         (4, {"a": "3", "b": "4\n5"}),
     ]
     assert [row.line for row in store.rows(0, 9) if row.fault] == [3, 6]
+
+
+NUMBERS = ["0", "-1", "9223372036854775808", "18446744073709551615", "18446744073709551616", "-9223372036854775809",
+           "1" + "0" * 40, "1E5", "-0", "1.50", "123456789012345678901234567890.5"]  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.sampled_from([*NUMBERS, '"a"', "null", *(f"[{n}]" for n in NUMBERS), *(f'{{"m": {n}}}' for n in NUMBERS)])
+    ),
+    st.booleans(),
+)
+def test_a_column_holds_what_its_rows_hold(tmp_path: Path, values: list[str], array: bool) -> None:
+    """Numbers of more than 64 bits too."""
+    lines = [f'{{"n": {value}, "other": 1}}' for value in values]
+    path = tmp_path / ("rows.json" if array else "rows.jsonl")
+    path.write_text(f"[{', '.join(lines)}]" if array else "".join(line + "\n" for line in lines))
+    store = open_store(path)
+    store.index()
+    expected = [row.value["n"] for row in store.rows(0, len(lines))]
+    found = store.column("n", 0, len(lines))
+    assert (found, [*map(type, found)]) == (expected, [*map(type, expected)])

@@ -21,6 +21,9 @@ LONGEST_ROW = 64 << 20
 
 _PLACE = re.compile(r": line \d+ column (\d+) \(char (\d+)\)$")
 _NOT_JSON = re.compile(rb"[:\[,\s](-?(?:NaN|Infinity))\s*[,}\]]")
+_DIGITS_ALIKE = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER = b"0" * 19
+"""So many digits, of which `_DIGITS_ALIKE` makes zeros, have all integers of more than 63 bits."""
 _TYPES = {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number", type(None): "null"}
 
 
@@ -70,7 +73,16 @@ def json_column(page: bytes, count: int, name: str, *, array: bool) -> list[Any]
         return None
     if len(parts) != count:
         return None
-    return [MISSING if (value := part.value) is msgspec.UNSET else value for part in parts]
+    values = [MISSING if (value := part.value) is msgspec.UNSET else value for part in parts]
+    return None if _with_long_numbers(values, page) else values
+
+
+def _with_long_numbers(values: list[Any], page: bytes) -> bool:
+    """Whether numbers of more than 64 bits may be among the values, which a row has as floating point."""
+    kinds = {*map(type, values)}
+    if int in kinds and any(type(value) is int and not -(1 << 63) <= value < 1 << 64 for value in values):
+        return True
+    return not kinds.isdisjoint((list, dict)) and _LONG_NUMBER in page.translate(_DIGITS_ALIKE)
 
 
 @functools.lru_cache(maxsize=8)

@@ -8,7 +8,7 @@ from tuiwb.data.view import View
 
 
 def report(view: View, task: Task | None = None) -> dict[str, Any]:
-    """Read the whole source and describe it. `rows` counts those that can be read, `usable` those without an error;
+    """Read the whole source and describe it. `rows` counts all, as they are numbered, `usable` those without an error;
     `lengths` are in characters."""
     verdict = view.verify(task)
     return {

@@ -36,7 +36,7 @@ class Verdict:
     """What reading the whole source found."""
 
     rows: int
-    """Rows that can be read."""
+    """All rows, as they are numbered: those that cannot be read too."""
     usable: int
     """Rows without an error."""
     columns: tuple[str, ...]
@@ -69,7 +69,7 @@ def verify(store: RowStore, detection: Detection, *, limit: int | None = None, t
         found.tally.add("no_rows")
     elif detection.name is None and found.read:
         found.tally.add("unknown_format", detection.reason)
-    return Verdict(found.read, found.usable, tuple(found.columns), found.types, found.problems(), found.lengths)
+    return Verdict(total, found.usable, tuple(found.columns), found.types, found.problems(), found.lengths)
 
 
 def _whole(found: Survey, store: RowStore, detection: Detection) -> None:
