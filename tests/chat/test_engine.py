@@ -15,8 +15,9 @@ from adapter import make_adapter
 
 from tuiwb.chat.conversation import Conversation
 from tuiwb.chat.engine import Engine
+from tuiwb.chat.once import Broken, answer_once
 from tuiwb.chat.protocol import Died, Done, Event, Failed, Lane, Ready, Sampling, Token
-from tuiwb.chat.session import Chat, ChatFault, answer_once
+from tuiwb.chat.session import Chat
 from tuiwb.chat.target import Target, target_of
 
 pytestmark = pytest.mark.torch
@@ -288,8 +289,14 @@ def test_a_checkpoint_that_went_meanwhile_is_said_to_be_gone(target: Target, tmp
     """A training removes old checkpoints while somebody chooses one."""
     gone = tmp_path / "checkpoint-40"
     lane = msgspec.structs.replace(target.best, adapter=str(gone))
-    with pytest.raises(ChatFault, match="checkpoint-40: is not there any more"):
-        answer_once(Target("gone", (lane,)), "Hello?", names=(lane.name,))
+    fault = answer_once(Target("gone", (lane,)), "Hello?", names=(lane.name,))[lane.name]
+    assert isinstance(fault, Broken)
+    assert "checkpoint-40: is not there any more" in fault.message
+    assert fault.exit_code == 3
+    # It takes nothing from the others.
+    lanes = (target.lanes[0], lane, msgspec.structs.replace(target.best, name="whole"))
+    found = answer_once(Target("gone", lanes), "Hello?", names=tuple(each.name for each in lanes), sampling=GREEDY)
+    assert [isinstance(each, Broken) for each in found.values()] == [False, True, False]
 
 
 def test_a_model_that_cannot_be_loaded_is_one_sentence(target: Target, tmp_path: Path, tiny_model: Path) -> None:
@@ -300,6 +307,6 @@ def test_a_model_that_cannot_be_loaded_is_one_sentence(target: Target, tmp_path:
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     lane = Lane(name="x", model=str(broken), template=target.best.template, stop_ids=(2,))
-    with pytest.raises(ChatFault) as caught:
-        answer_once(Target("broken", (lane,)), "Hello?", names=("x",))
-    assert "\n" not in str(caught.value)
+    fault = answer_once(Target("broken", (lane,)), "Hello?", names=("x",))["x"]
+    assert isinstance(fault, Broken)
+    assert "\n" not in fault.message

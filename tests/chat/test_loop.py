@@ -11,8 +11,9 @@ from adapter import make_adapter
 from tuiwb import recipe, resolve, runs
 from tuiwb.base.errors import UsageFault
 from tuiwb.chat import feedback
+from tuiwb.chat.once import answer_once
 from tuiwb.chat.protocol import Sampling
-from tuiwb.chat.session import Chat, answer_once
+from tuiwb.chat.session import Chat
 from tuiwb.chat.target import target_of
 from tuiwb.runs.training import train
 

@@ -11,10 +11,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "endpoints"))
 from fake_server import DONE, USAGE, Request, event, serving
 
+from tuiwb.chat.once import answer_once
 from tuiwb.chat.protocol import EndpointLane, Sampling
-from tuiwb.chat.session import Chat, answer_once
+from tuiwb.chat.session import Chat
 from tuiwb.chat.target import Target, target_of
-from tuiwb.cli.main import main
 from tuiwb.endpoints import Endpoint
 
 
@@ -126,11 +126,3 @@ def test_a_template_that_does_not_fit_is_told(tiny_model: Path) -> None:
     assert target_of(str(tiny_model)).warnings == ()
     (warning,) = target_of(str(tiny_model), template="llama-3").warnings
     assert "the template does not fit tiny: it writes <|start_header_id|>" in warning
-
-
-def test_the_verb_tells_a_fault_on_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
-    with serving(lambda request: request.stream(event("Half an \x1b[2Jans"))) as server:
-        assert main(["chat", f"{server.url}#m", "--prompt", "hello"]) == 5
-    told = capsys.readouterr()
-    assert told.out == "Half an ␛[2Jans\n"
-    assert told.err.endswith("broke off in the middle of the answer\n")

@@ -32,7 +32,7 @@ def collect(to: Endpoint, parameters: dict[str, object] | None = None) -> tuple[
         async for each in endpoints.stream(to, HELLO, parameters or {}):
             if isinstance(each, Piece):
                 pieces.append(each.text)
-            else:
+            elif isinstance(each, End):
                 return each
         raise AssertionError("a stream without an end")
 

@@ -4,14 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuiwb.chat.conversation import Conversation, Turn
+    from tuiwb.chat.once import Broken, answer_once
     from tuiwb.chat.protocol import AnyLane, Done, EndpointLane, Lane, Sampling
-    from tuiwb.chat.session import Chat, ChatFault, LaneChat, answer_once
-    from tuiwb.chat.target import RunCheckpoint, Target, further, run_checkpoints, target_of
+    from tuiwb.chat.session import Chat, LaneChat
+    from tuiwb.chat.target import RunCheckpoint, Target, further, newest_step, run_checkpoints, target_of
 
 __all__ = [
     "AnyLane",
+    "Broken",
     "Chat",
-    "ChatFault",
     "Conversation",
     "Done",
     "EndpointLane",
@@ -23,15 +24,17 @@ __all__ = [
     "Turn",
     "answer_once",
     "further",
+    "newest_step",
     "run_checkpoints",
     "target_of",
 ]
 
 _HOMES = {
     "conversation": ("Conversation", "Turn"),
+    "once": ("Broken", "answer_once"),
     "protocol": ("AnyLane", "Done", "EndpointLane", "Lane", "Sampling"),
-    "session": ("Chat", "ChatFault", "LaneChat", "answer_once"),
-    "target": ("RunCheckpoint", "Target", "further", "run_checkpoints", "target_of"),
+    "session": ("Chat", "LaneChat"),
+    "target": ("RunCheckpoint", "Target", "further", "newest_step", "run_checkpoints", "target_of"),
 }
 
 

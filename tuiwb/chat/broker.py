@@ -76,6 +76,8 @@ class Broker:
         match event:
             case Ready():
                 self.ready.set()
+            case Failed(id=None):
+                self.problem = event.message
             case Died():
                 self.problem = event.message
                 if sender and sender[0] is self._engine:

@@ -57,7 +57,7 @@ class Engine:
         self._connection: socket.socket | None = None
         self._waiting: list[Request] = []
         self._closed = False
-        self._fatal: str | None = None
+        self._fatal: Failed | None = None
         self.folder = _engine_folder()
         address = self.folder / "socket"
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -156,13 +156,14 @@ class Engine:
                     if line.endswith(b"\n"):
                         event = protocol.decode_event(line)
                         if isinstance(event, Failed) and event.fatal:
-                            self._fatal = event.message
+                            self._fatal = event
                         self._on_event(event)
         if not self._closed:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(5)
             if not self._closed:
-                self._on_event(Died(message=self._fatal or self._last_words()))
+                fatal = self._fatal or Failed(message=self._last_words())
+                self._on_event(Died(message=fatal.message, exit_code=fatal.exit_code))
 
     def _accept(self) -> socket.socket | None:
         """The engine's connection, or None when its process ended before it came."""

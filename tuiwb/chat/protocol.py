@@ -161,6 +161,15 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, tag="token"):
     text: str
 
 
+class Thinking(msgspec.Struct, frozen=True, kw_only=True, tag="thinking"):
+    """An endpoint's model thinks before it answers, and the server tells that apart."""
+
+    id: int
+    lane: str
+    characters: int
+    """Of all that was thought so far."""
+
+
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
     """An answer has ended."""
 
@@ -177,24 +186,30 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
     first_token_s: float
     tokens_per_s: float | None
     context_left: int | None
+    thoughts: str = ""
+    """What was thought before the answer, where an endpoint tells it apart. It is no part of the conversation."""
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
-    """Something could not be done; the engine lives on unless `fatal`."""
+    """Something could not be done; the engine lives on unless `fatal`. With a lane and without an `id`: the lane
+    cannot be loaded, while others can."""
 
     message: str
     id: int | None = None
     lane: str | None = None
     fatal: bool = False
+    exit_code: int = 5
+    """Of a verb that ends with it (see `base.errors`)."""
 
 
 class Died(msgspec.Struct, frozen=True, kw_only=True, tag="died"):
     """Made by the client: the engine's process is gone."""
 
     message: str
+    exit_code: int = 5
 
 
-Event = Loading | Ready | Token | Done | Failed | Died
+Event = Loading | Ready | Token | Thinking | Done | Failed | Died
 
 encode = msgspec.json.Encoder().encode
 decode_request = msgspec.json.Decoder(Request).decode

@@ -13,8 +13,8 @@ from typing import Any
 from tuiwb import endpoints
 from tuiwb.base.errors import TuiwbError
 from tuiwb.base.log import log_bug
-from tuiwb.chat.protocol import Done, EndpointLane, Event, Failed, Sampling, Token
-from tuiwb.endpoints import End, Endpoint
+from tuiwb.chat.protocol import Done, EndpointLane, Event, Failed, Sampling, Thinking, Token
+from tuiwb.endpoints import End, Endpoint, Thought
 
 _REASONS = {"stop": "stop", "length": "length"}
 
@@ -77,19 +77,23 @@ class Remote:
 
     async def _answer(self, question: int, lane: str, messages: list[dict[str, object]], sampling: Sampling) -> None:
         started, pieces = time.monotonic(), list[str]()
-        first = 0.0
+        first, thought = 0.0, 0
         try:
             async for event in endpoints.stream(self._endpoints[lane], messages, parameters(sampling)):
                 if isinstance(event, End):
                     self._on_event(done(question, lane, self._endpoints[lane], event))
                     return
                 first = first or time.monotonic() - started
+                if isinstance(event, Thought):
+                    thought += len(event.text)
+                    self._on_event(Thinking(id=question, lane=lane, characters=thought))
+                    continue
                 pieces.append(event.text)
                 self._on_event(Token(id=question, lane=lane, text=event.text))
         except asyncio.CancelledError:
             self._on_event(_cut(question, lane, "".join(pieces), first))
         except TuiwbError as error:
-            self._on_event(Failed(id=question, lane=lane, message=str(error)))
+            self._on_event(Failed(id=question, lane=lane, message=str(error), exit_code=error.exit_code))
         except Exception as error:
             place = log_bug(error)
             self._on_event(Failed(id=question, lane=lane, message=f"a bug in tuiwb; details are in {place}"))
@@ -129,6 +133,7 @@ def done(question: int, lane: str, endpoint: Endpoint, end: End) -> Done:
         first_token_s=end.first_s,
         tokens_per_s=(count - 1) / spent if count is not None and count > 1 and spent > 0 else None,
         context_left=None if endpoint.context is None or used is None else endpoint.context - used,
+        thoughts=end.thoughts,
     )
 
 

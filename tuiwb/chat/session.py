@@ -4,14 +4,13 @@
 shows. Everything in it is changed by one thread: events wait in a queue until `drain` is called.
 """
 
-import contextlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tuiwb.base.errors import TuiwbError
+from tuiwb.base.errors import UsageFault
 from tuiwb.chat.conversation import Conversation
 from tuiwb.chat.engine import Engine
 from tuiwb.chat.protocol import (
@@ -25,6 +24,7 @@ from tuiwb.chat.protocol import (
     Loading,
     Ready,
     Sampling,
+    Thinking,
     Token,
 )
 from tuiwb.chat.remote import Remote
@@ -40,12 +40,14 @@ class LaneChat:
 
     Attributes:
         partial: the answer so far, while one is under way; None otherwise.
+        thought: characters that were thought before the answer that is under way.
         problem: why the last question was not answered.
     """
 
     lane: AnyLane
     conversation: Conversation
     partial: str | None = None
+    thought: int = 0
     problem: str = ""
 
 
@@ -116,13 +118,13 @@ class Chat:
         """One more that answers, from the next question on and with the conversation of the lane that is asked first.
 
         Raises:
-            TuiwbError: there are as many as fit, or one of this name.
+            UsageFault: there are as many as fit, or one of this name.
         """
         if len(self.asked) >= MOST_LANES:
-            raise ChatFault(f"{MOST_LANES} answer side by side already: take one away first")
+            raise UsageFault(f"{MOST_LANES} answer side by side already: take one away first")
         if lane.name in self.lanes:
             if lane.name in self.asked:
-                raise ChatFault(f"{lane.name} is there already")
+                raise UsageFault(f"{lane.name} is there already")
             self.asked = (*self.asked, lane.name)
             return
         past = self.lanes[self.asked[0]].conversation
@@ -257,7 +259,7 @@ class Chat:
         for name in self.asked:
             lane = self.lanes[name]
             if lane.conversation.turns:
-                lane.partial, lane.problem = "", ""
+                lane.partial, lane.thought, lane.problem = "", 0, ""
                 conversations[name] = lane.conversation.messages()
         if not conversations:
             return
@@ -285,12 +287,16 @@ class Chat:
             case Token(id=number) if number == self._question:
                 lane = self.lanes[event.lane]
                 lane.partial = (lane.partial or "") + event.text
+            case Thinking(id=number) if number == self._question:
+                self.lanes[event.lane].thought = event.characters
             case Done(id=number) if number == self._question:
                 lane = self.lanes[event.lane]
                 lane.conversation, lane.partial = lane.conversation.answered(event.text, event), None
                 self._ended(event.lane)
             case Failed(id=number) if number is not None and number == self._question:
                 self._give_up(event.message, {event.lane} if event.lane else set(self._waiting))
+            case Failed(fatal=False, id=None, lane=str(name)) if name in self.lanes:
+                self.lanes[name].problem = event.message  # the others can be asked
             case Failed(fatal=False, id=int()) if self.state == "loading":
                 self.state, self.doing = "ready", event.message  # a lane that was added cannot be loaded
             case Died():
@@ -313,70 +319,3 @@ class Chat:
                 lane.conversation = lane.conversation.answered(lane.partial, None)
             lane.partial, lane.problem = None, why
             self._ended(name)
-
-
-def answer_once(
-    target: Target,
-    prompt: str,
-    *,
-    names: tuple[str, ...],
-    system: str | None = None,
-    sampling: Sampling | None = None,
-    draft: str | None = None,
-    on_text: Callable[[str, str], None] | None = None,
-    on_doing: Callable[[str], None] | None = None,
-) -> dict[str, Done]:
-    """One question to an engine of its own.
-
-    Args:
-        names: the lanes to ask.
-        draft: as `protocol.Spec.draft`.
-        on_text: gets (lane, piece) as the answers grow.
-        on_doing: gets what the engine does before it answers.
-
-    Returns:
-        the answers by lane.
-
-    Raises:
-        EnvironmentFault: the engine could not be started.
-        TuiwbError: it died, or could not answer.
-    """
-    import queue
-
-    events: queue.Queue[Event] = queue.Queue()
-    answers: dict[str, Done] = {}
-    messages: list[dict[str, object]] = [{"role": "user", "content": prompt}]
-    if system:
-        messages.insert(0, {"role": "system", "content": system})
-    lanes = [lane for lane in target.lanes if lane.name in names]
-    local = tuple(lane for lane in lanes if isinstance(lane, Lane))
-    far = tuple(lane for lane in lanes if isinstance(lane, EndpointLane))
-    with contextlib.ExitStack() as open_ones:
-        if local:
-            engine = open_ones.enter_context(Engine(local, on_event=events.put, draft=draft))
-            engine.ask({lane.name: messages for lane in local}, sampling or Sampling(), question=1)
-        if far:
-            remote = Remote(far, on_event=events.put)
-            open_ones.callback(remote.close)
-            remote.ask(1, {lane.name: messages for lane in far}, sampling or Sampling())
-        while len(answers) < len(names):
-            match event := events.get():
-                case Token():
-                    if on_text is not None:
-                        on_text(event.lane, event.text)
-                case Loading():
-                    if on_doing is not None:
-                        on_doing(event.doing)
-                case Done():
-                    answers[event.lane] = event
-                case Failed() | Died():
-                    raise ChatFault(event.message)
-                case _:
-                    pass
-    return {name: answers[name] for name in names}
-
-
-class ChatFault(TuiwbError):
-    """The engine could not answer."""
-
-    exit_code = 5

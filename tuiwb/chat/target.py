@@ -4,6 +4,7 @@ A run gives its base and what it trained, each with the template that the run wa
 an adapter's folder gives its base and the adapter; an endpoint answers by itself.
 """
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -32,6 +33,7 @@ class Target:
         title: for people: the model's name, or the run's with its checkpoint.
         lanes: the base first, then what was tuned.
         run_id: the run it comes from, if any.
+        step: of the run's checkpoint that was the newest then.
         warnings: what does not fit: sentences for people.
     """
 
@@ -39,6 +41,7 @@ class Target:
     lanes: tuple[AnyLane, ...]
     run_id: str | None = None
     warnings: tuple[str, ...] = ()
+    step: int | None = None
 
     @property
     def best(self) -> AnyLane:
@@ -73,7 +76,7 @@ def target_of(
     assert isinstance(base, Lane)
     warnings = tuple(filter(None, [_misfit(base)]))
     extra = tuple(_adapter_lane(base, Path(folder), used) for folder, used in _named(adapters, target.lanes))
-    return Target(target.title, (*target.lanes, *extra), target.run_id, warnings)
+    return dataclasses.replace(target, lanes=(*target.lanes, *extra), warnings=warnings)
 
 
 def _misfit(lane: Lane) -> str | None:
@@ -137,6 +140,12 @@ def run_checkpoints(run_id: str) -> list[RunCheckpoint]:
     return [RunCheckpoint(each.step, each.path) for each in verdicts if each.valid and each.step is not None]
 
 
+def newest_step(run_id: str) -> int | None:
+    """Of the newest whole checkpoint that a run has by now."""
+    verdict = rundir.newest_valid_checkpoint(runs.find(run_id))
+    return None if verdict is None else verdict.step
+
+
 def _endpoint_named(ref: str) -> endpoints.Endpoint | None:
     """The endpoint that is meant, or None. A profile's name wins over models and runs, and can be made to differ."""
     if endpoints.is_address(ref) or ref in endpoints.profiles():
@@ -193,7 +202,7 @@ def _of_run(run: rundir.RunDir, task: Task | None) -> Target:
     base_lane = _lane("base", base, template, quantization=_quantization(recipe))
     tuned = _checkpoint_lane(base_lane, checkpoint.path, "tuned")
     title = f"{rundir.read_job(run).get('name') or run.run_id} · step {checkpoint.step:,}"
-    return Target(title=title, lanes=(base_lane, tuned), run_id=run.run_id)
+    return Target(title=title, lanes=(base_lane, tuned), run_id=run.run_id, step=checkpoint.step)
 
 
 def _recipe_of(run: rundir.RunDir, checkpoint: Path) -> dict[str, Any]:

@@ -6,12 +6,12 @@ import dataclasses
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tuiwb.base.errors import InputFault, TuiwbError, UsageFault
-from tuiwb.base.text import gate
+from tuiwb.base.errors import InputFault, UsageFault
+from tuiwb.base.text import gate, gate_line
 from tuiwb.cli import output
 
 if TYPE_CHECKING:
-    from tuiwb.chat import Sampling, Target
+    from tuiwb.chat import Broken, Done, Sampling, Target
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -127,30 +127,45 @@ def _once(args: argparse.Namespace) -> int:
             sys.stdout.write(gate(text))
             sys.stdout.flush()
 
-    try:
-        answers = chat.answer_once(
-            target,
-            prompt,
-            names=names,
-            system=args.system,
-            sampling=sampling,
-            draft=draft_of(args.draft),
-            on_text=show,
-            on_doing=lambda doing: output.say(f"{doing} …"),
-        )
-    except TuiwbError:
-        if begun:
-            output.write("")  # the fault stands on a line of its own
-        raise
+    answers = chat.answer_once(
+        target,
+        prompt,
+        names=names,
+        system=args.system,
+        sampling=sampling,
+        draft=draft_of(args.draft),
+        on_text=show,
+        on_doing=lambda doing: output.say(f"{doing} …"),
+    )
     if args.json:
-        documents = [_document(target, answer) for answer in answers.values()]
+        documents = [_document(target, name, answer) for name, answer in answers.items()]
         output.print_json(documents[0] if len(documents) == 1 else {"model": target.title, "answers": documents})
     elif streamed:
-        output.write("")
+        if begun:
+            output.write("")  # what follows stands on a line of its own
     else:
         for name, answer in answers.items():
             output.write(f"── {name}\n{answer.text}\n")
-    return 0
+    return _faults(answers)
+
+
+def _faults(answers: "dict[str, Done | Broken]") -> int:
+    """Tell what went wrong, whom with.
+
+    Returns:
+        the exit code: of the first that failed; 0 where all answered.
+    """
+    from tuiwb.chat import Broken
+
+    code = 0
+    for name, answer in answers.items():
+        if isinstance(answer, Broken):
+            who = "" if len(answers) == 1 or answer.message.startswith(name) else f"{name}: "
+            output.say(f"tuiwb: {gate_line(who + answer.message)}")
+            code = code or answer.exit_code
+        elif answer.thoughts and not answer.text:
+            output.say(f"{name} thought and did not come to an answer: give it more with --max-new-tokens")
+    return code
 
 
 def say_whether_it_fits(target: "Target") -> None:
@@ -195,10 +210,18 @@ def sampling_of(args: argparse.Namespace) -> "Sampling":
     return sampling
 
 
-def _document(target: Any, answer: Any) -> dict[str, Any]:
+def _document(target: "Target", name: str, answer: "Done | Broken") -> dict[str, Any]:
+    from tuiwb.chat import Broken
+
+    if isinstance(answer, Broken):
+        # What came before it broke off, and the fault as any verb's `--json` tells one.
+        fault = {"error": answer.message, "exit_code": answer.exit_code}
+        return {"model": target.title, "lane": name, "answer": answer.text, **fault}
+    thought = {"reasoning": answer.thoughts} if answer.thoughts else {}
     return {
         "model": target.title,
-        "lane": answer.lane,
+        "lane": name,
+        **thought,
         "answer": answer.text,
         "finish_reason": answer.reason,
         "prompt_tokens": answer.prompt_tokens,

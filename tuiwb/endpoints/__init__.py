@@ -11,12 +11,16 @@ log or a conversation.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuiwb.endpoints.client import End, EndpointFault, Piece, complete, models_of, stream
+    from tuiwb.endpoints.answer import End, Piece, Thought
+    from tuiwb.endpoints.client import complete, models_of, stream
+    from tuiwb.endpoints.faults import EndpointFault, EndpointRefusal
     from tuiwb.endpoints.keys import forget_key, key_of, save_key
     from tuiwb.endpoints.profile import Endpoint, delete, find, is_address, profiles, save
 
 _HOMES = {
-    "client": ("End", "EndpointFault", "Piece", "complete", "models_of", "stream"),
+    "answer": ("End", "Piece", "Thought"),
+    "client": ("complete", "models_of", "stream"),
+    "faults": ("EndpointFault", "EndpointRefusal"),
     "keys": ("forget_key", "key_of", "save_key"),
     "profile": ("Endpoint", "delete", "find", "is_address", "profiles", "save"),
 }
@@ -25,7 +29,9 @@ __all__ = [
     "End",
     "Endpoint",
     "EndpointFault",
+    "EndpointRefusal",
     "Piece",
+    "Thought",
     "complete",
     "delete",
     "find",

@@ -42,6 +42,8 @@ class Events:
                 self._data = []
             elif line.startswith(b"data:"):
                 self._data.append(line[5:].removeprefix(b" ").decode("utf-8", "replace"))
+            elif line.startswith(b"error:"):  # llama.cpp's own field, until 2025
+                self._data.append('{"error": ' + line[6:].decode("utf-8", "replace") + "}")
 
     @property
     def unfinished(self) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from tuiwb.base.errors import InputFault
+from tuiwb.base.errors import InputFault, RunFault, TuiwbError
 from tuiwb.chat import protocol
 from tuiwb.chat.protocol import Ask, Failed, Loading, Sampling, Spec
 from tuiwb.workers.chat_answers import Answer, LaneState, batches, generate, prefill
@@ -63,7 +63,7 @@ class Engine(LaneEngine):
         while not waiting.empty() and sum(len(ask.lanes) for ask in [first, *found]) < _MOST_ROWS:
             request = waiting.get()
             if isinstance(request, Ask) and _same_sampling(first.sampling, request.sampling):
-                found.append(request)
+                found.append(self.answerable(request))
             else:
                 waiting.queue.appendleft(request)  # only this thread takes from it
                 break
@@ -170,7 +170,8 @@ def main(folder: str) -> int:
         Engine(spec, link).run()
     except Exception as error:
         traceback.print_exc()
-        link.send(Failed(message=sentence(error), fatal=True))
+        code = error.exit_code if isinstance(error, TuiwbError) else RunFault.exit_code
+        link.send(Failed(message=sentence(error), fatal=True, exit_code=code))
         return 5
     return 0
 

@@ -16,7 +16,7 @@ from tuiwb.chat.target import Target
 from tuiwb.tui.screen import RoomScreen
 from tuiwb.tui.screens.chat_judge import JUDGING, JudgeActions
 from tuiwb.tui.screens.chat_past import PastActions
-from tuiwb.tui.screens.chat_whom import WhomActions
+from tuiwb.tui.screens.chat_whom import NEWER_S, WhomActions
 from tuiwb.tui.widgets.chat_lane import LaneView
 from tuiwb.tui.widgets.frame import Empty, Pane
 from tuiwb.tui.widgets.markdown import warm_up
@@ -54,6 +54,7 @@ class ChatScreen(WhomActions, PastActions, JudgeActions, RoomScreen):
         self.set_class(True, "-nobody")
         self.start("warm up", lambda _: warm_up(), lambda _: None)
         self.every(REFRESH_S, self._look)
+        self.every(NEWER_S, self.look_for_newer)
 
     # Whom to talk to
 
@@ -94,7 +95,7 @@ class ChatScreen(WhomActions, PastActions, JudgeActions, RoomScreen):
         self.chat.sampling = self._sampling
         self.chat.set_system(self._system)
         self.chat.asked = tuple(self.chat.lanes)[-MOST_LANES:] if self._side else (target.best.name,)
-        self.current = target.best.name
+        self.current, self._newer = target.best.name, None
         self.forget_past()
         self.set_class(False, "-nobody")
         self._arrange()
@@ -212,11 +213,13 @@ class ChatScreen(WhomActions, PastActions, JudgeActions, RoomScreen):
             chat.state, "$text-muted"
         )
         misfit = "  the template does not fit" if chat.target.warnings else ""
-        room = max(self.size.width - 12 - len(misfit), 20)
+        newer = f"  step {self._newer:,} is newer: a" if self._newer is not None else ""
+        room = max(self.size.width - 12 - len(misfit + newer), 20)
         title = gate_line(chat.target.title, room // 2)
         said = Content.assemble(
             (f"You to {title}", "bold"),
             (misfit, "$text-warning"),
+            (newer, "$text-accent"),
             "  ",
             (gate_line(state, room - len(title) - 8), colour),
         )

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from tuiwb.base.errors import TuiwbError
 from tuiwb.base.tasks import Task
-from tuiwb.chat.protocol import AnyLane
+from tuiwb.chat.protocol import AnyLane, EndpointLane
 from tuiwb.chat.session import MOST_LANES, Chat
 
 if TYPE_CHECKING:
+    from tuiwb.chat.fits import Fit
     from tuiwb.tui.screen import RoomScreen as Base
 else:
     Base = object
@@ -42,7 +43,9 @@ class JudgeActions(Base):
 
     def title_of(self, name: str) -> str:
         """What stands over a lane."""
-        shown = f"answer {'ABCD'[self._mixed.index(name)]}" if self._mixed else name
+        step = self.chat.target.step if self.chat is not None and name == self.chat.target.best.name else None
+        known = name if step is None else f"{name} · step {step:,}"
+        shown = f"answer {'ABCD'[self._mixed.index(name)]}" if self._mixed else known
         marked = self.chat is not None and len(self.chat.asked) > 1 and name == self.current
         return f"▸ {shown}" if marked else shown
 
@@ -77,14 +80,17 @@ class JudgeActions(Base):
     def action_add(self) -> None:
         assert self.chat is not None
         target = self.chat.target
-        self.start("lanes", lambda task: _lanes_for(task, target.run_id), self._choose_lane)
+        here = {f"step-{target.step}", *self.chat.asked}
+        self.start("lanes", lambda task: _lanes_for(task, target.run_id, here), self._choose_lane)
 
     def _choose_lane(self, choices: list[tuple[str, str, str]]) -> None:
         from tuiwb.tui.dialogs import OTHER
 
         assert self.chat is not None
         hidden = [name for name in self.chat.lanes if name not in self.chat.asked]
-        shown = [(name, name, "was here before") for name in hidden] + choices
+        # The newest checkpoint first, which is what one comes for while the run goes on.
+        first = 1 if choices and choices[0][0].isdigit() else 0
+        shown = [*choices[:first], *((name, name, "loaded, not asked now") for name in hidden), *choices[first:]]
         shown.append(("", OTHER, "a path of an adapter, an address, a run or a model"))
 
         def take(at: int) -> None:
@@ -103,15 +109,27 @@ class JudgeActions(Base):
 
     def _find_lane(self, ref: str) -> None:
         assert self.chat is not None
-        target = self.chat.target
+        target, loaded = self.chat.target, {each.model for each in self.chat.local}
 
-        def work(task: Task) -> AnyLane:
+        def work(task: Task) -> "tuple[AnyLane, Fit | None]":
             from tuiwb import chat
+            from tuiwb.chat.fits import fit_of
 
-            return chat.further(target, ref, task=task)
+            lane = chat.further(target, ref, task=task)
+            # An adapter on what is loaded takes next to nothing.
+            light = isinstance(lane, EndpointLane) or lane.model in loaded
+            return lane, None if light else fit_of(chat.Target(lane.name, (lane,), target.run_id))
+
+        def found(what: "tuple[AnyLane, Fit | None]") -> None:
+            lane, fit = what
+            if fit is None or fit.ok:
+                self._add(lane)
+            else:
+                said = fit.sentence[0].upper() + fit.sentence[1:]
+                self.confirm("Load it all the same?", lambda: self._add(lane), detail=f"{said}.", yes="Load")
 
         if ref:
-            self.start("lane", work, self._add)
+            self.start("lane", work, found)
 
     def _add(self, lane: AnyLane) -> None:
         assert self.chat is not None
@@ -234,14 +252,19 @@ class JudgeActions(Base):
         def _draw(self) -> None: ...
 
 
-def _lanes_for(task: Task, run_id: str | None) -> list[tuple[str, str, str]]:
-    """What can answer beside, as (ref, name, what it is)."""
+def _lanes_for(task: Task, run_id: str | None, here: set[str]) -> list[tuple[str, str, str]]:
+    """What can answer beside those that are here, as (ref, name, what it is)."""
     from tuiwb import chat, endpoints, models
 
     task.step("looking for models")
     found = []
     if run_id is not None:
-        found += [(str(each.step), f"step {each.step:,}", "checkpoint") for each in chat.run_checkpoints(run_id)]
+        steps = [each.step for each in reversed(chat.run_checkpoints(run_id))]
+        found += [
+            (str(step), f"step {step:,}", "checkpoint" if number else "checkpoint, the newest")
+            for number, step in enumerate(steps)
+            if f"step-{step}" not in here
+        ]
     found += [(each.name, each.name, f"endpoint at {each.place}") for each in endpoints.profiles().values()]
     found += [(info.name, info.name, f"model {info.architecture}") for info in models.installed()]
     return found

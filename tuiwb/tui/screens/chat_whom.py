@@ -17,12 +17,19 @@ if TYPE_CHECKING:
 else:
     Base = object
 
+NEWER_S = 5.0
+"""Between two looks for a newer checkpoint."""
+_STEP = "step-"
+"""What the lane of a checkpoint is called begins with."""
+
 
 class WhomActions(Base):
     """Part of the Chat screen."""
 
     chat: Chat | None
     _whom: dict[str, Any]
+    _newer: int | None = None
+    """Of a checkpoint that the run wrote since, and that does not answer here."""
 
     def show_workspace(self, workspace: Workspace) -> None:
         if self.chat is None and not self._whom and workspace.run_id:
@@ -74,6 +81,28 @@ class WhomActions(Base):
             self.app.notify(fit.sentence, markup=False)
         self._safely(self._start)
 
+    def look_for_newer(self) -> None:
+        """Whether the run has a newer checkpoint than those that answer here."""
+        chat = self.chat
+        if chat is None or (run_id := chat.target.run_id) is None or chat.target.step is None:
+            return
+        added = [int(name.removeprefix(_STEP)) for name in chat.lanes if name.removeprefix(_STEP).isdigit()]
+        here = max(chat.target.step, *added, 0)
+
+        def work(_: Task) -> int | None:
+            from tuiwb import chat
+
+            return chat.newest_step(run_id)
+
+        def found(step: int | None) -> None:
+            newer = step if step is not None and step > here else None
+            if self.chat is chat and newer != self._newer:
+                self._newer = newer
+                self._draw()
+
+        # A run that was deleted meanwhile has none: nobody asked.
+        self.start("newer", work, found, lambda _: None)
+
     def action_whom(self) -> None:
         self.start("choices", _choices, self._choose)
 
@@ -101,6 +130,8 @@ class WhomActions(Base):
         def _meet(self, target: Target) -> None: ...
 
         def _start(self) -> None: ...
+
+        def _draw(self) -> None: ...
 
         def _safely(self, act: Callable[[], None]) -> None: ...
 

@@ -1,5 +1,6 @@
 """One lane of the Chat screen: its turns, the answer that grows, and a line about it."""
 
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -22,6 +23,9 @@ LONGEST_MARKDOWN, LONGEST_LINE = 40_000, 8_000
 """Characters of an answer and of its longest line: beyond, it is plain."""
 
 LONGEST_PLAIN = 10_000
+
+MOST_ABOUT = 3
+"""Lines about an answer: beside each other, lanes are narrow."""
 
 REASONS = {"stop": "", "length": "cut at max_new_tokens", "cancel": "stopped"}
 
@@ -68,8 +72,8 @@ class LaneView(Pane):
     DEFAULT_CSS = """
     LaneView {
         width: 1fr; padding: 0;
-        & .about { height: 1; padding: 0 1; color: $text-muted; }
-        & .about.-problem { color: $text-error; height: auto; max-height: 3; }
+        & .about { height: auto; max-height: 3; padding: 0 1; color: $text-muted; }
+        & .about.-problem { color: $text-error; }
     }
     """
     ALLOW_SELECT: ClassVar[bool] = True
@@ -81,6 +85,7 @@ class LaneView(Pane):
         self._blocks: list[Block] = []
         self._growing: Markdown | Plain | None = None
         self._shown = self._about = ""
+        self._said: tuple[LaneChat, bool, bool] | None = None
 
     def compose(self) -> ComposeResult:
         yield Talk()
@@ -109,9 +114,14 @@ class LaneView(Pane):
             self._turns = turns
             self._grow(partial)
             self.scroller.show(self._blocks)
-        self._say(lane, loading, blind)
+        self._said = lane, loading, blind
+        self._say(*self._said)
         if new:
             self.scroller.follow()
+
+    def on_resize(self) -> None:
+        if self._said is not None:
+            self._say(*self._said)  # more or less of it fits now
 
     def _add(self, turn: Turn) -> None:
         if turn.role == "user":
@@ -142,11 +152,12 @@ class LaneView(Pane):
         if lane.problem:
             text = "could not answer   v: who, and why" if blind else gate_line(lane.problem)
         elif lane.partial is not None:
-            text = "answering …" if lane.partial else "waiting for the engine …" if loading else "reading the prompt …"
+            thinking = f"thinking … {count(lane.thought)} characters" if lane.thought else "reading the prompt …"
+            text = "answering …" if lane.partial else "waiting for the engine …" if loading else thinking
         elif last is None:
             text = "written by hand, or broken off: nothing was counted" if turns else "nothing asked yet   i: write"
         else:
-            text = "which is better?   [ left   ] right   = neither" if blind else usage(last, self.size.width - 4)
+            text = "which is better?   [ left   ] right   = neither" if blind else usage(last, self.size.width - 2)
         if text != self._about:
             self._about = text
             about = self.query_one(".about", Static)
@@ -155,21 +166,31 @@ class LaneView(Pane):
 
 
 def usage(done: Done, width: int) -> str:
-    """What an answer cost, as much of it as fits."""
+    """What an answer cost, in as few lines of `width` cells as its parts take, at most three; what the cache saved only
+    where a line has room for it."""
+    unanswered = bool(done.thoughts) and not done.text
     pieces = [
+        "thought, and did not come to an answer" if unanswered else "",
         REASONS.get(done.reason, gate_line(done.reason, 24)),
         "" if done.completion_tokens is None else f"{count(done.completion_tokens)} tokens",
         "" if done.tokens_per_s is None else f"{done.tokens_per_s:.1f}/s",
         f"first after {done.first_token_s:.2f} s",
         "" if done.context_left is None else f"{count(max(done.context_left, 0))} left",
-        f"{count(done.cached_tokens)} of {count(done.prompt_tokens or 0)} prompt tokens kept"
-        if done.cached_tokens
-        else "",
     ]
+    lines = list(_lines(filter(None, pieces), width))[:MOST_ABOUT]
+    saved = f"{count(done.cached_tokens)} of {count(done.prompt_tokens or 0)} prompt tokens kept"
+    if done.cached_tokens and lines and len(lines[-1]) + len(saved) + 3 <= width:
+        lines[-1] += f" · {saved}"
+    return "\n".join(lines)
+
+
+def _lines(pieces: Iterable[str], width: int) -> Iterator[str]:
     text = ""
-    for piece in filter(None, pieces):
-        longer = f"{text} · {piece}" if text else piece
-        if len(longer) > width:
-            break
-        text = longer
-    return text
+    for piece in pieces:
+        if text and len(text) + len(piece) + 3 > width:
+            yield text
+            text = piece
+        else:
+            text = f"{text} · {piece}" if text else piece
+    if text:
+        yield text
