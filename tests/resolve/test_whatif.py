@@ -90,9 +90,29 @@ def test_answers_of_one_prompt_are_one_row(tiny_model: Path, rows: Path) -> None
     known = assessed(tiny_model, rows, stage="grpo", reward_funcs=("length:8",), num_train_epochs=1.0, **keys)
     found = duration(known, host=a_host(), gpus=[])
     assert found is not None
-    assert (found.steps, found.examples, found.seconds) == (50, 4, None)
-    assert "answers are sampled" in found.unknown
+    assert (found.steps, found.examples, found.sampled) == (50, 4, True)
     assert any("about 50 optimizer steps of 4 examples" in check.message for check in known.checks)
+
+
+def test_the_time_of_sampled_answers_goes_by_how_long_they_may_be(tiny_model: Path, rows: Path) -> None:
+    def seconds(**keys: Any) -> tuple[float, float]:
+        keys = {"stage": "ppo", "reward_funcs": ("length:8",), "max_steps": 4, "max_completion_length": 64} | keys
+        found = duration(assessed(tiny_model, rows, **keys), host=a_host(), gpus=[])
+        assert found is not None
+        assert found.seconds is not None
+        assert "answers of" in found.rests_on
+        return found.seconds
+
+    low, high = seconds()
+    assert 0 < low < high
+    longer, more = seconds(max_completion_length=128), seconds(num_ppo_epochs=8)
+    assert longer[0] > 1.8 * low
+    assert more[1] > high
+    assert seconds(max_steps=8) == pytest.approx((2 * low, 2 * high))
+    groups = {"per_device_train_batch_size": 8, "num_generations": 8, "gradient_accumulation_steps": 1}
+    reference = seconds(stage="grpo", beta=0.1, **groups)
+    assert reference[1] > seconds(stage="grpo", beta=0.0, **groups)[1]
+    assert seconds(stage="rloo", **{**groups, "num_generations": 2})[0] > 0
 
 
 def test_one_value_as_it_is_typed(tiny_model: Path, rows: Path) -> None:

@@ -23,13 +23,13 @@ def test_out_of_memory_names_the_step_and_the_remedies(error: Exception) -> None
 
 def test_out_of_memory_is_explained_with_what_the_plan_would_change() -> None:
     remedies = [
-        {"change": "max_length=512", "saves_bytes": 2 << 30, "cost": "longer examples are cut"},
-        {"change": "gradient_checkpointing=true", "saves_bytes": 9 << 30, "cost": "a third slower"},
+        {"change": "max_length=512", "saves_bytes": 2 << 30, "cost": "cuts what is longer than 512 tokens"},
+        {"change": "gradient_checkpointing=true", "saves_bytes": 9 << 30, "cost": "computes each layer twice"},
     ]
     said = failure.sentence(MemoryError(), step=0, plan={"remedies": remedies})
     assert said == (
-        "out of memory in step 1: gradient_checkpointing=true saves 9.0 GiB (a third slower); "
-        "max_length=512 saves 2.0 GiB (longer examples are cut)"
+        "out of memory in step 1: gradient_checkpointing=true saves 9.0 GiB and computes each layer twice; "
+        "max_length=512 saves 2.0 GiB and cuts what is longer than 512 tokens"
     )
 
 

@@ -69,7 +69,7 @@ def must_explain_memory(run: RunDir) -> None:
     result = rundir.read_result(part)
     assert result is not None
     assert (result["outcome"], result["cause"], result.get("checkpoint")) == ("failed", "out_of_memory", None)
-    wanted = "out of memory in step 1: gradient_checkpointing=true saves 3.0 GiB (a third slower)"
+    wanted = "out of memory in step 1: gradient_checkpointing=true saves 3.0 GiB and computes each layer twice"
     assert result["message"] == wanted
     assert [event["event"] for event in rundir.read_events(run)][-1] == "failed"
     assert not list(part.path.glob("checkpoint-*")), "nothing half done is left"
@@ -81,7 +81,7 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(tiny_model: Pa
     rows = write_rows(tmp_path / "rows.jsonl")
     run = make_run(tmp_path / "nan", recipe_of(tiny_model, rows, **keys))
     short = make_run(tmp_path / "short", recipe_of(tiny_model, rows, save_steps=1.0))
-    remedies = [{"change": "gradient_checkpointing=true", "saves_bytes": 3 << 30, "cost": "a third slower"}]
+    remedies = [{"change": "gradient_checkpointing=true", "saves_bytes": 3 << 30, "cost": "computes each layer twice"}]
     rundir.write_job(short, rundir.read_job(short) | {"plan": {"remedies": remedies}})
     assert train(run, short, code=SHORT_OF_MEMORY) == 5
     must_explain_memory(short)

@@ -213,7 +213,7 @@ def _tables(plan: "Plan", *, explain: bool) -> list[_Table]:
         tables.append(("What fits", ["", ""], rows, [1]))
     if plan.remedies:
         rows = [[one.change, gib(one.saves_bytes), one.cost] for one in plan.remedies[:_SHOWN_REMEDIES]]
-        tables.append(("What would help", ["change", "saves", "costs"], rows, [1]))
+        tables.append(("What would help", ["change", "saves", "and it"], rows, [1]))
     assumed = [[one.name, one.value, one.reason] for one in plan.assumptions]
     tables.append(("Assumed", ["what", "value", "why"], assumed, []))
     return tables

@@ -150,7 +150,7 @@ def as_text(value: Any) -> str:
 def _check(args: argparse.Namespace) -> int:
     from tuiwb import resolve
 
-    assessment = resolve.assess(read_recipe(args))
+    assessment = resolve.assess(read_recipe(args), rows=True)
     if args.json:
         checks = [check.to_json() for check in assessment.checks]
         output.print_json({"ok": assessment.ok, "checks": checks})

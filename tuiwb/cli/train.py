@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from tuiwb.runs.training import train
 
     after = tuple(find(name).run_id for name in args.after)
-    assessment = resolve.assess(read_recipe(args))
+    assessment = resolve.assess(read_recipe(args), rows=True)
     print_checks(assessment, raised=not assessment.ok)
     launched = train(assessment, after=after, priority=args.priority, held=args.hold, retries=args.retries)
     if args.json:

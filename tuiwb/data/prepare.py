@@ -4,12 +4,13 @@ The result is a folder named after a fingerprint of all that it depends on, so t
 settings are never encoded twice.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tuiwb.base.errors import InputFault, TuiwbError
 from tuiwb.base.settings import cache_root
@@ -19,9 +20,12 @@ from tuiwb.data.layout import Encoded, Layout, Truncation
 from tuiwb.data.mixture import epoch
 from tuiwb.data.prepared import VERSION, Prepared, Writer
 from tuiwb.data.render import Renderer, TrainOnEos
+from tuiwb.data.tally import Tally
 from tuiwb.data.turns import BadRow
 
 if TYPE_CHECKING:
+    from tuiwb.data.prepared import Array
+    from tuiwb.data.rows import Row
     from tuiwb.data.view import View
     from tuiwb.models import ChatTemplate, Tokenizer
     from tuiwb.recipe import DatasetEntry, Recipe
@@ -38,17 +42,6 @@ _SHAPES: dict[str, Shape] = {
     "reward": "pair", "dpo": "pair", "orpo": "pair", "kto": "judged", "ppo": "prompt", "grpo": "prompt",
     "rloo": "prompt",
 }  # fmt: skip
-# Why a row is left out, in words; `{why}` is what was said about the first one.
-_REASONS = {
-    "unusable": "cannot be used: {why}",
-    "left_out": "is {why}",
-    "kind": "is of another kind: {why}",
-    "refused": "is refused by the chat template: {why}",
-    "untrained": "has no turn that is trained",
-    "too_long": "has no trained token within max_length",
-    "cut": "is longer than max_length, and its end is what matters",
-    "same": "has the same chosen and rejected answer",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,37 +81,17 @@ class PrepareSettings:
             seed=recipe.seed if recipe.seed is not None else 42,
         )
 
-
-@dataclass(slots=True)
-class _Dropped:
-    """Rows left out for one reason; the first of them is named."""
-
-    count: int = 0
-    source: str = ""
-    row: int = 0
-    line: int | None = None
-    why: str = ""
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What happened to the rows."""
-
-    rows: int = 0
-    kept: int = 0
-    trained_tokens: int = 0
-    truncated_rows: int = 0
-    truncated_tokens: int = 0
-    truncated_trained_tokens: int = 0
-    unstopped: int = 0
-    double_bos: int = 0
-    learned: set[int] = field(default_factory=set)  # ids of trained tokens, until there are two
-    unseen: dict[str, int] = field(default_factory=dict)
-    dropped: dict[str, _Dropped] = field(default_factory=dict)
-
-    def drop(self, reason: str, source: str, row: int, line: int | None, why: str = "") -> None:
-        found = self.dropped.setdefault(reason, _Dropped(0, source, row, line, why))
-        found.count += 1
+    def renderer(self, tokenizer: "Tokenizer", template: "ChatTemplate | None") -> Renderer:
+        """What renders the rows."""
+        return Renderer(
+            tokenizer,
+            template,
+            train_roles=self.train_roles,
+            train_on_eos=self.train_on_eos,
+            max_length=self.max_length,
+            truncation=self.truncation,
+            response_marker=self.response_marker,
+        )
 
 
 def prepare(
@@ -141,7 +114,7 @@ def prepare(
     Returns:
         the examples. `summary` says `rows`, `kept`, `examples` (in an epoch), `tokens`, `trained_tokens`, `lengths`
         (percentiles, of the kept), `truncated` (rows, tokens and trained tokens lost), `dropped`
-        (`{reason: {count, source, row, line, why}}`), `problems` (sentences) and `sources`.
+        (`{reason: {count, source, row, line, why, trained_tokens}}`), `problems` (sentences) and `sources`.
 
     Raises:
         InputFault: a source cannot be read or its format is unclear, or no row has a trained token.
@@ -160,50 +133,50 @@ def prepare(
     path = (root or cache_root() / "prepared") / fingerprint
     if (path / "header.json").exists():
         return Prepared.open(path)
-    renderer = Renderer(
-        tokenizer,
-        template,
-        train_roles=settings.train_roles,
-        train_on_eos=settings.train_on_eos,
-        max_length=settings.max_length,
-        truncation=settings.truncation,
-        response_marker=settings.response_marker,
-    )
-    tally = _Tally()
+    renderer = settings.renderer(tokenizer, template)
+    tally = Tally()
     with Writer(path, _SIDES[settings.shape]) as writer:
         for number, view in enumerate(views):
-            _Source(number, view, renderer, settings, writer, tally).read(task)
+            keep = functools.partial(writer.add, number)
+            Reading(view, renderer, settings, tally, keep).read(view.scan(), len(view), task)
         if not tally.kept:
-            raise InputFault(_nothing_left(tally), key="datasets")
+            raise InputFault(tally.nothing_left(), key="datasets")
         order = epoch([row[0] for row in writer.rows], weights, settings.seed)
         summary = _summary(tally, writer, views, len(order), tokenizer)
         return writer.finish(fingerprint, order, summary)
 
 
-class _Source:
-    """Reads one source into the writer."""
+class Keep(Protocol):
+    """Takes a row that is kept: its number, ids and mask of each of its sides, and its label if it has one."""
+
+    def __call__(self, row: int, sides: "Sequence[tuple[Array, Array]]", label: bool | None) -> None: ...
+
+
+class Reading:
+    """Rows of one source on their way to the trainer, counted.
+
+    Args:
+        keep: gets each row that is kept; None where counting is all.
+    """
 
     def __init__(
-        self,
-        number: int,
-        view: "View",
-        renderer: Renderer,
-        settings: PrepareSettings,
-        writer: Writer,
-        tally: _Tally,
+        self, view: "View", renderer: Renderer, settings: PrepareSettings, tally: Tally, keep: Keep | None = None
     ) -> None:
-        self.number = number
         self.view = view
         self.renderer = renderer
         self.settings = settings
-        self.writer = writer
         self.tally = tally
-        self._special = renderer.tokenizer.special_ids
+        self._keep_row = keep
 
-    def read(self, task: Task) -> None:
-        total = len(self.view)
+    def read(self, rows: "Iterable[Row]", total: int, task: Task) -> None:
+        """Count rows, of which there are `total`.
+
+        Raises:
+            InputFault: there is no chat template, and rows are conversations.
+            Cancelled: the task was cancelled.
+        """
         batch: list[tuple[Example, int | None]] = []
-        for done, row in enumerate(self.view.scan()):
+        for done, row in enumerate(rows):
             if done % _BATCH == 0:
                 self._encode(batch)
                 batch = []
@@ -270,37 +243,21 @@ class _Source:
         layouts: Sequence[Layout],
         label: bool | None = None,
     ) -> None:
-        tally = self.tally
+        trained = self.settings.shape != "prompt"
         if self.settings.whole and any(side.truncated for side in sides):
-            self._drop("cut", example.id, line)
-            return
-        if self.settings.shape != "prompt" and not all(side.mask.any() for side in sides):
+            self._drop("cut", example.id, line, sides=sides)
+        elif trained and not all(side.mask.any() for side in sides):
             lost = any(side.truncated_trained for side in sides if not side.mask.any())
-            self._drop("too_long" if lost else "untrained", example.id, line)
-            return
-        if len(sides) == 2 and sides[0].ids.tolist() == sides[1].ids.tolist():
+            self._drop("too_long" if lost else "untrained", example.id, line, sides=sides)
+        elif len(sides) == 2 and sides[0].ids.tolist() == sides[1].ids.tolist():
             self._drop("same", example.id, line)
-            return
-        tally.kept += 1
-        tally.truncated_rows += any(side.truncated for side in sides)
-        for side in sides:
-            tally.trained_tokens += int(side.mask.sum())
-            if len(tally.learned) < 2:
-                tally.learned.update(side.ids[side.mask].tolist())
-            if side.truncated:
-                tally.truncated_tokens += side.truncated
-                tally.truncated_trained_tokens += side.truncated_trained
-            elif self.settings.shape != "prompt" and not self._special.intersection(side.ids[side.mask].tolist()):
-                tally.unstopped += 1
-            bos = self.renderer.tokenizer.bos_token_id
-            if bos is not None and len(side.ids) > 1 and side.ids[0] == side.ids[1] == bos:
-                tally.double_bos += 1
-        for role in {role for layout in layouts for role in layout.unseen}:
-            tally.unseen[role] = tally.unseen.get(role, 0) + 1
-        self.writer.add(self.number, example.id, [(side.ids, side.mask) for side in sides], label)
+        else:
+            self.tally.keep(sides, layouts, self.renderer.tokenizer, trained=trained, label=label)
+            if self._keep_row is not None:
+                self._keep_row(example.id, [(side.ids, side.mask) for side in sides], label)
 
-    def _drop(self, reason: str, row: int, line: int | None, why: str = "") -> None:
-        self.tally.drop(reason, str(self.view.path), row, line, why)
+    def _drop(self, reason: str, row: int, line: int | None, why: str = "", sides: Sequence[Encoded] = ()) -> None:
+        self.tally.drop(reason, str(self.view.path), row, line, why, sides)
 
 
 def _fingerprint(
@@ -321,17 +278,8 @@ def _fingerprint(
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def _nothing_left(tally: _Tally) -> str:
-    if not tally.rows:
-        return "the datasets have no rows"
-    reason, first = max(tally.dropped.items(), key=lambda item: item[1].count)
-    words = _REASONS[reason].format(why=first.why)
-    place = f"{first.source}, row {first.row}" + (f" (line {first.line})" if first.line is not None else "")
-    return f"none of the {tally.rows:,} rows can be trained on; the first, in {place}, {words}"
-
-
 def _summary(
-    tally: _Tally, writer: Writer, views: "Sequence[View]", examples: int, tokenizer: "Tokenizer"
+    tally: Tally, writer: Writer, views: "Sequence[View]", examples: int, tokenizer: "Tokenizer"
 ) -> dict[str, Any]:
     import numpy as np
 
@@ -350,32 +298,10 @@ def _summary(
             "trained_tokens": tally.truncated_trained_tokens,
         },
         "dropped": {reason: asdict(found) for reason, found in tally.dropped.items()},
-        "problems": list(_problems(tally, tokenizer)),
+        "problems": [finding.message for finding in tally.findings(tokenizer)],
         "sources": [str(view.path) for view in views],
         "fingerprints": [view.fingerprint for view in views],
     }
-
-
-def _problems(tally: _Tally, tokenizer: "Tokenizer") -> Iterable[str]:
-    for reason, first in tally.dropped.items():
-        words = _REASONS[reason].format(why=first.why)
-        place = f"row {first.row} of {first.source}"
-        yield f"{first.count:,} of {tally.rows:,} rows are left out; the first, {place}, {words}"
-    if tally.truncated_rows:
-        yield (
-            f"{tally.truncated_rows:,} rows are longer than max_length and were cut, which lost "
-            f"{tally.truncated_trained_tokens:,} trained tokens"
-        )
-    if tally.unstopped:
-        end = f" such as {tokenizer.eos_token}" if tokenizer.eos_token else ""
-        yield f"{tally.unstopped:,} rows end without a trained stop token{end}: the model may not learn to stop"
-    if len(tally.learned) == 1 and tally.trained_tokens > 1:
-        (only,) = tally.learned
-        yield f"every trained token is {tokenizer.token(only)}: the model would learn to write nothing else"
-    if tally.double_bos:
-        yield f"{tally.double_bos:,} rows begin with two {tokenizer.bos_token}: the text holds one already"
-    for role, count in tally.unseen.items():
-        yield f"{count:,} rows have a message of the role {role} that the chat template leaves out"
 
 
 __all__ = ["PrepareSettings", "Prepared", "prepare"]

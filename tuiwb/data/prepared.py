@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-VERSION = 2
+VERSION = 3
 _HEADER = "header.json"
 # Room for an array's header, whose length is only known at the end; numpy pads headers to multiples of 64.
 _ARRAY_HEADER = 128

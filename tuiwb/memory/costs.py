@@ -3,8 +3,9 @@
 from msgspec.structs import replace
 
 from tuiwb.memory import states
+from tuiwb.memory.answer_time import answer_s
 from tuiwb.memory.device import HasMemory
-from tuiwb.memory.inputs import Inputs
+from tuiwb.memory.inputs import SAMPLING, Inputs
 from tuiwb.recipe import Recipe
 
 # Share of a GPU's dense peak that training reaches: from small batches on one card to a well-fed one.
@@ -64,5 +65,21 @@ def time_band(
     if reached is None:
         return None
     steps = recipe.max_steps if recipe.max_steps and recipe.max_steps > 0 else 1
-    work = step_flops(inputs) * steps
-    return work / reached[1], work / reached[0]
+    low, high = step_s(recipe, inputs, reached)
+    return low * steps, high * steps
+
+
+def step_s(
+    recipe: Recipe, inputs: Inputs, reached: tuple[float, float], prompt: float | None = None
+) -> tuple[float, float]:
+    """Seconds of one optimizer step, of ppo of one update, from and to.
+
+    Args:
+        reached: operations in a second, from and to.
+        prompt: tokens of a prompt, where answers are sampled; as many as there may be if left out.
+    """
+    if inputs.stage not in SAMPLING:
+        work = step_flops(inputs)
+        return work / reached[1], work / reached[0]
+    asked = inputs.length - inputs.completion if prompt is None else prompt
+    return answer_s(recipe, inputs, active_parameters(inputs), asked, reached)

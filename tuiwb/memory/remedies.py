@@ -18,7 +18,7 @@ class Remedy(Struct, frozen=True):
     Attributes:
         changes: keys and values, as `--set` takes them.
         saves_bytes: of the peak.
-        cost: what it costs in speed or quality.
+        cost: what else it does, to speed or quality, beginning with a verb: `learns the same, a little slower`.
         recipe: with the change made.
     """
 
@@ -61,34 +61,35 @@ def _candidates(plan: "Plan") -> list[tuple[dict[str, Any], str]]:
         return _candidates_to_answer(plan)
     found: list[tuple[dict[str, Any], str]] = []
     if not inputs.checkpointing:
-        found.append(({"gradient_checkpointing": True}, "a third slower"))
+        found.append(({"gradient_checkpointing": True}, "computes each layer twice, so a step takes a third longer"))
     if inputs.batch > 1:
         half = {
             "per_device_train_batch_size": inputs.batch // 2,
             "gradient_accumulation_steps": inputs.accumulation * inputs.batch // (inputs.batch // 2),
         }
-        found.append((half, "the same result, a little slower"))
+        found.append((half, "learns the same, a little slower"))
     if inputs.length > 512:
-        found.append(({"max_length": inputs.length // 2}, "longer examples are cut"))
+        found.append(({"max_length": inputs.length // 2}, f"cuts what is longer than {inputs.length // 2:,} tokens"))
     if inputs.trains_base:
-        found.append(({"method": "lora"}, "learns less of new knowledge, mostly as good for style and format"))
+        found.append(({"method": "lora"}, "learns less that is new; for style and format it is mostly as good"))
     if inputs.adapter and not inputs.quantization:
-        found.append(({"method": "qlora"}, "slower by a third, a little quality"))
+        found.append(({"method": "qlora"}, "may take a third longer and lose a little quality"))
     if inputs.quantization == "nf4" and not inputs.nested:
-        found.append(({"use_bnb_nested_quant": True}, "none to speak of"))
+        found.append(({"use_bnb_nested_quant": True}, "costs nothing to speak of"))
     if inputs.trains_base or inputs.adapter:
         if inputs.weights == 4 and not inputs.quantization:
-            found.append(({"dtype": "bfloat16"}, "small updates of trained weights may be lost"))
+            found.append(({"dtype": "bfloat16"}, "may lose small updates of trained weights"))
         if inputs.optimizer == "adamw_torch":
-            found.append(({"optim": "adamw_torch_fused"}, "none"))
+            found.append(({"optim": "adamw_torch_fused"}, "costs nothing"))
         if not inputs.optimizer.endswith("8bit"):
-            found.append(({"optim": "adamw_bnb_8bit"}, "optimizer states in 8 bits, hardly any quality"))
+            bits = "keeps the optimizer's state in 8 bits, at hardly any cost in quality"
+            found.append(({"optim": "adamw_bnb_8bit"}, bits))
     if inputs.attention == "eager":
-        found.append(({"attn_implementation": "sdpa"}, "none, and faster"))
+        found.append(({"attn_implementation": "sdpa"}, "is faster at no cost"))
     if inputs.kernels == "transformers":
-        found.append(({"use_liger_kernel": True}, "none, and faster; needs the package liger-kernel"))
+        found.append(({"use_liger_kernel": True}, "is faster at no cost, but needs the package liger-kernel"))
     if inputs.ranks > 1 and inputs.sharding in ("ddp", "zero1", "zero2"):
-        found.append(({"launch.sharding": "fsdp"}, "more traffic between the GPUs"))
+        found.append(({"launch.sharding": "fsdp"}, "makes more traffic between the GPUs"))
     return found
 
 
@@ -96,11 +97,11 @@ def _candidates_to_answer(plan: "Plan") -> list[tuple[dict[str, Any], str]]:
     inputs = plan.inputs
     found: list[tuple[dict[str, Any], str]] = []
     if inputs.batch > 1:
-        found.append(({"per_device_train_batch_size": inputs.batch // 2}, "half as many answers at once"))
+        found.append(({"per_device_train_batch_size": inputs.batch // 2}, "gives half as many answers at once"))
     if (prompt := inputs.length - inputs.completion) > 512:
-        found.append(({"max_length": prompt // 2}, "shorter conversations"))
+        found.append(({"max_length": prompt // 2}, "keeps conversations shorter"))
     if not inputs.quantization:
-        found.append(({"load_in_4bit": True}, "a little quality, and slower where it is one answer at a time"))
+        found.append(({"load_in_4bit": True}, "costs a little quality, and is slower where it is one answer at a time"))
     return found
 
 

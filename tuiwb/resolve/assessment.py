@@ -12,12 +12,14 @@ from tuiwb.resolve.check_data import check_data
 from tuiwb.resolve.check_keys import check_keys
 from tuiwb.resolve.check_machine import check_device, check_disk, check_logout, check_memory, check_packages
 from tuiwb.resolve.check_model import check_model, check_template
+from tuiwb.resolve.check_rows import with_rows
 from tuiwb.resolve.check_stage import check_stage
 from tuiwb.resolve.choices import Resolved
 from tuiwb.resolve.fill import resolve
 from tuiwb.resolve.parts import assess_parts
 
 if TYPE_CHECKING:
+    from tuiwb.data.outlook import Outlook
     from tuiwb.hardware import Gpu, Host
     from tuiwb.memory import Plan
     from tuiwb.models import ModelInfo
@@ -31,6 +33,7 @@ class Assessment:
         model: what the recipe's model is; None with `model_problem` where it cannot be opened.
         plan: the memory it needs; None where that cannot be said.
         checks: the findings, errors first.
+        rows: what the rows are like; None where they were not looked at, and for a recipe with stages.
     """
 
     resolved: Resolved
@@ -38,6 +41,7 @@ class Assessment:
     model_problem: str = ""
     plan: "Plan | None" = None
     checks: tuple[Check, ...] = field(default_factory=tuple)
+    rows: "Outlook | None" = None
 
     @property
     def ok(self) -> bool:
@@ -55,12 +59,14 @@ def assess(
     *,
     host: "Host | None" = None,
     gpus: "Sequence[Gpu] | None" = None,
+    rows: bool = False,
     task: Task | None = None,
 ) -> Assessment:
     """Open the model, resolve, plan and check.
 
     Args:
         host, gpus: the machine; None asks it.
+        rows: look at the rows too (see `check_rows`), which takes some seconds more.
 
     Raises:
         Cancelled: the task was cancelled.
@@ -71,7 +77,8 @@ def assess(
     host = host or hardware.host()
     gpus = hardware.gpus() if gpus is None else gpus
     if recipe.stages:
-        return assess_parts(recipe, lambda part: assess(part, host=host, gpus=gpus, task=task))
+        found = assess_parts(recipe, lambda part: assess(part, host=host, gpus=gpus, task=task))
+        return with_rows(found, task) if rows else found
     model, problem = None, ""
     if recipe.model_name_or_path:
         task.step("opening the model")
@@ -85,11 +92,12 @@ def assess(
     task.step("resolving")
     resolved = resolve(recipe, model=model, host=host, gpus=gpus)
     plan, plan_problem = _plan(resolved, model, gpus)
-    found = checks(
+    said = checks(
         resolved, model=model, host=host, gpus=gpus, model_problem=problem, plan=plan, plan_problem=plan_problem,
         task=task,
     )  # fmt: skip
-    return Assessment(resolved, model, problem, plan, tuple(found))
+    assessment = Assessment(resolved, model, problem, plan, tuple(said))
+    return with_rows(assessment, task) if rows else assessment
 
 
 def checks(

@@ -108,13 +108,18 @@ _seen: dict[bytes, Look] = {}
 
 def look(entry: DatasetEntry, task: Task) -> Look:
     """Open a dataset and read its first row; remembered until the file changes."""
-    steps = [_stamp(step) for step in entry.steps or () if isinstance(step, str)]
-    key = msgspec.json.encode((entry, _stamp(entry.path), entry.journal and _stamp(entry.journal), steps))
+    key = msgspec.json.encode(stamps(entry))
     if key not in _seen:
         if len(_seen) > 64:
             _seen.clear()
         _seen[key] = _look(entry, task)
     return _seen[key]
+
+
+def stamps(entry: DatasetEntry) -> tuple[object, ...]:
+    """An entry, and what changes when the files that it names do."""
+    steps = [_stamp(step) for step in entry.steps or () if isinstance(step, str)]
+    return entry, _stamp(entry.path), entry.journal and _stamp(entry.journal), steps
 
 
 def _look(entry: DatasetEntry, task: Task) -> Look:

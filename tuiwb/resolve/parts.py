@@ -32,7 +32,7 @@ def assess_parts(recipe: Recipe, assess: "Callable[[Recipe], Assessment]") -> "A
     resolved = [each.resolved.recipe for each in found]
     going = feeds(resolved)
     checks = [
-        _placed(number, check)
+        placed(number, check)
         for number, (each, feed) in enumerate(zip(found, going, strict=True))
         for check in each.checks
         if not _settled(check, feed)
@@ -54,7 +54,8 @@ def joined(recipe: Recipe, parts: Sequence[Resolved]) -> Resolved:
     return Resolved(msgspec.structs.replace(recipe, stages=stages), reasons, recipe)
 
 
-def _placed(number: int, check: Check) -> Check:
+def placed(number: int, check: Check) -> Check:
+    """What a check says of a part, with the part named."""
     return msgspec.structs.replace(check, key=_key(number, check.key))
 
 

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from tuiwb.data.prepare import PrepareSettings, prepare
 from tuiwb.data.prepared import Prepared
 from tuiwb.models import ChatTemplate, Tokenizer
 from tuiwb.recipe import DatasetEntry, Recipe
+from tuiwb.resolve.check_rows import reading
 from tuiwb.workers import checkpoint
 
 if TYPE_CHECKING:
@@ -93,13 +94,7 @@ def load_data(recipe: Recipe, told: Callable[[int, int | None], None]) -> Data:
     """
     if not recipe.model_name_or_path:
         raise InputFault("no model is named", key="model_name_or_path")
-    tokenizer = models.load_tokenizer(models.open_model(recipe.model_name_or_path))
-    tokenizer = tokenizer.with_tokens(recipe.added_tokens or ())
-    if recipe.eos_token:
-        tokenizer = _ending_in(tokenizer, recipe.eos_token)
-    template = None
-    if recipe.chat_template or tokenizer.chat_template:
-        template = tokenizer.template(recipe.chat_template)
+    tokenizer, template = reading(recipe, models.open_model(recipe.model_name_or_path))
     settings = PrepareSettings.of(recipe)
     task = _Telling(told)
 
@@ -131,13 +126,6 @@ class _Telling(Task):
     def step(self, doing: str, done: int = 0, total: int | None = None, unit: str = "") -> None:
         super().step(doing, done, total, unit)
         self._told(done, total)
-
-
-def _ending_in(tokenizer: Tokenizer, token: str) -> Tokenizer:
-    """The tokenizer with another eos token."""
-    if tokenizer.token_id(token) is None:
-        raise InputFault(f"the tokenizer has no token {token}", key="eos_token")
-    return replace(tokenizer, special_tokens={**tokenizer.special_tokens, "eos_token": token})
 
 
 def _unused(name: str, taken: Mapping[str, object]) -> str:

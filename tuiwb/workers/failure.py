@@ -54,7 +54,7 @@ def sentence(error: BaseException, *, step: int | None = None, plan: Mapping[str
 def _remedies(planned: Sequence[Mapping[str, Any]]) -> str:
     """The changes that save the most, as the plan has them."""
     most = sorted(planned, key=lambda one: -one["saves_bytes"])[:3]
-    return "; ".join(f"{one['change']} saves {size(one['saves_bytes'])} ({one['cost']})" for one in most)
+    return "; ".join(f"{one['change']} saves {size(one['saves_bytes'])} and {one['cost']}" for one in most)
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -243,7 +243,7 @@ class PlanScreen(RoomScreen):
         view = self._view
         assert view is not None
         found = view.plan.remedies
-        options = [(one.change, f"saves {one.saves_bytes / (1 << 30):.2f} GiB; {one.cost}") for one in found]
+        options = [(one.change, f"saves {one.saves_bytes / (1 << 30):.2f} GiB and {one.cost}") for one in found]
 
         def chosen(at: int) -> None:
             recipe = self.recipe

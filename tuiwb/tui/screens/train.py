@@ -15,6 +15,7 @@ from tuiwb.tui.screen import RoomScreen
 from tuiwb.tui.screens import train_form as form
 from tuiwb.tui.screens import train_text as text
 from tuiwb.tui.screens import train_work as work
+from tuiwb.tui.screens.train_launch import Ready, launch
 from tuiwb.tui.widgets.frame import Pane
 from tuiwb.tui.widgets.recipe_text import RecipeText
 from tuiwb.tui.widgets.scroll import scrolled
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from tuiwb.resolve import Assessment
     from tuiwb.resolve.duration import Duration
     from tuiwb.resolve.whatif import Alternative
-    from tuiwb.rundir import RunDir
     from tuiwb.tui.dialogs import Live
 
 VIEWS = ("help", "checks", "yaml", "changes")
@@ -57,6 +57,7 @@ class TrainScreen(RoomScreen):
         self._picture: work.Picture | None = None
         self._assessment: Assessment | None = None
         self._time: Duration | None = None
+        self._counted = False
         self._costs: dict[str, tuple[Alternative, ...]] = {}
         self._lines: tuple[form.Line, ...] = ()
         self._everything = False
@@ -80,7 +81,7 @@ class TrainScreen(RoomScreen):
     def show_workspace(self, workspace: Workspace) -> None:
         self.set_class(workspace.recipe is None, "-nothing")
         if self._assessment is not None and self._assessment.resolved.stated != workspace.recipe:
-            self._assessment, self._time, self._costs = None, None, {}
+            self._assessment, self._time, self._counted, self._costs = None, None, False, {}
         recipe, source, typed = self.recipe, workspace.source, workspace.text
         if recipe is not None:
             self.start("picture", lambda _: work.picture_of(recipe, source, typed), self._show_picture)
@@ -96,14 +97,16 @@ class TrainScreen(RoomScreen):
         self._refresh()
 
     def _show_assessment(self, assessment: "Assessment") -> None:
-        self._assessment, self._costs = assessment, {}
+        self._assessment, self._counted, self._costs = assessment, False, {}
         self._refresh()
         self.refresh_hints()
-        self.start("time", lambda task: work.time_of(assessment, task), self._show_time)
+        self.start("rows", lambda task: work.with_rows(assessment, task), self._show_rows)
 
-    def _show_time(self, time: "Duration | None") -> None:
-        self._time = time
+    def _show_rows(self, found: "tuple[Assessment, Duration | None]") -> None:
+        """What the rows say came in, after the rest: they are rendered for it."""
+        self._assessment, self._time, self._counted = *found, True
         self._refresh()
+        self.refresh_hints()
 
     def _refresh(self) -> None:
         """Everything that is shown, from the recipe and what is known of it."""
@@ -119,7 +122,7 @@ class TrainScreen(RoomScreen):
         pane = self.query_one("#form", Pane)
         pane.border_title = Content(text.title(self._words, picture.source, len(picture.changed)))
         pane.border_subtitle = Content(text.verdict(known, self._time))
-        self.query_one("#checks-text", Static).update(text.findings(known, self._time))
+        self.query_one("#checks-text", Static).update(text.findings(known, self._time, counted=self._counted))
         self.query_one(RecipeText).show(picture.yaml, lambda: self._say_fault(""))
         self.query_one("#changes-text", Static).update(text.changes(picture.changed, picture.source))
         self._show_help(table.cursor)
@@ -157,7 +160,7 @@ class TrainScreen(RoomScreen):
         """What other values of the key would cost in memory."""
 
         def found(costs: "tuple[Alternative, ...]") -> None:
-            if self._assessment is assessment:
+            if self._assessment is not None and self._assessment.resolved is assessment.resolved:
                 self._costs[key] = costs
                 if costs and self._cursor_key == key:
                     self._show_help(self.query_one(Table).cursor)
@@ -356,30 +359,13 @@ class TrainScreen(RoomScreen):
         self.start("change", change, changed, refused)
 
     def action_launch(self) -> None:
-        recipe = self.recipe
-        assert recipe is not None
+        assert self.recipe is not None
 
-        def launch(task: Any) -> "RunDir":
-            from tuiwb.runs.training import train
+        def known(ready: Ready) -> None:
+            if ready.assessment.resolved.stated == self.recipe:
+                self._show_rows((ready.assessment, ready.time))
 
-            # Checked again: what was true when the recipe was last changed may not be any more.
-            return train(work.assess(recipe, task))
-
-        def launched(run: "RunDir") -> None:
-            from tuiwb.hardware.logout import logout_problem
-
-            problem = logout_problem()
-            self.app.notify(
-                f"{run.run_id} is on its way; "
-                + (f"but {problem[0]}: {problem[1]}" if problem else "it goes on without this terminal"),
-                severity="warning" if problem else "information",
-                timeout=20 if problem else None,
-            )
-            self.bench.keeper.select_run(run.run_id)
-            if "runs" in [room.name for room in self.bench.rooms]:
-                self.bench.go("runs")
-
-        self.start("launch", launch, launched, keep=True)
+        launch(self, self.recipe, known)
 
     def copyable(self) -> str:
         if self._picture is None:

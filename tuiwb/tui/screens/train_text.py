@@ -56,11 +56,11 @@ def _costs(costs: "tuple[Alternative, ...]") -> Content:
     for one in costs:
         style = "bold" if one.now else "$text-error" if one.fits is False else ""
         mark = " now" if one.now else " ✗" if one.fits is False else ""
-        pieces.append(Content.assemble((f"{gate_line(one.value)}: ", "dim"), (_peak(one.peak_bytes) + mark, style)))
+        pieces.append(Content.assemble((f"{gate_line(one.value)}: ", "dim"), (peak(one.peak_bytes) + mark, style)))
     return Content.assemble(("memory   ", "dim"), Content.styled(" · ", "dim").join(pieces))
 
 
-def _peak(count: int) -> str:
+def peak(count: int) -> str:
     """As the border and the checks have it, but for models that are all but nothing."""
     return units.gib(count) if count >= 10 << 20 else units.size(count)
 
@@ -71,7 +71,7 @@ def cost(one: "Alternative | None") -> Content:
         return Content("")
     change = f", {'+' if one.change_bytes > 0 else '−'}{units.size(abs(one.change_bytes))}" if one.change_bytes else ""
     fits = (", does not fit", "$text-error") if one.fits is False else ("", "")
-    return Content.assemble(("memory   ", "dim"), f"{_peak(one.peak_bytes)} at the peak{change}", fits)
+    return Content.assemble(("memory   ", "dim"), f"{peak(one.peak_bytes)} at the peak{change}", fits)
 
 
 def fault(error: "TuiwbError") -> Content:
@@ -89,11 +89,17 @@ def finding(check: "Check") -> Content:
     )
 
 
-def findings(assessment: "Assessment | None", time: "Duration | None" = None) -> Content:
-    """Memory, time, disk and every check."""
+def findings(assessment: "Assessment | None", time: "Duration | None" = None, *, counted: bool = True) -> Content:
+    """Memory, time, disk and every check.
+
+    Args:
+        counted: the rows have been looked at; else they are being looked at.
+    """
     if assessment is None:
         return Content.styled("checking…", "dim")
     parts = [memory(assessment), *_plan(assessment, time)]
+    if not counted:
+        parts.append(Content.styled("rows     being looked at…", "dim"))
     parts += [finding(check) for check in assessment.checks]
     if assessment.ok:
         parts.append(Content.styled("✓ ready to launch", "$text-success"))
@@ -121,6 +127,8 @@ def _plan(assessment: "Assessment", time: "Duration | None") -> list[Content]:
     parts = [Content.assemble(("learns   ", "dim"), trained)]
     if time is not None:
         parts.append(Content.assemble(("time     ", "dim"), (took(time), "bold"), ("  " + _steps(time), "dim")))
+        if time.rests_on:
+            parts.append(Content.styled(f"         from {time.rests_on}", "dim"))
     parts.append(Content.assemble(("disk     ", "dim"), f"{units.size(plan.disk_bytes)} of checkpoints"))
     return parts
 
@@ -148,7 +156,7 @@ def _steps(time: "Duration") -> str:
         f"{units.count(number)} {word}{'' if number == 1 else 's'}"
         for number, word in ((time.steps, "step"), (time.examples, "example"))
     )
-    return f"{steps} of {examples}, {time.tokens:.0f} tokens each"
+    return f"{steps} of {examples}, {time.tokens:.0f} tokens each" + (" without the answer" if time.sampled else "")
 
 
 def title(words: str, source: str, changes: int) -> str:

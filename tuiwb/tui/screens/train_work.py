@@ -56,11 +56,13 @@ def assess(recipe: Recipe, task: Task) -> "Assessment":
     return resolve.assess(recipe, task=task)
 
 
-def time_of(assessment: "Assessment", task: Task) -> "Duration | None":
-    """How long it will take, as far as that is known."""
+def with_rows(assessment: "Assessment", task: Task) -> "tuple[Assessment, Duration | None]":
+    """With what the rows say, and how long it will take as far as that is known."""
+    from tuiwb.resolve import check_rows
     from tuiwb.resolve.duration import duration
 
-    return duration(assessment, task=task)
+    known = check_rows.with_rows(assessment, task)
+    return known, duration(known, task=task)
 
 
 def costs_of(assessment: "Assessment", key: str, task: Task) -> "tuple[Alternative, ...]":
