@@ -51,16 +51,21 @@ TRAPS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "8 the cut takes the whole answer": (
-        "such rows are left out and counted, and where none is left it is an error",
+        "such rows are left out and counted, before the launch too, and where none is left it is an error",
         (
+            "resolve/test_check_rows.py::test_where_nothing_is_left_no_run_is_made",
             "data/test_prepare.py::test_rows_are_left_out_with_a_reason_and_counted",
             "data/test_prepare.py::test_no_trained_token_is_an_error_with_the_count_and_the_first_row",
             "workers/test_train_faults.py::test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved",
         ),
     ),
     "9 long pairs are dropped in silence": (
-        "every row that is left out has a reason and is counted",
-        ("data/test_prepare.py::test_rows_are_left_out_with_a_reason_and_counted",),
+        "every row that is left out has a reason and is counted, with what would have been trained, before the launch",
+        (
+            "data/test_prepare.py::test_rows_are_left_out_with_a_reason_and_counted",
+            "data/test_outlook.py::test_few_rows_are_all_read_and_it_is_what_preparing_says",
+            "resolve/test_check_rows.py::test_what_length_costs_is_a_warning_with_the_length_that_would_do",
+        ),
     ),
     "10 a reward is read off the wrong token": (
         "the last token of the text is known by its place",

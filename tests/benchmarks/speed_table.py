@@ -5,7 +5,8 @@
 
 The sides: `llamafactory` as it comes (in the interpreter that has it), `trl` as it comes, `tuned` (TRL with the best
 settings found by hand here: no checkpointing, grouped by length, and bfloat16 or, as `tuned32`, float32), `ours` (the
-preset sft-lora as it is resolved here) and `qlora` (that with method: qlora). Trained tokens a CPU-second, counted from
+preset sft-lora as it is resolved here) and `qlora` (that with method: qlora), each also with 32 at its end: computed in
+float32 whatever this CPU has units for. Trained tokens a CPU-second, counted from
 the first step to the last without imports, loading and saving; the loss on 40 other rows afterwards, in float32, by one
 and the same code. With --in-step the first two sides train side by side, one step at a time in the order A B B A, so
 that both meet the same load: the ratio with its interval.
@@ -167,7 +168,7 @@ class Table:
             "schedule": "cosine",
             "warmup": 0.03,
         }
-        if side in ("ours", "qlora"):
+        if side.removesuffix("32") in ("ours", "qlora"):
             spec["side"] = "ours"
             spec["recipe"] = side
         elif side == "trl":
@@ -219,8 +220,10 @@ class Table:
             "eval_fraction": "0",
             "save_strategy": "no",
         }
-        if spec["recipe"] == "qlora":
+        if spec["recipe"].startswith("qlora"):
             settings["method"] = "qlora"
+        if spec["recipe"].endswith("32"):
+            settings["bf16"] = "false"
         if self.args.stage != "sft":
             settings |= {"stage": self.args.stage, "train_sampling_strategy": "random"}
         stated = load("sft-lora")

@@ -137,6 +137,8 @@ def test_the_documentation_lists_what_is_refused() -> None:
     for stage, method in pairs.UNFIT:
         assert f"`{stage}`" in said
         assert f"`{method}`" in said
+    for lacking in ("bottleneck adapters", "EWC"):
+        assert lacking in said
 
 
 def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,6 +47,18 @@ def test_a_cpu_without_units_for_bfloat16_computes_in_float32() -> None:
     assert slow.dataloader_pin_memory is False
 
 
+def test_four_bits_on_a_cpu_compute_in_what_it_has_units_for_unless_told() -> None:
+    base = Recipe(method="qlora")
+    slow, fast = on_cpu(base), on_cpu(base, bf16=True)
+    assert (slow.recipe.bf16, slow.recipe.dtype) == (False, "float32")
+    assert (fast.recipe.bf16, fast.recipe.dtype) == (True, "bfloat16")
+    assert "no units for bfloat16" in slow.reasons["bf16"]
+    assert "this CPU has units for bfloat16" in fast.reasons["bf16"]
+    told = on_cpu(Recipe(method="qlora", bf16=False), bf16=True)
+    assert (told.recipe.bf16, told.recipe.dtype) == (False, "float32")
+    assert told.reasons["dtype"] == "bf16: false is stated"
+
+
 @pytest.mark.parametrize(
     ("capability", "half"), [((7, 5), "float16"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16"), (None, "bfloat16")]
 )

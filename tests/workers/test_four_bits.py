@@ -54,6 +54,24 @@ def test_gradients_flow_through_it_after_an_evaluation(tmp_path: Path) -> None:
         torch.testing.assert_close(after[name], gradient, msg=name)
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_adapters_are_in_float32_whatever_it_computes_in(tmp_path: Path, half: bool) -> None:
+    import torch
+
+    from tuiwb.workers.model import adapters_to_float32, load_base, make_trainable
+
+    recipe = Recipe(
+        method="qlora", load_in_4bit=True, model_name_or_path=str(make_tiny_model(tmp_path / "model", hidden=64)),
+        lora_r=4, lora_alpha=8, lora_target_modules="all-linear", dtype="bfloat16" if half else "float32", bf16=half,
+    )  # fmt: skip
+    model = make_trainable(load_base(recipe, device=torch.device("cpu")), recipe)
+    adapters_to_float32(model)
+    computing = {layer.compute_dtype for layer in model.modules() if hasattr(layer, "compute_dtype")}
+    assert computing == {torch.bfloat16 if half else torch.float32}
+    kinds = {parameter.dtype for parameter in model.parameters() if parameter.requires_grad}
+    assert kinds == {torch.float32}
+
+
 @pytest.mark.parametrize("spare", [0.0, 0.05])
 @pytest.mark.parametrize("half", [False, True])
 def test_fused_layers_on_it_compute_the_same(
