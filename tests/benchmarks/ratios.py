@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -53,4 +54,5 @@ def in_turn(one: Callable[[], float], other: Callable[[], float], pairs: int, wa
         else:
             ones.append(one())
             others.append(other())
+        print(f"pair {number + 1} of {pairs}: {ones[-1]:.3f}, {others[-1]:.3f}", file=sys.stderr, flush=True)
     return ratio(ones, others)
