@@ -87,6 +87,17 @@ async def test_it_says_whether_it_fits_and_what_decides(recipe_file: Path, size:
         await pilot.until_text("GiB too much")
 
 
+async def test_it_says_how_long_a_step_takes_of_stages_that_sample_too(recipe_file: Path) -> None:
+    async with planned(recipe_file) as (pilot, room):
+        await pilot.until_text("a step takes")
+        await go(pilot, "stage")
+        for stage in ("rloo", "grpo", "ppo"):
+            await pilot.press("left")
+            await pilot.until(lambda wanted=stage: room._view is not None and room._view.plan.inputs.stage == wanted)
+        await pilot.until_text("an update takes")
+        assert "answers of 25% to all of" in " ".join(pilot.text().split())
+
+
 async def test_digits_change_a_number_and_the_plan_follows(recipe_file: Path) -> None:
     async with planned(recipe_file) as (pilot, room):
         before = room._view.plan.peak_bytes

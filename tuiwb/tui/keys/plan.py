@@ -3,7 +3,8 @@
 from tuiwb.tui.keys import Key
 
 KEYS = (
-    Key("plan.change", "enter,e", "Change", "Choose or type the value of the highlighted field.", "Fields"),
+    Key("plan.change", "enter,e", "Change", "Choose or type the value of the highlighted field. On a number, digits "
+        "change it at once (they open screens anywhere else), and ← → halve and double it.", "Fields"),
     Key("plan.gpu", "g", "GPU", "Choose the GPU that the plan is held against.", "Fields"),
     Key("plan.remedy", "r", "Remedy", "Apply one of the changes that would help to the open recipe.", "Plan"),
     Key("plan.assume", "a", "Assume", "Answer what no recipe says: loss path, kernels, adapter type …", "Plan"),

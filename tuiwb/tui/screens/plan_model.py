@@ -48,7 +48,16 @@ def make_view(recipe: Recipe, model: ModelInfo | None, spec: GpuSpec | None, ass
     resolved, gpu = planning_target(recipe, model, spec)
     plan = memory.plan(resolved.recipe, model, gpu=gpu, assume=assume)
     # What is drawn is asked for here, so that the event loop never computes it.
-    _ = (plan.phases, plan.components, plan.search, plan.remedies, plan.rules, plan.fits, plan.device_bytes)
+    _ = (
+        plan.phases,
+        plan.components,
+        plan.search,
+        plan.remedies,
+        plan.rules,
+        plan.fits,
+        plan.device_bytes,
+        plan.time_s,
+    )
     shares: list[list[float]] = []
     if gpu is not None:
         shares = batch_map(plan.step, plan.usable, BATCHES, LENGTHS)

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from textual.content import Content
 
 from tuiwb.base.text import gate, gate_line
-from tuiwb.base.units import GIB, gib, parameters
+from tuiwb.base.units import GIB, duration, gib, parameters
 from tuiwb.memory import Plan
+from tuiwb.memory.answer_time import ANSWERED
 from tuiwb.memory.device import context_bytes
+from tuiwb.memory.inputs import SAMPLING
 from tuiwb.tui.dialogs import hang
 from tuiwb.tui.screens.plan_fields import Field
 from tuiwb.tui.screens.plan_model import BATCHES, LENGTHS, View
@@ -167,7 +169,23 @@ def phases(plan: Plan, width: int) -> Content:
             )
         )
     lines.append(Content.styled(hang(plan.why, 0, width), "dim"))
+    if said := time(plan):
+        lines.append(Content.styled(hang(said, 0, width), "dim"))
     return Content("\n").join(lines)
+
+
+def time(plan: Plan) -> str:
+    """How long a step takes, or the run where its steps are counted; empty where nothing says how fast the GPU is."""
+    if plan.time_s is None or plan.inputs.stage == "inference":
+        return ""
+    # A figure stays with its unit.
+    low, high = (duration(seconds).replace(" ", "\u00a0") for seconds in plan.time_s)
+    steps = plan.recipe.max_steps or 0
+    one = "an update takes" if plan.inputs.stage == "ppo" else "a step takes"
+    whole = f"the {steps:,} steps take" if steps > 1 else one
+    sampled = f" and answers of {ANSWERED[0]:.0%} to all of max_completion_length"
+    answers = sampled if plan.inputs.stage in SAMPLING else ""
+    return f"{whole} {low} to {high}, with examples of max_length{answers}"
 
 
 def batch_map(view: View, width: int) -> Content:
