@@ -28,7 +28,8 @@ def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 def test_inspect_json_has_the_promised_names(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = document(capsys, "inspect", str(rows))
     assert found.keys() >= {"rows", "bytes", "format", "confidence", "columns", "problems", "lengths"}
-    assert (found["rows"], found["usable"], found["bytes"], found["format"]) == (36, 35, rows.stat().st_size, "messages")
+    assert (found["rows"], found["usable"], found["bytes"]) == (36, 35, rows.stat().st_size)
+    assert found["format"] == "messages"
     assert found["columns"] == ["messages"]
     problem = found["problems"][0]
     assert [one["code"] for one in found["problems"]] == ["broken_json", "duplicate", "few_examples"]

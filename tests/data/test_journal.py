@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tuiwb import data, models
 from tuiwb.base.errors import EnvironmentFault, InputFault, UsageFault
-from tuiwb.data import edits, journal
+from tuiwb.data import edited, edits, journal
 from tuiwb.data.journal import Journal, Mark
 from tuiwb.data.prepare import PrepareSettings, prepare
 from tuiwb.data.view import View
@@ -266,3 +266,18 @@ def test_two_answers_become_a_pair(tmp_path: Path) -> None:
     assert view.journal is not None
     view.journal.undo()
     assert not view.journal.pairs
+
+
+def test_a_row_that_is_too_long_is_marked_without_reading_it_whole(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edited, "LONGEST_ROW", 100)
+    with rows.open("a") as file:
+        file.write('{"prompt": "' + "x" * 5000 + '", "completion": "y"}\n')
+    view = data.open(rows, editable=True)
+    read: list[int] = []
+    raw = view.store.source.raw  # type: ignore[attr-defined]
+    spy = lambda *given: read.append(len(found := raw(*given))) or found  # noqa: E731
+    monkeypatch.setattr(view.store.source, "raw", spy)  # type: ignore[attr-defined]
+    edits.change(view, 12, journal.verdict("rejected"))
+    assert read == [100]
+    again = data.open(rows, editable=True)
+    assert again.left_out(12) == "rejected by hand"

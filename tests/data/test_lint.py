@@ -37,6 +37,10 @@ def talk(*turns: str) -> Example:
         (talk("Hi", "Hel\x07lo"), {"control_characters": "U+0007"}),
         (talk("Hi", "Hel\u202elo"), {"bidi_characters": "U+202E"}),
         (talk("Hi", "Hel\u200blo"), {"hidden_characters": "U+200B"}),
+        (
+            talk("Hi", "\x1bHel\u202elo\u200b"),
+            {"control_characters": "U+001B", "bidi_characters": "U+202E", "hidden_characters": "U+200B"},
+        ),
         (talk("Hi", "👩‍👧 family"), {}),
         (talk("Hi", "CafÃ©"), {"mojibake": "Ã©"}),
         (talk("Hi", "Café – naïve “quotes” €"), {}),

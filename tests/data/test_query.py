@@ -236,3 +236,37 @@ def test_what_cannot_be_looked_for(view: data.View) -> None:
     task.cancel()
     with pytest.raises(Cancelled):
         find(view, parse("gamma", view.columns), 0, task=task)
+
+
+@pytest.mark.parametrize("number", ["1E5", "1e-7", "0.00001", "1e16", "1.50", "-0", "12345678901234567890123", "12"])
+@pytest.mark.parametrize("array", [False, True])
+def test_a_number_is_found_as_it_is_shown(tmp_path: Path, number: str, array: bool) -> None:
+    """However the file writes it, and not as the file writes it."""
+    rows = [f'{{"a": {number}, "b": [{number}], "c": "x"}}', '{"a": "none", "b": [], "c": "y"}'] * 60
+    path = tmp_path / ("rows.json" if array else "rows.jsonl")
+    path.write_text(f"[{', '.join(rows)}]" if array else "".join(row + "\n" for row in rows))
+    with data.open(path, name="text", columns={"text": "c"}) as view:
+        shown = str(view.row(0).value["a"])
+        for text in (shown, number, shown[:4], f"a:{shown}", f"a:{number}"):
+            query = parse(text, ("a", "b", "c"))
+            assert matching(view, query).tolist() == matching(view, slow(query)).tolist()
+        assert len(matching(view, parse(shown, ("a", "b", "c")))) == 60
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("two", True), ("Two", False), ("/t[a-z]o/", True), ("/tw./", True), ("/(?:t|x)wo/", True),
+        ("/\\btwo\\b/", True), ("/^two$/", True), ("/zwei/", False), ("é", True), ("text", False), ("/tex./", False),
+        ("text:two", False), ("text:/two/", False), ("cut", False), ("/cut/", False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("others", [0, 3, 300])
+def test_one_rule_for_rows_that_cannot_be_parsed(tmp_path: Path, typed: str, found: bool, others: int) -> None:
+    """Their texts that are whole are looked through, as they are written, by words and expressions alike; their keys
+    are not, and they have no columns."""
+    path = tmp_path / "rows.jsonl"
+    broken = '{"text": "two", "more": "é", oops "cut\n'
+    path.write_text((broken + '{"text": "none"}\n' * others) * 3)
+    with data.open(path, name="text") as view:
+        assert (len(matching(view, parse(typed, ("text",)))) == 3) is found

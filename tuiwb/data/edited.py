@@ -8,6 +8,7 @@ import numpy as np
 import orjson
 
 from tuiwb.base.tasks import Task
+from tuiwb.data.decode import LONGEST_ROW
 from tuiwb.data.journal import Journal, Mark, hash_of
 from tuiwb.data.needle import Needle, Places
 from tuiwb.data.rows import MISSING, Row, RowStore
@@ -59,9 +60,10 @@ class EditedStore:
         return mark if mark is not None and mark.of == self.hash_of(number) else None
 
     def hash_of(self, number: int) -> str:
-        """The hash of a row of the source, by which its mark knows it again."""
+        """The hash of a row of the source, by which its mark knows it again; of its beginning where it is too long."""
         if number not in self._hashes:
-            self._hashes[number] = hash_of(self.source.raw(number)) if number < self.source.known else ""
+            raw = self.source.raw(number, LONGEST_ROW) if number < self.source.known else None
+            self._hashes[number] = "" if raw is None else hash_of(raw)
         return self._hashes[number]
 
     def stale(self) -> list[int]:

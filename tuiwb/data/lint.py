@@ -35,9 +35,7 @@ def lint(example: Example, found: Texts | None = None) -> Iterator[Finding]:
     everything = found.of("example")
     if piece := artefact(everything):
         yield "template_artefact", piece
-    code, character = hidden(everything)
-    if code:
-        yield code, character
+    yield from hidden(everything)
     if letters := mojibake(everything):
         yield "mojibake", letters
     if len(everything) > OVER_LONG:

@@ -35,6 +35,9 @@ _NOTHING = np.empty(0, np.int64)
 _FEW = 10
 """Where no more than one row in so many may match, its reader decides."""
 
+_WRITTEN_OTHERWISE = r"[:,\[ \t\r\n]-?[0-9.]+[eE]|[0-9.]{17}|0\.0000"
+"""Numbers of JSON that Python, and so the screen, writes in other characters: 1E5 is 100000.0."""
+
 _NUMBERS_AND_BOOLEANS = set("0123456789eE+-.truefalsn")
 """What JSON writes outside of texts, but for `null`, which no search finds."""
 
@@ -53,6 +56,10 @@ class Places(NamedTuple):
 
     def moved(self, by: int) -> "Places":
         return Places(self.sure + by, self.maybe + by)
+
+    def or_maybe(self, rows: Rows) -> "Places":
+        """With more rows that may hold them."""
+        return Places(self.sure, np.setdiff1d(np.union1d(self.maybe, rows), self.sure, assume_unique=True))
 
 
 def joined(parts: "list[Places]") -> Places:
@@ -96,14 +103,20 @@ class Needle:
         if not self.words or (self.expression and kind == "json" and of_json(self.expression)):
             return self._expressed(block, starts, kind)
         block = block.lower() if self.fold else block
+        odd = found_in(block, starts, _WRITTEN_OTHERWISE) if kind == "json" and self._of_numbers else None
         if self.words.encode() not in block:
-            return Places()
+            return Places() if odd is None else Places(maybe=np.flatnonzero(odd))
         places = self.first(block, starts[:-1], starts[1:])
         if kind == "json":
-            return self._in_texts(block, starts, places)
+            found = self._in_texts(block, starts, places)
+            return found if odd is None else found.or_maybe(np.flatnonzero(odd))
         rows = np.flatnonzero(places >= 0)
         one_cell = kind == "text" or not (self.more or re.search(r"[^\w .-]", self.words))
         return Places(sure=rows) if self.whole and one_cell else Places(maybe=rows)
+
+    @property
+    def _of_numbers(self) -> bool:
+        return set(self.words) <= _NUMBERS_AND_BOOLEANS
 
     def first(self, block: bytes, starts: Rows, ends: Rows) -> Rows:
         """Where the words stand first in each stretch of a block; -1 where they do not. Stretches ascend."""
@@ -141,7 +154,7 @@ class Needle:
             escaped = quotes.may_be_escape(places)
             sure[rows] = inside & ~escaped
             maybe[rows] |= inside & escaped
-            if set(self.words) <= _NUMBERS_AND_BOOLEANS:
+            if self._of_numbers:
                 maybe[rows] |= outside
             again = ~(inside & ~escaped)
             rows = rows[again]

@@ -29,6 +29,9 @@ _PLAIN_BEGIN = re.compile(r"[A-Za-z0-9 ,;:!_-]*")
 
 _OF_NUMBERS = set("0123456789+-.eEinfaINFAN ")
 
+_TEXT = re.compile(r'"((?:[^"\\]|\\.)*+)"(\s*:)?')
+"""A text of JSON, and what stands behind a key."""
+
 _PAGE = 20_000
 _FEW_ROWS = 200
 _LONG_ROWS = 600
@@ -47,6 +50,7 @@ class Condition:
         column, accepts: the only column that is looked at, and whether what it holds is it.
         by_hand: only rows with a mark can be it.
         expression: the regular expression that one text, of the column where there is one, must match.
+        inside: whether a text is what is looked for, wherever it stands in a row.
     """
 
     test: Callable[[Row], bool]
@@ -55,6 +59,7 @@ class Condition:
     accepts: Callable[[Any], bool] | None = None
     by_hand: bool = False
     expression: str = ""
+    inside: Inside | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ def _condition(wanted: str, columns: tuple[str, ...], mark: Marks | None) -> Con
         inside = _matcher(rest)
         found = _of_column(column, lambda value: _any_text(value, inside), _needles(rest, whole=False))
         return replace(found, expression=_expression(rest))
-    return Condition(_anywhere(wanted), _needles(wanted), expression=_expression(wanted))
+    return Condition(_anywhere(wanted), _needles(wanted), expression=_expression(wanted), inside=_matcher(wanted))
 
 
 def _of_column(column: str, accepts: Callable[[Any], bool], needles: tuple[Needle, ...] = ()) -> Condition:
@@ -213,9 +218,14 @@ def _is_it(view: View, query: Query, row: Row) -> bool:
 
 
 def _unread(view: View, one: Condition, row: Row) -> bool:
-    """Whether a row that cannot be parsed holds the words."""
-    whole = (needle for needle in one.needles if needle.whole)
-    return any(len(view.store.holding(needle, row.id, row.id + 1).sure) for needle in whole)
+    """Whether a row that cannot be parsed is what is looked for: one of its texts that are whole and no key, as they
+    are written; all of it where it has no quotes."""
+    if one.inside is None or row.fault is None or row.fault.code == "row_too_long":
+        return False
+    raw = view.raw(row.id).decode("utf-8", "replace")
+    if '"' not in raw:
+        return bool(one.inside(raw))
+    return any(one.inside(text[1]) for text in _TEXT.finditer(raw) if text[2] is None)
 
 
 def _needles(wanted: str, *, whole: bool = True) -> tuple[Needle, ...]:

@@ -1,6 +1,7 @@
 """What text gives away: refusals, leftovers of templates, answers that were cut off, characters that hide."""
 
 import re
+from collections.abc import Iterator
 
 _REFUSAL_WITHIN = 200
 """Characters at the beginning of an answer: later, such words are usually about something else."""
@@ -57,18 +58,16 @@ def artefact(text: str) -> str:
     return found[0].strip() if found else ""
 
 
-def hidden(text: str) -> tuple[str, str]:
-    """The first character that hides or does harm, as (problem code, its number), or two empty texts."""
+def hidden(text: str) -> Iterator[tuple[str, str]]:
+    """The first character of each kind that hides or does harm, as (problem code, its number)."""
     if text.isprintable() or text.replace("\n", "").replace("\t", "").isprintable():
-        return "", ""
-    if found := CONTROL.search(text):
-        return "control_characters", f"U+{ord(found[0]):04X}"
+        return
+    kinds = {"control_characters": CONTROL}
     if not text.isascii():
-        if found := BIDI.search(text):
-            return "bidi_characters", f"U+{ord(found[0]):04X}"
-        if found := HIDDEN.search(text):
-            return "hidden_characters", f"U+{ord(found[0]):04X}"
-    return "", ""
+        kinds |= {"bidi_characters": BIDI, "hidden_characters": HIDDEN}
+    for code, kind in kinds.items():
+        if found := kind.search(text):
+            yield code, f"U+{ord(found[0]):04X}"
 
 
 def mojibake(text: str) -> str:
