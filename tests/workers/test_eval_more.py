@@ -53,6 +53,7 @@ def test_code_counts_where_its_tests_pass(tmp_path: Path) -> None:
         *({"prompt": [{"role": "user", "content": f"{n} double"}], "tests": "assert double(4) == 8"} for n in range(3)),
         {"prompt": [{"role": "user", "content": "3 double"}], "tests": "def check(f):\n    assert f(4) == 8",
          "entry_point": "double"},
+        {"prompt": [{"role": "user", "content": "0 without tests"}]},
     )  # fmt: skip
 
     def script(request: Request) -> None:
@@ -68,6 +69,8 @@ def test_code_counts_where_its_tests_pass(tmp_path: Path) -> None:
     assert (found["metric"], found["values"][far[0].name]["value"]) == ("code", 0.5)
     how = {r["row"]: r["how"] for r in rundir.read_all(records_file(run)) if r["kind"] == "code"}
     assert how == {0: "", 1: "AssertionError", 2: "not done after 10 s", 3: ""}
+    progress = rundir.read_all(run.part(1, "eval").metrics_file)
+    assert result_of(run)["step"] == progress[-1]["total_steps"] == 5 + 4  # answers, and code that has tests
 
 
 def test_turns_are_asked_one_after_the_other_and_marked(tmp_path: Path) -> None:

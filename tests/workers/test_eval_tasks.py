@@ -100,8 +100,22 @@ def test_tasks_have_the_scores_of_lm_eval(
     worst = evaluate.cases(spec, rundir.read_all(records_file(run)), next(iter(found)))
     assert len(worst) == 5
     assert ("The capital of" if name == "capitals" else "Say a letter") in worst[0]["question"]
+    progress = rundir.read_all(run.part(1, "eval").metrics_file)
+    assert result_of(run)["step"] == progress[-1]["total_steps"] == 2  # a task of a subject is a step
+    assert all(line["current_steps"] <= line["total_steps"] for line in progress)
     assert work(run) == 0  # nothing is measured twice
     assert len(rundir.read_all(records_file(run))) == report["records"]
+
+
+def test_a_task_ends_where_somebody_wants_it_to(tmp_path: Path, adapter: Path) -> None:
+    file = task_file(tmp_path / "own", CHOICE)
+    run = run_of(tmp_path / "run", Spec(subjects=subjects(adapter), tasks=(str(file),), dtype="float32"))
+    asked = rundir.request(run, "stop")
+    assert work(run) == 0
+    assert rundir.acknowledgement(run, asked) is not None
+    assert not rundir.read_all(records_file(run))  # it was in the middle of the first
+    assert work(run) == 0
+    assert (result_of(run)["outcome"], result_of(run)["step"]) == ("finished", 2)
 
 
 def test_a_task_that_is_none_is_one_sentence(tmp_path: Path, adapter: Path) -> None:

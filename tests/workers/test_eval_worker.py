@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "chat"))
@@ -270,3 +271,19 @@ def test_what_cannot_be_measured_makes_no_run(adapter: Path, rows: Path) -> None
     with pytest.raises(InputFault, match="no metric `bleuu`"):
         evaluate.launch(spec_of(adapter, rows, "bleuu"))
     assert not runs.run_dirs()
+
+
+def test_a_text_beside_questions_is_measured_as_text(tmp_path: Path, adapter: Path, rows: Path) -> None:
+    general = tmp_path / "general.jsonl"
+    general.write_text("".join(json.dumps({"text": f"Paris is the capital {number}."}) + "\n" for number in range(2)))
+    spec = spec_of(adapter, rows, "loss", "tokens")
+    both = Dataset(path=str(general), name="general", general=True)
+    run = run_of(tmp_path / "run", msgspec.structs.replace(spec, datasets=(*spec.datasets, both)))
+    assert work(run) == 0, result_of(run)
+    found = {(each["dataset"], each["metric"]) for each in evaluate.read_report(run)["results"]}
+    assert found == {("test", "loss"), ("test", "tokens"), ("general", "loss")}
+    assert result_of(run)["step"] == 2 * (4 + 4 + 2)
+    assert any("only its text is measured" in str(event.get("message")) for event in rundir.read_events(run))
+    alone = run_of(tmp_path / "alone", msgspec.structs.replace(spec, datasets=(both,)))
+    assert work(alone) == 5
+    assert "no row asks anything" in result_of(alone)["message"]

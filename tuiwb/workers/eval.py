@@ -4,6 +4,7 @@ Each row that is measured becomes a line of `records.jsonl` at once, so a run th
 it was, and what a broken judge or a full disk leaves is there to look at.
 """
 
+import itertools
 import os
 import sys
 import time
@@ -21,12 +22,15 @@ from tuiwb.evaluate import turns
 from tuiwb.evaluate.examples import Case, case_of, examples
 from tuiwb.evaluate.report import PART, build_report, judged, records_file, report_file
 from tuiwb.evaluate.spec import Dataset, Spec, Subject, parse_metric
+from tuiwb.models import hub
 from tuiwb.recipe import DatasetEntry
 from tuiwb.rundir import BeatWriter, MetricsWriter, RunDir
 from tuiwb.workers import eval_asked, eval_tasks, failure
 from tuiwb.workers.eval_model import Models
 
 _FAILED = 5
+_PARTS = ("task", "task_result")
+"""Kinds of records that are parts of a step: a task of lm-eval is one step, however many documents it has."""
 Key = tuple[str, str, str, int]
 """Metric or kind, dataset, subject, row."""
 
@@ -50,6 +54,7 @@ class Evaluation:
         self.part.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.records: list[dict[str, Any]] = rundir.read_all(records_file(run))
         self.done: set[Key] = {_key(record) for record in self.records}
+        self.steps = sum(record["kind"] not in _PARTS for record in self.records)
         self.models = Models(spec.dtype, self._loading)
         self.total = 0
         self._began = time.monotonic()
@@ -69,6 +74,8 @@ class Evaluation:
             for dataset in self.spec.datasets
             if dataset.turns
         }
+        if rows and self.spec.needs("answer") and not any(map(case_of, itertools.chain.from_iterable(rows.values()))):
+            raise InputFault("no row asks anything", key="--data")
         self.total = self._count(rows) + 2 * len(self.spec.subjects) * sum(
             len(each.questions) for found in talks.values() for each in found
         )
@@ -92,6 +99,11 @@ class Evaluation:
     def names(self) -> list[str]:
         return [parse_metric(each)[0].name for each in self.spec.metrics]
 
+    @property
+    def texts(self) -> list[str]:
+        """The metrics that read the rows themselves."""
+        return [name for name in ("loss", "perplexity") if name in self.names]
+
     def _rows(self, dataset: Dataset) -> list[data.Example]:
         with data.open(DatasetEntry(path=dataset.path, format=dataset.format)) as view:  # type: ignore[arg-type]
             found = list(examples(view, self.spec.max_examples))
@@ -99,6 +111,10 @@ class Evaluation:
             raise InputFault("no row can be used", file=dataset.path)
         if self.spec.needs("answer"):
             cases = [case for each in found if (case := case_of(each)) is not None]
+            if not cases and self.texts and len(self.spec.datasets) > 1:
+                told = f"{dataset.name}: no row asks anything, so only its text is measured"
+                rundir.append_event(self.run, "note", by="worker", message=told)
+                return found
             if not cases:
                 raise InputFault("no row asks anything", file=dataset.path, key="--data")
             for wanted in self.spec.metrics:
@@ -114,17 +130,19 @@ class Evaluation:
         return found
 
     def _count(self, rows: dict[str, list[data.Example]]) -> int:
-        names = self.names
-        each = sum(name in names for name in ("loss", "perplexity")) + int(self.spec.needs("answer"))
-        each += int("code" in names)
-        judged_ones = (len(self.spec.subjects) - 1) * int("judge" in names)
-        return sum(len(found) for found in rows.values()) * (each * len(self.spec.subjects) + judged_ones)
+        """Steps in all: rows that are read, rows that are answered, their code and its judgements, and tasks."""
+        names, subjects = self.names, len(self.spec.subjects)
+        total = subjects * (len(self.texts) * sum(map(len, rows.values())) + len(self.spec.tasks))
+        if self.spec.needs("answer"):
+            cases = [case for found in rows.values() for each in found if (case := case_of(each)) is not None]
+            total += subjects * len(cases) + (subjects - 1) * len(cases) * ("judge" in names)
+            total += subjects * sum(case.tests is not None for case in cases) * ("code" in names)
+        return total
 
     def _subject(self, subject: Subject, rows: dict[str, list[data.Example]]) -> None:
         for dataset in self.spec.datasets:
-            for name in ("loss", "perplexity"):
-                if name in self.names:
-                    self._texts(name, subject, dataset, rows[dataset.name])
+            for name in self.texts:
+                self._texts(name, subject, dataset, rows[dataset.name])
             if self.spec.needs("answer"):
                 self._answers(subject, dataset, rows[dataset.name])
 
@@ -175,7 +193,8 @@ class Evaluation:
             raise OSError(28, "No space left on device", str(records_file(self.run)))
         self.records.append(record)
         self.done.add(_key(record))
-        self.beats.beat("eval", len(self.records), self.total)
+        self.steps += record["kind"] not in _PARTS
+        self.beats.beat("eval", self.steps, self.total)
 
     def look(self) -> None:
         """Tell how far it is, and answer what was asked.
@@ -183,20 +202,20 @@ class Evaluation:
         Raises:
             AskedToEnd: somebody wants it to end.
         """
-        done = len(self.records)
+        self.beats.beat("eval", self.steps, self.total)
         self.metrics.write(
             {
                 "time": time.time(),
-                "current_steps": done,
+                "current_steps": self.steps,
                 "total_steps": self.total,
-                "percentage": round(100 * done / max(self.total, 1), 2),
+                "percentage": round(100 * self.steps / max(self.total, 1), 2),
                 "elapsed_time": round(time.monotonic() - self._began, 1),
             }
         )
         for request in rundir.pending_requests(self.run):
             if request.verb in ("stop", "pause", "cancel"):
                 raise AskedToEnd(request)
-            rundir.acknowledge(self.run, request, step=done)  # every record is saved already
+            rundir.acknowledge(self.run, request, step=self.steps)  # every record is saved already
 
     def _loading(self, doing: str) -> None:
         self.beats.beat("load")
@@ -214,17 +233,15 @@ class Evaluation:
         if outcome == "finished":
             atomic.write_json(report_file(self.run), report, indent=1)
         rundir.write_result(
-            self.run, self.part, outcome, step=len(self.records), metrics=headline(report), message=message,
+            self.run, self.part, outcome, step=self.steps, metrics=headline(report), message=message,
             seconds=round(time.monotonic() - self._began, 1),
         )  # fmt: skip
 
     def stopped(self, asked: AskedToEnd) -> None:
         """End as asked; everything measured so far stays."""
         if self.records:
-            self._finish(
-                "stopped", f"{len(self.records):,} of {self.total:,} are measured and kept; resume goes on there"
-            )
-        rundir.acknowledge(self.run, asked.request, step=len(self.records))
+            self._finish("stopped", f"{self.steps:,} of {self.total:,} are measured and kept; resume goes on there")
+        rundir.acknowledge(self.run, asked.request, step=self.steps)
 
     def failed(self, error: Exception) -> int:
         """Say why it failed.
@@ -238,7 +255,7 @@ class Evaluation:
         try:
             rundir.write_result(
                 self.run, self.part, "failed", message=message, error=type(error).__name__,
-                cause=failure.cause_of(error), step=len(self.records),
+                cause=failure.cause_of(error), step=self.steps,
             )  # fmt: skip
         except OSError as unwritten:
             sys.stderr.write(f"result.json could not be written: {unwritten}\n")
@@ -267,6 +284,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = RunDir(Path((arguments or sys.argv[1:])[0]).absolute())
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if hub.offline():
+        os.environ["HF_HUB_OFFLINE"] = "1"  # lm-eval asks for its tasks' data by itself
     evaluation = Evaluation(run, msgspec.convert(rundir.read_job(run).get("input") or {}, Spec))
     try:
         evaluation.run_all()

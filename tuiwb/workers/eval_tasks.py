@@ -48,7 +48,6 @@ def measure(evaluation: Evaluation, subject: Subject, task: str) -> None:
 
 def _measured(evaluation: Evaluation, voice: Local, subject: Subject, name: str, file: Path | None) -> dict[str, Any]:
     import lm_eval
-    from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
     from transformers import AutoTokenizer
 
@@ -63,7 +62,7 @@ def _measured(evaluation: Evaluation, voice: Local, subject: Subject, name: str,
     # Data that a task's file names is looked for beside it.
     beside = contextlib.chdir(file.parent) if file is not None else contextlib.nullcontext()
     with beside, adapter_on(voice):
-        model = HFLM(
+        model = _watched(evaluation)(
             pretrained=voice.base.model, tokenizer=tokenizer, batch_size=spec.batch_size, max_length=subject.context
         )
         try:
@@ -79,6 +78,23 @@ def _measured(evaluation: Evaluation, voice: Local, subject: Subject, name: str,
             raise EnvironmentFault(f"the data of {name} cannot be had: {str(error).splitlines()[0]}") from error
     assert isinstance(found, dict)
     return found
+
+
+def _watched(evaluation: Evaluation) -> type[Any]:
+    """lm-eval's model, which shows before each batch that it lives, and ends where somebody wants it to: a task may
+    take hours."""
+    from lm_eval.models.huggingface import HFLM
+
+    class Watched(HFLM):
+        def _model_call(self, *args: Any, **more: Any) -> Any:
+            evaluation.look()
+            return super()._model_call(*args, **more)
+
+        def _model_generate(self, *args: Any, **more: Any) -> Any:
+            evaluation.look()
+            return super()._model_generate(*args, **more)
+
+    return Watched
 
 
 def _keep_documents(evaluation: Evaluation, task: str, subject: Subject, samples: Sequence[Mapping[str, Any]]) -> None:
