@@ -17,7 +17,7 @@ from test_chat_screen import ready, remember
 from tuiwb import rundir
 from tuiwb.base import settings
 from tuiwb.base.text import width_of
-from tuiwb.chat import session
+from tuiwb.chat import fits, session
 from tuiwb.chat.engine import Engine
 from tuiwb.chat.protocol import Done, Failed
 from tuiwb.rundir import RunDir
@@ -142,3 +142,25 @@ COST = Done(
 def test_a_cost_takes_the_lines_that_it_needs(width: int, lines: list[str]) -> None:
     assert usage(COST, width).splitlines() == lines
     assert all(width_of(line) <= width for line in lines)
+
+
+async def test_one_more_model_that_does_not_fit_is_asked_about(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(tiny_model, other)
+    remember(whom=str(tiny_model))
+    async with bench(screen="chat", size=(80, 24)) as pilot:
+        chat = await ready(pilot)
+        short = fits.Fit(needed=9 << 30, free=1 << 30, training=5 << 30, place="this machine")
+        monkeypatch.setattr(fits, "fit_of", lambda target: short)
+        for key, lanes in (("n", 1), ("y", 2)):
+            await pilot.press("escape", "a")
+            await pilot.until_text("another…")
+            await pilot.press("enter")
+            await pilot.enter(str(other))
+            await pilot.press("enter")
+            await pilot.until_text("they do not fit")
+            await pilot.press(key)
+            await pilot.until(lambda lanes=lanes: len(chat.asked) == lanes)  # type: ignore[misc]
+            await pilot.until(lambda: "they do not fit" not in pilot.text())
