@@ -197,6 +197,8 @@ def test_a_line_that_a_crash_cut_off_costs_itself_alone(rows: Path) -> None:
     last = Journal(place)
     assert sorted(last.marks) == [1, 3]
     assert last.broken == 1
+    said = {problem.code: problem.message for problem in data.open(rows, editable=True).verify().problems}
+    assert said["broken_journal"] == "1 of the changes in the journal of edits cannot be read"
     assert last.undo()
     assert sorted(last.marks) == [1]
 

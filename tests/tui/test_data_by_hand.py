@@ -8,7 +8,8 @@ import pytest
 from pilot import BenchPilot, bench
 from textual.widgets import Input, TextArea
 
-from tuiwb.data import journal
+from tuiwb import data
+from tuiwb.data import edits, journal
 from tuiwb.tui.screens.data_charts import ChartPane
 from tuiwb.tui.screens.data_edit import Compare, RowEditor, _escaped
 from tuiwb.tui.widgets.pieces import PieceView
@@ -81,6 +82,7 @@ async def test_a_row_is_corrected_judged_and_all_of_it_undone(rows: Path) -> Non
         await pilot.enter("odd, look")
         await pilot.press("enter")
         await changed(pilot, "Row 2 tagged odd, look.")
+        await pilot.until(lambda: "by hand: tagged odd and look" in detail(pilot))
         view = pilot.room.view
         assert {row: (mark.verdict, mark.tags) for row, mark in view.journal.marks.items()} == {
             0: ("rejected", ()),
@@ -104,6 +106,18 @@ async def test_a_row_is_corrected_judged_and_all_of_it_undone(rows: Path) -> Non
         await pilot.until(lambda: "a better answer" in detail(pilot))
     assert rows.read_bytes() == before
     assert journal.place_of(rows).is_file()
+
+
+async def test_what_another_program_did_to_rows_is_shown(rows: Path) -> None:
+    async with bench("data", size=(120, 40)) as pilot:
+        await opened(pilot, rows)
+        with data.open(rows, editable=True) as other:
+            edits.change(other, 0, journal.tags(("elsewhere",)))
+        pilot.room._look_at_the_file()
+        await pilot.until(lambda: "by hand: tagged elsewhere" in detail(pilot))
+        await pilot.press("U")
+        await changed(pilot, "Taken back: row 0 tagged elsewhere")
+        assert not pilot.room.view.journal.marks
 
 
 async def test_an_edit_goes_into_the_open_recipe(rows: Path, tiny_model: Path, tmp_path: Path) -> None:

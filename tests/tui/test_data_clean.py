@@ -80,6 +80,12 @@ async def test_steps_are_tried_taken_back_and_used(rows: Path, recipe: Path, siz
         await add(pilot, "length in words", "words: {min: 5}")
         assert list((await judged(pilot)).removals) == [9]
         await pilot.until(lambda: "row 9  1 words, less than 5 words" in plain(pilot))
+        await add(pilot, "length in words", "words: {min: 5, max: 22}")
+        await judged(pilot)
+        panel(pilot).query_one(Table).cursor = 1
+        # The nearest of those that stay, with how far they are.
+        await pilot.until(lambda: "Stays, though near the limit\nrow 0  20 words" in plain(pilot))
+        await pilot.press("u")
         await add(pilot, "exact_duplicates")
         await add(pilot, "near_duplicates", "near_duplicates: {threshold: 0.6}")
         found = await judged(pilot)
@@ -139,6 +145,11 @@ async def test_a_wrong_step_is_said_and_changes_nothing(rows: Path) -> None:
         pilot.app.screen.query_one("Input").value = "regex: {patern: x}"  # type: ignore[attr-defined]
         await pilot.press("enter")
         await pilot.until(lambda: any("has no setting patern" in toast for toast in pilot.toasts()))
+        await pilot.until(lambda: type(pilot.app.screen).__name__ == "Ask")
+        field = pilot.app.screen.query_one("Input")
+        assert field.value == "regex: {patern: x}"  # type: ignore[attr-defined]
+        assert "Settings: pattern, of, keep" in " ".join(pilot.text().split())
+        await pilot.press("escape")
         assert panel(pilot).steps == ()
         assert "a: add a step or a preset" in plain(pilot)
 

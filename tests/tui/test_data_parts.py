@@ -124,6 +124,10 @@ async def test_a_mixture_of_the_open_datasets(rows: Path, recipe: Path, tmp_path
         await pilot.press("w")
         await typed(pilot, str(tmp_path / "mixture.jsonl"))
         await said(pilot, "50 rows are in")
+        await pilot.press("d")
+        await pilot.until(lambda: panel.mixture is not None and len(panel.mixture.sources) == 1)
+        await pilot.press("d")  # the last one stays
+        assert [Path(one.path) for one in panel.mixture.sources] == [rows]
     lines = (tmp_path / "mixture.jsonl").read_bytes().splitlines()
     assert set(lines) <= {*rows.read_bytes().splitlines(), *other.read_bytes().splitlines()}
     assert sum(b"other asks" in line for line in lines) == 20

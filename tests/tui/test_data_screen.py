@@ -240,6 +240,24 @@ async def test_a_format_that_cannot_be_told_is_named(tmp_path: Path) -> None:
         await pilot.until(lambda: pilot.room.view.format.name == "qa")
         assert dict(pilot.room.view.format.columns) == {"question": "q", "answer": "a"}
         await pilot.until_text("assistant")
+        state = pilot.room.layout_state()
+    async with bench("data") as pilot:
+        pilot.room.restore_layout({**state, "start": True})  # whatever the session of before has kept so far
+        named = ("qa", {"question": "q", "answer": "a"})
+        await pilot.until(lambda: pilot.room.view is not None and pilot.room.view.given == named)
+
+
+async def test_columns_that_are_named_after_parts_are_offered(tmp_path: Path) -> None:
+    rows = [{"nr": n, "user_question": f"q{n}", "finalAnswer": f"a{n}", "answering": "no"} for n in range(5)]
+    async with bench("data", size=(120, 40)) as pilot:
+        await opened(pilot, write(tmp_path / "odd.jsonl", rows))
+        await pilot.until_text("format unknown")
+        await pilot.press("t")
+        await pilot.enter("qa")
+        await pilot.press("enter")
+        await pilot.until_text("which column plays which part?")
+        preview = pilot.app.screen.query_one(PieceView)
+        await pilot.until(lambda: "user\nq0" in preview.plain and "assistant\na0" in preview.plain)
 
 
 async def test_the_dataset_goes_into_the_recipe(recipe: Path, tmp_path: Path) -> None:
@@ -326,7 +344,7 @@ async def test_the_session_brings_back_file_row_and_view(rows: Path) -> None:
         state = pilot.room.layout_state()
     assert (state["path"], state["row"], state["look"]) == (str(rows), 1, "turns")
     async with bench("data") as pilot:
-        pilot.room.restore_layout({**state, "nonsense": 1})
+        pilot.room.restore_layout({**state, "start": True, "nonsense": 1})
         await settled(pilot, rows)
         await at_row(pilot, 1)
 
@@ -340,3 +358,21 @@ def test_wrapping_keeps_every_character_but_spaces(width: int) -> None:
     assert all(cell_len("".join(part for part, _ in line)) <= max(width, 2) for line in lines)
     joined = "".join(part for line in lines for part, _ in line)
     assert joined.replace(" ", "") == text.replace(" ", "").replace("\n", "")
+
+
+async def test_a_folder_is_gone_into_and_opened_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for name in ("a", "b"):
+        write(folder / f"{name}.jsonl", [{"prompt": name, "completion": "c"}] * 2)
+    (folder / "a.jsonl.edits.jsonl").write_text('{"journal":1}\n')
+    (folder / "round").symlink_to(folder / "round")
+    (folder / "gone.jsonl").symlink_to(tmp_path / "nowhere.jsonl")
+    async with bench("data", size=(120, 40)) as pilot:
+        await pilot.press("o")
+        await pilot.enter(str(folder))
+        await pilot.press("enter")
+        await pilot.until_text("all files of this folder")
+        assert "edits" not in pilot.text()
+        await pilot.press("enter")
+        await pilot.until(lambda: pilot.room.view is not None and pilot.room.view.known == 4)

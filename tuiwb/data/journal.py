@@ -45,6 +45,14 @@ class Mark:
     def empty(self) -> bool:
         return self == Mark(self.of)
 
+    @property
+    def words(self) -> str:
+        """Such as `accepted, corrected, rated 4, tagged odd and look`."""
+        corrected = "corrected" if self.value is not None else ""
+        rated = f"rated {self.rating}" if self.rating else ""
+        tagged = f"tagged {' and '.join(self.tags)}" if self.tags else ""
+        return ", ".join(filter(None, (self.verdict, corrected, rated, tagged)))
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:

@@ -1,7 +1,7 @@
 """Several sources in one epoch, each in its share: a small one is repeated, a large one sampled."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,6 +86,15 @@ class Mixture:
         return [round(source.share, 6) for source in self.sources]
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What was counted of sources already, for as long as they stay as they are: rows that can be trained on, and mean
+    tokens and trained tokens of an example."""
+
+    usable: "dict[View, Rows]" = field(default_factory=dict)
+    tokens: "dict[tuple[View, Renderer], tuple[float, float]]" = field(default_factory=dict)
+
+
 def mix(
     views: "Sequence[View]",
     fixed: Sequence[float | None],
@@ -93,6 +102,7 @@ def mix(
     seed: int = 42,
     max_repeats: float | None = None,
     renderer: "Renderer | None" = None,
+    counted: Counted | None = None,
     task: Task | None = None,
 ) -> Mixture:
     """An epoch of several sources.
@@ -101,13 +111,20 @@ def mix(
         fixed: the share of each source, from 0 to 1; the sources without one divide what is left by their rows.
         max_repeats: no row is seen more often than this; a share that would need it becomes smaller.
         renderer: counts tokens.
+        counted: is read, and filled, so that other shares of the same sources are there at once.
 
     Raises:
         UsageFault: the shares come to more than 1, or to less with no source to take the rest.
         InputFault: the format of a source is not clear.
         Cancelled: the task was cancelled.
     """
-    usable = [_usable(view, task) for view in views]
+    counted = counted or Counted()
+    for view in views:
+        if view not in counted.usable:
+            counted.usable[view] = _usable(view, task)
+        if renderer is not None and (view, renderer) not in counted.tokens:
+            counted.tokens[view, renderer] = _tokens(view, counted.usable[view], renderer, task)
+    usable = [counted.usable[view] for view in views]
     sizes = [len(rows) for rows in usable]
     given = sum(share for share in fixed if share is not None)
     free = sum(size for size, share in zip(sizes, fixed, strict=True) if share is None)
@@ -124,7 +141,7 @@ def mix(
     rows = np.stack([of[order], numbers[order]], axis=1) if len(of) else np.zeros((0, 2), np.int64)
     found = []
     for number, view in enumerate(views):
-        tokens, trained = _tokens(view, usable[number], renderer, task) if renderer else (None, None)
+        tokens, trained = counted.tokens[view, renderer] if renderer else (None, None)
         seen = int(examples[number])
         found.append(
             Source(

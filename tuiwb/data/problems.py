@@ -89,6 +89,7 @@ RULES: dict[str, Rule] = {
     # What people did to rows
     "left_out": Rule("note", "left out: {detail}", "accept the row to train on it"),
     "stale_edit": Rule("warning", "{detail}", "look at the row, and edit it again"),
+    "broken_journal": Rule("warning", "{detail}", "nothing but these changes is lost; make them again"),
     # A row that is no example of the format
     "other_format": Rule("error", "{detail}", "put these rows into a file of their own"),
     "missing_column": Rule("error", "the row has no {detail}", "fill the column, or delete the row"),

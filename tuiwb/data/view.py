@@ -311,6 +311,8 @@ class View:
         stale = self.store.stale()
         if stale:
             tally.add("stale_edit", f"the source has changed where {len(stale):,} rows were edited", stale[0])
+        if broken := self.store.journal.broken:
+            tally.add("broken_journal", f"{broken:,} of the changes in the journal of edits cannot be read")
         out = [row for row in self.store.journal.marks if self.left_out(row)]
         for row in sorted(out):
             tally.add("left_out", self.left_out(row) or "", row)

@@ -90,16 +90,15 @@ class DataScreen(DataActions):
     # The session
 
     def layout_state(self) -> dict[str, Any]:
-        path = "" if self.view is None else str(self.view.path)
-        return {"path": path, "row": self.row or 0, "look": self.look, "recent": self.recent}
+        return {**data_open.state_of(self.view), "row": self.row or 0, "look": self.look, "recent": self.recent}
 
     def restore_layout(self, state: dict[str, Any]) -> None:
-        recent, look, path = state.get("recent"), state.get("look"), state.get("path")
+        recent, look, wish = state.get("recent"), state.get("look"), data_open.wish_of(state)
         self.recent = [str(one) for one in recent][:_RECENT] if isinstance(recent, list) else []
         self.look = str(look) if look in VIEWS else self.look
-        if isinstance(path, str) and path and (self.view is None or state.get("start")):
+        if wish is not None and (self.view is None or state.get("start")):
             self._wanted_row = state["row"] if isinstance(state.get("row"), int) else 0
-            self.open(path)
+            self.open_wish(wish)
         if isinstance(state.get("run"), str):
             data_run.show(self, state["run"])
 
@@ -134,6 +133,8 @@ class DataScreen(DataActions):
     def open_wish(self, wish: Wish) -> None:
         """Open a dataset, in a thread; what was open stays when it cannot be."""
         self._wish = wish
+        if self.view is None:
+            self.query_one("#format", Static).update(Content.styled(gate_line(f"opening {wish.path} …"), "dim"))
 
         def failed(error: TuiwbError) -> None:
             self._wish = None
@@ -242,15 +243,7 @@ class DataScreen(DataActions):
             self.show_format()
 
     def _look_at_the_file(self) -> None:
-        view = self.view
-
-        def done(what: str | None) -> None:
-            if view is self.view and self.source and (what or "") != self.source.changed:
-                self.source.changed = what or ""
-                self.show_format()
-
-        if view is not None:
-            self.start("changed", lambda _: view.changed(), done)
+        data_open.look_again(self)
 
     def show_format(self) -> None:
         """Format, confidence and reason; how far work is; what happened to the file."""
@@ -357,6 +350,8 @@ class DataScreen(DataActions):
         self._lens_of = wanted
 
         def done(lens: Lens) -> None:
+            if lens.of and lens.of == self.lens.of:
+                return  # the recipe changed elsewhere
             self.lens = lens
             self.show_row()
             if self.view is not None and self.view.verdict is not None:

@@ -21,6 +21,9 @@ CHECK_BY_ITSELF = 32 << 20
 _FIT_BY_ITSELF = 4 << 20
 """Bytes; the rows of a larger file are rendered only when asked to."""
 
+_NO_STEP = ("stale_edit", "broken_journal", "mixed_types", "cut_off")
+"""Warnings that no cleaning step does away with."""
+
 _ORDER = ("error", "warning", "note")
 
 
@@ -87,7 +90,7 @@ def show(screen: "DataScreen") -> None:
     def done(problems: "tuple[Problem, ...]") -> None:
         if view is not screen.view:
             return
-        found = sorted((*problems, *source.misfits), key=lambda problem: _ORDER.index(problem.severity))
+        found = sorted((*problems, *source.misfits), key=lambda one: (_ORDER.index(one.severity), -one.count))
         screen.query_one(ProblemsPane).show(found, whole=view.verdict is not None)
         if not found or not screen.has_class("-narrow"):
             screen.set_class(bool(found), "-problems")
@@ -125,5 +128,5 @@ def _step_for(problem: "Problem") -> "Step | None":
     settings: dict[str, Any] = {"codes": [problem.code]}
     if problem.code in REPAIRABLE:
         return step_of("repair", settings)
-    of_a_row = problem.severity == "warning" and problem.code not in ("stale_edit", "mixed_types", "cut_off")
+    of_a_row = problem.severity == "warning" and problem.code not in _NO_STEP
     return step_of("problems", settings) if of_a_row else None

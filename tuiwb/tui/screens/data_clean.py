@@ -268,9 +268,9 @@ class CleanPanel(JobHost, ModalScreen[None]):
             if position is None:
                 return
             name = options[position][0]
-            start = data_clean_text.START.get(name)
-            if name == "a file …" or start is not None:
-                self._ask("Add a step", start or "", lambda steps: self._insert(steps))
+            start = data_clean_text.start_of(name, self._room.workspace.recipe)
+            if name == "a file …" or start:
+                self._ask("Add a step", start, lambda steps: self._insert(steps))
             else:
                 self._typed(name, lambda steps: self._insert(steps))
 
@@ -313,17 +313,24 @@ class CleanPanel(JobHost, ModalScreen[None]):
     def _ask(self, title: str, value: str, then: Any) -> None:
         def answered(text: str | None) -> None:
             if text is not None and text.strip():
-                self._typed(text, then)
+                self._typed(text, then, title)
 
-        self.app.push_screen(Ask(title, value, "such as words: {min: 10, max: 2000}"), answered)
+        self.app.push_screen(Ask(title, value, data_clean_text.hint_of(value)), answered)
 
-    def _typed(self, text: str, then: Any) -> None:
+    def _typed(self, text: str, then: Any, title: str = "") -> None:
+        """Read a step; where it is none, what is wrong is said and it can be typed again."""
+
         def read(_: Task) -> "tuple[Step, ...]":
             from tuiwb.data.clean.lists import typed
 
             return typed(text)
 
-        self.start("step", read, then)
+        def failed(error: TuiwbError) -> None:
+            self.job_failed(error)
+            if title:
+                self._ask(title, text, then)
+
+        self.start("step", read, then, failed)
 
     # The result
 

@@ -1,5 +1,6 @@
 """What the cleaning panel says of a step, and how its steps get into the recipe."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +30,29 @@ START = {
 }
 """What stands in the line when a step is added that is of little use without settings."""
 
+_NO_MODEL = "{model: ,"
+
 _LONGEST = 600
 """Characters of a row that are shown."""
+
+
+def start_of(name: str, recipe: Any) -> str:
+    """What stands in the line when a step is added: its settings, with the model of the open recipe."""
+    start, model = START.get(name, ""), getattr(recipe, "model_name_or_path", None)
+    return start.replace(_NO_MODEL, f"{{model: {json.dumps(model, ensure_ascii=False)},") if model else start
+
+
+def hint_of(text: str) -> str:
+    """The settings that the step in a line has."""
+    import msgspec
+
+    from tuiwb.data.clean.lists import STEPS
+
+    name = text.partition(":")[0].strip()
+    if name not in STEPS:
+        return "a step with its settings, such as words: {min: 10, max: 2000}; or a file of steps"
+    settings = ", ".join(field.name for field in msgspec.structs.fields(STEPS[name]))
+    return f"{STEPS[name].summary}. Settings: {settings}"
 
 
 def outcome(view: "View", cleaned: "Cleaned", at: int) -> list[Piece]:

@@ -30,11 +30,12 @@ _SEVERITY = {"error": ("✗", "bad"), "warning": ("!", "warn"), "note": ("·", "
 
 @dataclass(frozen=True, slots=True)
 class Lens:
-    """What rows are rendered with; `problem` says why there is none."""
+    """What rows are rendered with; `problem` says why there is none. What is `of` the same makes the same of a row."""
 
     renderer: "Renderer | None" = None
     name: str = ""
     problem: str = ""
+    of: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ def detail(
     pieces, counts = _pieces(view, row, look, lens)
     if why:
         pieces.insert(0, (gate(f"▽ left out by {why}\n\n"), "warn"))
+    if mark := view.mark(number):
+        pieces.insert(0, (gate(f"by hand: {mark.words}\n\n"), "key"))
     place = f"row {count(row.id)}" + (f", line {count(row.line)}" if row.line else "")
     return Detail(row.id, f"{place[0].upper()}{place[1:]} {TITLES[look]}", counts, wrap(_short(pieces), width))
 

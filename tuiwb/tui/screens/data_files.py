@@ -1,5 +1,6 @@
 """The dialog that opens a dataset: recent ones, those of the recipe, and any path, completed while it is typed."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ from tuiwb.tui.dialogs import MOST_OPTIONS, bound
 from tuiwb.tui.jobs import JobHost
 
 _ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".md", ".parquet", ".arrow", ".gz", ".zst", ".bz2")
+_EDITS = ".edits.jsonl"
+"""Journals of edits, which lie beside datasets and are none."""
+
 _MOST = 200
 
 Found = tuple[str, str]
@@ -28,7 +32,7 @@ Found = tuple[str, str]
 
 
 def complete(typed: str) -> list[Found]:
-    """Folders and datasets that begin as what was typed."""
+    """Folders and datasets that begin as what was typed; of a folder that was typed whole, all its files first."""
     start = os.path.expanduser(typed)  # noqa: PTH111 - a Path would lose the slash at the end
     folder, begun = os.path.split(start)
     found: list[tuple[bool, str, str]] = []
@@ -38,13 +42,15 @@ def complete(typed: str) -> list[Found]:
                 if not entry.name.startswith(begun) or (entry.name.startswith(".") and not begun):
                     continue
                 path = os.path.join(folder, entry.name)  # noqa: PTH118 - as it was typed
-                if entry.is_dir():
-                    found.append((True, f"{path}/", "folder"))
-                elif entry.name.lower().endswith(_ENDINGS):
-                    found.append((False, path, size(entry.stat().st_size)))
+                with contextlib.suppress(OSError):  # a link that leads nowhere, or round in circles
+                    if entry.is_dir():
+                        found.append((True, f"{path}/", "folder"))
+                    elif entry.name.lower().endswith(_ENDINGS) and (begun or not entry.name.endswith(_EDITS)):
+                        found.append((False, path, size(entry.stat().st_size)))
     except OSError:
         return []
-    return [(path, about) for _, path, about in sorted(found)[:_MOST]]
+    whole = [(folder, "all files of this folder")] if typed.endswith("/") and found and folder.strip("/") else []
+    return whole + [(path, about) for _, path, about in sorted(found)[:_MOST]]
 
 
 def name_of(path: str) -> str:

@@ -1,5 +1,6 @@
 """What the Data screen does with the recipe's dataset, and how a format is named where it cannot be told."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -80,16 +81,27 @@ def _ask_columns(screen: "DataScreen", view: "View", name: "FormatName") -> None
         screen.open(str(view.path), name=name)
         return
     known = dict(view.format.columns) if view.format.name == name else {}
-    for part, usual in (*form.needed.items(), *form.optional.items()):
-        column = next((one for one in view.columns if one.lower() in usual and one not in known.values()), None)
-        if part not in known and column is not None:
-            known[part] = column
+    parts = (*form.needed.items(), *form.optional.items())
+    for like in (_is, _says):
+        for part, usual in parts:
+            column = next((one for one in view.columns if one not in known.values() and like(one, usual)), None)
+            if part not in known and column is not None:
+                known[part] = column
 
     def mapped(columns: dict[str, str] | None) -> None:
         if columns is not None:
             screen.open(str(view.path), name=name, columns=columns)
 
     screen.app.push_screen(MappingForm(view, name, known), mapped)
+
+
+def _is(column: str, usual: Sequence[str]) -> bool:
+    return column.lower() in usual
+
+
+def _says(column: str, usual: Sequence[str]) -> bool:
+    """Whether a column is named after a part, such as `user_question` or `answerText`."""
+    return bool({*re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", column).lower())} & {*usual})
 
 
 def use(screen: "DataScreen", view: "View") -> None:

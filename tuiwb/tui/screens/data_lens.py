@@ -52,16 +52,15 @@ def load(what: Wanted, task: Task) -> Lens:
         if task.cancelled:
             raise
         return Lens(problem=str(error))
-    renderer = Renderer(
-        tokenizer,
-        template,
-        train_roles=settings.train_roles,
-        train_on_eos=settings.train_on_eos,
-        max_length=settings.max_length,
-        truncation=settings.truncation,
-        response_marker=settings.response_marker,
-    )
-    return Lens(renderer, model.name)
+    how: dict[str, Any] = {
+        "train_roles": settings.train_roles,
+        "train_on_eos": settings.train_on_eos,
+        "max_length": settings.max_length,
+        "truncation": settings.truncation,
+        "response_marker": settings.response_marker,
+    }
+    of = (model.name, tokenizer.fingerprint, template.fingerprint if template else "", *map(str, how.values()))
+    return Lens(Renderer(tokenizer, template, **how), model.name, of=of)
 
 
 def ask_model(screen: "DataScreen", then: Callable[[str], None]) -> None:

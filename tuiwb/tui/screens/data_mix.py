@@ -22,10 +22,10 @@ from tuiwb.tui.widgets.table import Column, Table
 
 if TYPE_CHECKING:
     from tuiwb.data import View
-    from tuiwb.data.mixture import Mixture
+    from tuiwb.data.mixture import Counted, Mixture
     from tuiwb.tui.screens.data import DataScreen
 
-_KEYS = "enter: share  x: most repeats  s: into the recipe  w: write  esc: leave"  # a line of 72 cells
+_KEYS = "enter: share  x: repeats  d: leave out  s: into recipe  w: write  esc"  # a line of 72 cells
 _fixed: dict[str, float] = {}
 """Shares that were typed, by path, for the session."""
 
@@ -55,7 +55,13 @@ def share_of(text: str) -> float | None:
 class MixPanel(JobHost, ModalScreen[None]):
     """See the top of this file."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [("x", "cap"), ("s", "use"), ("w", "write"), ("escape,q", "leave")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("x", "cap"),
+        ("d,delete", "leave_out"),
+        ("s", "use"),
+        ("w", "write"),
+        ("escape,q", "leave"),
+    ]
     CSS = """
     MixPanel {
         & > .dialog { width: 96%; max-width: 130; height: auto; max-height: 90%; }
@@ -69,6 +75,7 @@ class MixPanel(JobHost, ModalScreen[None]):
         self._room = room
         self._views: list[View] = [source.view for source in room.sources]
         self._cap: float | None = None
+        self._counted: Counted | None = None
         self.mixture: Mixture | None = None
         """What the shares come to; None while that is not known."""
 
@@ -98,13 +105,14 @@ class MixPanel(JobHost, ModalScreen[None]):
 
     def _count(self) -> None:
         """Find out what the shares come to, in the background."""
-        views, shares, cap, renderer = self._views, self._shares, self._cap, self._room.lens.renderer
+        views, shares, cap, renderer = [*self._views], self._shares, self._cap, self._room.lens.renderer
         self.mixture = None
 
         def work(task: Task) -> "Mixture":
-            from tuiwb.data.mixture import mix
+            from tuiwb.data.mixture import Counted, mix
 
-            return mix(views, shares, max_repeats=cap, renderer=renderer, task=task)
+            self._counted = self._counted or Counted()
+            return mix(views, shares, max_repeats=cap, renderer=renderer, counted=self._counted, task=task)
 
         def done(found: "Mixture") -> None:
             self.mixture = found
@@ -114,6 +122,7 @@ class MixPanel(JobHost, ModalScreen[None]):
         def failed(error: TuiwbError) -> None:
             self.query_one("#said", Static).update(Content.styled(gate_line(str(error), 300), "$text-error"))
 
+        self.query_one("#said", Static).update(Content.styled("counting …", "dim"))
         self.query_one(Table).fill(len(views), self._cells)
         self.start("mix", work, done, failed)
 
@@ -172,6 +181,12 @@ class MixPanel(JobHost, ModalScreen[None]):
         now = _fixed.get(path)
         value = "" if now is None else f"{100 * now:g}%"
         self.app.push_screen(Ask("Share of an epoch", value, "such as 30%; nothing: by its rows"), typed)
+
+    def action_leave_out(self) -> None:
+        """Mix the others; the dataset stays open."""
+        if len(self._views) > 1:
+            del self._views[self.query_one(Table).cursor]
+            self._count()
 
     def action_cap(self) -> None:
         def typed(text: str | None) -> None:

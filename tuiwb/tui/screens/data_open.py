@@ -1,5 +1,6 @@
 """Opening datasets on the Data screen: one beside the other, with the edits that were made to each."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tuiwb.tui.screens.data import DataScreen
 
 _TEXTS = (".txt", ".md")
+_NAMED = ("name", "split", "subset")
 
 
 @dataclass
@@ -80,6 +82,25 @@ def failed(screen: "DataScreen", wish: Wish, error: TuiwbError) -> None:
     screen.choose(f"Which {what}?", [(name, "") for name in names], chosen)
 
 
+def state_of(view: "View | None") -> dict[str, Any]:
+    """What the session keeps of the dataset that is shown: its path, and what the user named."""
+    if view is None:
+        return {"path": ""}
+    (name, columns), (split, subset) = view.given, view.part
+    named = {"name": name, "columns": dict(columns) if columns else None, "split": split, "subset": subset}
+    return {"path": str(view.path), **{what: how for what, how in named.items() if how}}
+
+
+def wish_of(state: dict[str, Any]) -> Wish | None:
+    """What `state_of` kept; what cannot be understood is left away."""
+    path, columns = state.get("path"), state.get("columns")
+    if not isinstance(path, str) or not path:
+        return None
+    name, split, subset = (one if isinstance(one := state.get(what), str) else None for what in _NAMED)
+    mapped = columns if isinstance(columns, dict) and all(isinstance(one, str) for one in columns.values()) else None
+    return Wish(path, None, name, mapped, split, subset)
+
+
 def offered(screen: "DataScreen") -> list[Found]:
     """What is open, what the recipe names, what was open."""
     opened = [str(source.view.path) for source in screen.sources]
@@ -134,3 +155,32 @@ def reload(screen: "DataScreen") -> None:
     if view is not None:
         (name, columns), (split, subset) = view.given, view.part
         screen.open_wish(Wish(str(view.path), None, name, columns, split, subset))
+
+
+def look_again(screen: "DataScreen") -> None:
+    """See what happened to the file since, and what another program did to its rows."""
+    view = screen.view
+    if view is None:
+        return
+
+    def look(_: Task) -> tuple[str, bool]:
+        edited = False
+        if view.journal is not None:
+            with contextlib.suppress(TuiwbError):  # the next change says so
+                edited = view.journal.refresh()
+        return view.changed() or "", edited
+
+    def done(now: tuple[str, bool]) -> None:
+        changed, edited = now
+        source = screen.source
+        if source is None or source.view is not view:
+            return
+        if changed != source.changed:
+            source.changed = changed
+            screen.show_format()
+        if edited:
+            source.pages.forget()
+            screen.fill()
+            screen.refresh_hints()
+
+    screen.start("changed", look, done)

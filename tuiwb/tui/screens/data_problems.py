@@ -54,7 +54,8 @@ class ProblemsPane(Pane):
     def _cells(self, at: int) -> tuple[Any, ...]:
         problem = self.problems[at]
         first = "" if problem.row is None else count(problem.row)
-        return _SIGNS[problem.severity], count(problem.count), problem.message, (first, "dim")
+        rows = "" if problem.row is None and problem.count == 1 else count(problem.count)  # of the file, not of a row
+        return _SIGNS[problem.severity], rows, problem.message, (first, "dim")
 
     def on_table_chosen(self, event: Table.Chosen) -> None:
         """The first case of a problem, and with every further enter the next one that was kept."""

@@ -1,5 +1,6 @@
 """The very rows that a run learned from or was measured on, on the Data screen, in the order of an epoch."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuiwb.base.tasks import Task
@@ -42,13 +43,18 @@ def show(screen: "DataScreen", run_id: str) -> None:
             screen.choose(
                 "Which rows of the run?",
                 [
-                    (f"{each.name}: {gate_line(each.entries[source].path, 60)}", f"{count(_count(each, source))} rows")
+                    (f"{each.name}: {_named(each.entries[source].path)}", f"{count(_count(each, source))} rows")
                     for each, source in choices
                 ],
                 lambda position: _open(screen, run_id, *choices[position]),
             )
 
     screen.start("rows of a run", read, ask)
+
+
+def _named(path: str) -> str:
+    """The end of a path, which tells it from others."""
+    return gate_line("/".join(Path(path).parts[-2:]), 50)
 
 
 def _count(each: "RowSet", source: int) -> int:
