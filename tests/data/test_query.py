@@ -48,6 +48,8 @@ def view(tmp_path: Path) -> data.View:
         ("score>2", {1, 3}),
         ("score<=1", {0}),
         ("score=7", {3}),
+        ("score>2e0", {1, 3}),
+        ("score<1.0E+1 & score>=25e-1", {1, 3}),
         ("true", {3}),
         ("other>1", set()),
     ],

@@ -80,8 +80,10 @@ def json_column(page: bytes, count: int, name: str, *, array: bool) -> list[Any]
 def _with_long_numbers(values: list[Any], page: bytes) -> bool:
     """Whether numbers of more than 64 bits may be among the values, which a row has as floating point."""
     kinds = {*map(type, values)}
-    if int in kinds and any(type(value) is int and not -(1 << 63) <= value < 1 << 64 for value in values):
-        return True
+    if int in kinds:
+        numbers = values if kinds == {int} else [value for value in values if type(value) is int]
+        if min(numbers) < -(1 << 63) or max(numbers) >= 1 << 64:
+            return True
     return not kinds.isdisjoint((list, dict)) and _LONG_NUMBER in page.translate(_DIGITS_ALIKE)
 
 

@@ -16,7 +16,7 @@ from tuiwb.data.needle import PLAIN, Inside, Needle, transparent
 from tuiwb.data.rows import MISSING, Row
 from tuiwb.data.view import View
 
-_COMPARE = re.compile(r"^(?P<column>[^\s:<>=!]+)\s*(?P<sign>>=|<=|!=|=|>|<)\s*(?P<number>-?\d+(\.\d+)?)$")
+_COMPARE = re.compile(r"^(?P<column>[^\s:<>=!]+)\s*(?P<sign>>=|<=|!=|=|>|<)\s*(?P<number>-?\d+(\.\d+)?([eE][+-]?\d+)?)$")
 _SIGNS: dict[str, Callable[[float, float], bool]] = {
     ">": lambda a, b: a > b,
     "<": lambda a, b: a < b,
@@ -348,7 +348,7 @@ def _comparing(compare: Callable[[float, float], bool], number: float) -> Callab
 
 
 def _any_text(value: Any, inside: Inside) -> bool:
-    """Whether any text in a value, however deep, is it; numbers count as they are written."""
+    """Whether any text in a value, however deep, is it; numbers count as they are shown: 1E5 is 100000.0."""
     if isinstance(value, str):
         return bool(inside(value))
     if isinstance(value, (dict, list, tuple)):
