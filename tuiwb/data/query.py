@@ -16,7 +16,8 @@ from tuiwb.data.needle import PLAIN, Inside, Needle, transparent
 from tuiwb.data.rows import MISSING, Row
 from tuiwb.data.view import View
 
-_COMPARE = re.compile(r"^(?P<column>[^\s:<>=!]+)\s*(?P<sign>>=|<=|!=|=|>|<)\s*(?P<number>-?\d+(\.\d+)?([eE][+-]?\d+)?)$")
+_NUMBER = r"-?\d+(\.\d+)?([eE][+-]?\d+)?"
+_COMPARE = re.compile(rf"^(?P<column>[^\s:<>=!]+)\s*(?P<sign>>=|<=|!=|=|>|<)\s*(?P<number>{_NUMBER})$")
 _SIGNS: dict[str, Callable[[float, float], bool]] = {
     ">": lambda a, b: a > b,
     "<": lambda a, b: a < b,
