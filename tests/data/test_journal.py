@@ -276,9 +276,15 @@ def test_a_row_that_is_too_long_is_marked_without_reading_it_whole(rows: Path, m
         file.write('{"prompt": "' + "x" * 5000 + '", "completion": "y"}\n')
     view = data.open(rows, editable=True)
     read: list[int] = []
-    raw = view.store.source.raw  # type: ignore[attr-defined]
-    spy = lambda *given: read.append(len(found := raw(*given))) or found  # noqa: E731
-    monkeypatch.setattr(view.store.source, "raw", spy)  # type: ignore[attr-defined]
+    source = view.store.source  # type: ignore[attr-defined]
+    raw = source.raw
+
+    def spy(*given: Any) -> bytes:
+        found: bytes = raw(*given)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(source, "raw", spy)
     edits.change(view, 12, journal.verdict("rejected"))
     assert read == [100]
     again = data.open(rows, editable=True)

@@ -65,7 +65,7 @@ class MappingForm(JobHost, ModalScreen[dict[str, str] | None]):
             with Horizontal():
                 yield Table(Column("part", 14), Column("column", 12, flex=1), id="parts")
                 yield PieceView()
-            hint = "←→: another column   n: another row   enter, ctrl+s: take it   esc: leave"
+            hint = "←→: another column   n: another row   enter: take it   esc: leave"
             yield Static(Content.styled(hint, "dim"), classes="detail")
 
     def on_mount(self) -> None:
