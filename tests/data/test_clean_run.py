@@ -206,14 +206,16 @@ def test_untouched_rows_stay_as_they_were(
 def test_reports(tmp_path: Path) -> None:
     rows = [*ROWS, row("Mark | up", "`x` <b> \x1b[31m")]
     with data.open(jsonl(tmp_path / "rows.jsonl", rows)) as view:
-        found = run.clean(view, lists.parse([*GUIDED, {"regex": {"pattern": "x"}}]))
+        found = run.clean(view, lists.parse([*GUIDED, {"regex": {"pattern": "x"}}, {"pii": {"kinds": ["email"]}}]))
         told = document(view, found)
         assert [(one["row"], one["line"], one["step"]) for one in told["removals"]] == [
             (1, 2, "words"), (2, 3, "exact_duplicates"), (3, 4, "unusable"), (4, 5, "unusable"), (7, 8, "regex"),
         ]  # fmt: skip
         assert (told["rows"], told["kept"], told["removed"], told["unusable"]) == (8, 3, 3, 2)
+        assert told["changes"] == [{"row": 5, "line": 6, "step": "pii"}]
         text = markdown(view, found)
         assert "| 2 | 3 | exact_duplicates | the same as row 0 |" in text
+        assert "| 5 | 6 | pii |" in text
         assert "\x1b" not in text
         assert r"Mark \| up" in text
         write_report(view, found, tmp_path / "why.json")

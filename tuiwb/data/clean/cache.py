@@ -21,7 +21,7 @@ from tuiwb.data.clean.steps import Step
 if TYPE_CHECKING:
     from tuiwb.data.view import View
 
-_VERSION = 1
+_VERSION = 2
 """Raised when the same steps would judge differently, so that nothing kept is used again."""
 
 _KEPT = 64

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tuiwb.base.text import gate_line
 from tuiwb.base.units import count
 from tuiwb.data.clean.lists import plain
-from tuiwb.data.clean.run import BY_HAND, UNUSABLE, Cleaned, Outcome, Removal
+from tuiwb.data.clean.run import BY_HAND, SAMPLES, UNUSABLE, Cleaned, Outcome, Removal
 from tuiwb.data.clean.steps import changes
 from tuiwb.data.clean.texts import excerpt, texts
 from tuiwb.data.spool import name_of
@@ -36,7 +36,7 @@ def summary(view: "View", cleaned: Cleaned) -> dict[str, Any]:
                 "changed": outcome.changed,
                 "samples": [row_document(view, cleaned, one) for one in outcome.samples],
                 "near_misses": [row_document(view, cleaned, one) for one in outcome.near],
-                "changed_rows": [_change(view, cleaned, at, row) for row in outcome.altered],
+                "changed_rows": [_change(view, cleaned, at, row) for row in outcome.altered[:SAMPLES]],
             }
             for at, outcome in enumerate(cleaned.outcomes)
         ],
@@ -44,9 +44,10 @@ def summary(view: "View", cleaned: Cleaned) -> dict[str, Any]:
 
 
 def document(view: "View", cleaned: Cleaned) -> dict[str, Any]:
-    """`summary`, and every row that is left out with its reason."""
+    """`summary`, every row that is left out with its reason, and every row that stays and is changed, with the step."""
     rows = [_reason(view, cleaned, removal) for removal in cleaned.removals.values()]
-    return {**summary(view, cleaned), "fingerprint": view.source_fingerprint, "removals": rows}
+    changes = [{"row": row, "line": view.row(row).line, "step": step} for row, step in _changes(cleaned)]
+    return {**summary(view, cleaned), "fingerprint": view.source_fingerprint, "removals": rows, "changes": changes}
 
 
 def markdown(view: "View", cleaned: Cleaned) -> str:
@@ -69,7 +70,20 @@ def markdown(view: "View", cleaned: Cleaned) -> str:
         row = row_document(view, cleaned, removal)
         line = "" if row["line"] is None else str(row["line"])
         lines.append(f"| {row['row']} | {line} | {row['step']} | {_cell(row['why'])} | {_cell(row['text'][:80])} |")
+    if changed := _changes(cleaned):
+        lines += ["", "## Changed, row by row", "", "| row | line | step |", "| ---: | ---: | --- |"]
+        lines += [f"| {number} | {view.row(number).line or ''} | {step} |" for number, step in changed]
     return "\n".join(lines) + "\n"
+
+
+def _changes(cleaned: Cleaned) -> list[tuple[int, str]]:
+    """The rows that stay and are changed, each with the steps that do it, in order."""
+    steps: dict[int, list[str]] = {}
+    for outcome in cleaned.outcomes:
+        for row in outcome.altered:
+            if row not in cleaned.removals:
+                steps.setdefault(row, []).append(outcome.step.name)
+    return [(row, " and ".join(steps[row])) for row in sorted(steps)]
 
 
 def row_document(view: "View", cleaned: Cleaned, removal: Removal) -> dict[str, Any]:

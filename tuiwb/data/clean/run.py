@@ -60,7 +60,7 @@ class Outcome:
     near: tuple[Removal, ...]
     """Rows that stay, the nearest to the limit first."""
     altered: tuple[int, ...] = ()
-    """Some of the rows that it changes."""
+    """The rows that it changes, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ class _Run:
                 if value is not row.value:
                     if number >= start:
                         account.changed += 1
-                        self._some(account.altered, row.id, account.changed)
+                        account.altered.append(row.id)
                     row = row._replace(value=value)
                     text = texts(self.view.as_it_stands(row))
         for collector in collectors:
@@ -215,8 +215,8 @@ class _Run:
         ]
         samples = tuple(sorted(account.samples, key=lambda removal: removal.row))
         nearest = tuple(account.nearest or near)
-        altered = tuple(sorted(account.altered))
-        return Outcome(self.steps[number], account.looked, account.removed, account.changed, samples, nearest, altered)
+        counts = (account.looked, account.removed, account.changed)
+        return Outcome(self.steps[number], *counts, samples, nearest, tuple(account.altered))
 
 
 def clean(view: "View", steps: Sequence[Step], task: Task | None = None) -> Cleaned:

@@ -57,13 +57,15 @@ def hint_of(text: str) -> str:
 
 def outcome(view: "View", cleaned: "Cleaned", at: int) -> list[Piece]:
     """What a step leaves out and what it nearly does, with where a row differs from the one that stays."""
+    from tuiwb.data.clean.run import SAMPLES
+
     one = cleaned.outcomes[at]
     pieces: list[Piece] = []
     if not one.removed and not one.changed:
         pieces.append(("It leaves no row out.\n", "dim"))
     if one.changed:
         pieces.append((f"Changed, {one.changed:,} rows\n", "head"))
-        for row in one.altered:
+        for row in one.altered[:SAMPLES]:
             pieces += [(f"row {row:,}", "key"), ("\n", "text"), *_altered(view, cleaned, at, row), ("\n\n", "text")]
     for title, some, tone in (("Left out", one.samples, "bad"), ("Stays, though near the limit", one.near, "good")):
         if some:
