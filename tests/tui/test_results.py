@@ -14,7 +14,7 @@ from tuiwb.evaluate import Dataset, Spec, Subject
 from tuiwb.evaluate.report import records_file
 from tuiwb.evaluate.spec import plain
 from tuiwb.rundir import RunDir
-from tuiwb.tui.results import Results
+from tuiwb.tui.results import Results, interval
 from tuiwb.tui.widgets.table import Table
 
 
@@ -109,3 +109,10 @@ def test_the_cases_of_every_metric_of_a_report_are_found(run: RunDir) -> None:
     report = evaluate.read_report(run)
     for found in report["results"]:
         assert evaluate.cases_of(run, found["metric"], dataset=found["dataset"])
+
+
+def test_large_values_leave_room_for_their_intervals() -> None:
+    found = {"value": 25712.3, "low": 7950.4, "high": 1361234.0}
+    assert interval(found) == "25.7k [7.95k, 1.36M]"
+    assert interval({"value": 999.7, "low": -0.000145, "high": 0.0}, signed=True) == "+1k [-0.000145, +0]"
+    assert interval({"value": 65.4321, "low": 1e12, "high": float("nan")}) == "65.4 [1e+12, nan]"

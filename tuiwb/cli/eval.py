@@ -227,8 +227,12 @@ def _report(run: "RunDir", args: argparse.Namespace) -> int:
 def _interval(found: dict[str, Any] | None, *, signed: bool = False) -> str:
     if found is None:
         return "—"
-    sign = "+" if signed else ""
-    return f"{found['value']:{sign}.4g} [{found['low']:{sign}.4g}, {found['high']:{sign}.4g}]"
+    value, low, high = (_written(found[name], "+" if signed else "") for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def _written(value: float, sign: str) -> str:
+    return f"{value:{sign},.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:{sign}.4g}"
 
 
 def _biases(found: dict[str, Any]) -> str:

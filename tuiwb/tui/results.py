@@ -61,7 +61,7 @@ class Results(JobHost, ModalScreen[None]):
         columns += [Column(gate_line(name, 22), 22, right=True) for name in subjects[:1] + subjects[1:][-1:]]
         columns += [
             Column("difference", 24, right=True, from_width=96),
-            Column("better worse equal", 18, right=True, from_width=116),
+            Column("won lost same", 13, right=True, from_width=112),
         ]
         yield Pane(
             Table(*columns, id="all"), title=f"Results of {gate_line(self._run_dir.run_id, 40)}", id="results",
@@ -203,8 +203,16 @@ def interval(found: dict[str, Any] | None, *, signed: bool = False) -> str:
     """A value with its interval, short."""
     if found is None:
         return "—"
-    sign = "+" if signed else ""
-    return f"{found['value']:{sign}.3g} [{found['low']:{sign}.3g}, {found['high']:{sign}.3g}]"
+    value, low, high = (_short(found[name], "+" if signed else "") for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def _short(value: float, sign: str) -> str:
+    """Three digits of it: a perplexity of 25,700 is 25.7k, which leaves room for its interval."""
+    for unit, power in (("M", 1e6), ("k", 1e3)):
+        if power * 0.9995 <= abs(value) < 1e9:
+            return f"{value / power:{sign}.3g}{unit}"
+    return f"{value:{sign}.3g}"
 
 
 def changed(case: dict[str, Any], first: str, last: str, *, higher: bool) -> str:
