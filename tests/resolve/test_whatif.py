@@ -95,9 +95,12 @@ def test_answers_of_one_prompt_are_one_row(tiny_model: Path, rows: Path) -> None
 
 
 def test_the_time_of_sampled_answers_goes_by_how_long_they_may_be(tiny_model: Path, rows: Path) -> None:
+    usual: dict[str, Any] = {
+        "stage": "ppo", "reward_funcs": ("length:8",), "max_steps": 4, "max_completion_length": 64,
+    }  # fmt: skip
+
     def seconds(**keys: Any) -> tuple[float, float]:
-        keys = {"stage": "ppo", "reward_funcs": ("length:8",), "max_steps": 4, "max_completion_length": 64} | keys
-        found = duration(assessed(tiny_model, rows, **keys), host=a_host(), gpus=[])
+        found = duration(assessed(tiny_model, rows, **(usual | keys)), host=a_host(), gpus=[])
         assert found is not None
         assert found.seconds is not None
         assert "answers of" in found.rests_on

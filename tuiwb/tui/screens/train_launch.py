@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from tuiwb.resolve.duration import Duration
     from tuiwb.rundir import RunDir
 
-_SAID = 4
-"""Findings that are said before a launch; the Checks pane has all."""
+_SAID, _LONG = 3, 200
+"""Findings that are said before a launch, and characters of each; the Checks pane has all."""
 _CROWDED = 1.5
 """Threads that wait for each core of a machine that has enough to do."""
 
@@ -34,8 +34,11 @@ class Ready:
     @property
     def doubts(self) -> list[str]:
         """Everything that speaks against launching now, a sentence each."""
-        found = [f"{check.key}: {check.message}" if check.key else check.message
-                 for check in self.assessment.checks if check.level == "warning"]  # fmt: skip
+        found = [
+            (f"{check.key}: " if check.key else "") + check.message + (f" → {check.fix}" if check.fix else "")
+            for check in self.assessment.checks
+            if check.level == "warning"
+        ]
         return [*([self.busy] if self.busy else []), *found]
 
 
@@ -70,7 +73,7 @@ def sheet(ready: Ready) -> str:
     if plan is not None:
         lines.append(f"memory   {text.peak(plan.peak_bytes)} at the peak")
     doubts = ready.doubts
-    lines += ["", *(f"! {gate_line(doubt)}" for doubt in doubts[:_SAID])]
+    lines += ["", *(f"! {gate_line(doubt, _LONG)}" for doubt in doubts[:_SAID])]
     if len(doubts) > _SAID:
         lines.append(f"  and {len(doubts) - _SAID} more under Checks")
     return "\n".join(lines)

@@ -90,17 +90,18 @@ def finding(check: "Check") -> Content:
 
 
 def findings(assessment: "Assessment | None", time: "Duration | None" = None, *, counted: bool = True) -> Content:
-    """Memory, time, disk and every check.
+    """Memory, what speaks against a launch, what else is known before the start, and what is worth knowing.
 
     Args:
         counted: the rows have been looked at; else they are being looked at.
     """
     if assessment is None:
         return Content.styled("checking…", "dim")
-    parts = [memory(assessment), *_plan(assessment, time)]
+    serious = [check for check in assessment.checks if check.level != "note"]
+    parts = [memory(assessment), *map(finding, serious), *_plan(assessment, time)]
     if not counted:
         parts.append(Content.styled("rows     being looked at…", "dim"))
-    parts += [finding(check) for check in assessment.checks]
+    parts += [finding(check) for check in assessment.checks if check.level == "note"]
     if assessment.ok:
         parts.append(Content.styled("✓ ready to launch", "$text-success"))
     return Content("\n").join(parts)
