@@ -1,6 +1,6 @@
 """Time to the first token on turn 5 of a conversation of some 1,000 tokens: our server against `transformers serve`.
 
-    python tests/benchmarks/chat_first_token.py MODEL [--pairs 5] [--theirs PYTHON]
+    python tests/benchmarks/chat_first_token.py MODEL [--pairs 5] [--theirs PYTHON] [--only without|with]
 
 Both serve the same folder over HTTP on loopback; each answers four turns, and the fifth is timed: CPU-seconds of the
 server's process from the request to the first piece of text, in the order A B B A, with its wall-clock time beside.
@@ -102,6 +102,7 @@ def main() -> None:
     arguments.add_argument("model", help="folder of a model")
     arguments.add_argument("--pairs", type=int, default=5)
     arguments.add_argument("--theirs", default=sys.executable, help="interpreter that has transformers[serving]")
+    arguments.add_argument("--only", choices=("without", "with"), help="continuous batching on their side")
     args = arguments.parse_args()
     folder, port = str(Path(args.model).absolute()), _port()
     print(f"{folder}, turn {TURNS}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
@@ -119,6 +120,8 @@ def main() -> None:
         [sys.executable, "-m", "tuiwb", "chat", "serve", folder, "--port", str(port)], port, Path(folder).name
     ) as ours:
         for mode, extra in (("without", []), ("with", PAGED)):
+            if args.only not in (None, mode):
+                continue
             port = _port()
             serve = "from transformers.cli.transformers import main; main()"
             argv = [args.theirs, "-c", serve, "serve", "--port", str(port), *extra]
