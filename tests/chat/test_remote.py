@@ -126,3 +126,34 @@ def test_a_template_that_does_not_fit_is_told(tiny_model: Path) -> None:
     assert target_of(str(tiny_model)).warnings == ()
     (warning,) = target_of(str(tiny_model), template="llama-3").warnings
     assert "the template does not fit tiny: it writes <|start_header_id|>" in warning
+
+
+def test_a_connection_is_closed_before_the_thread_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer is told at its end; what comes after it is the server's end of the connection."""
+    import asyncio
+    import queue
+    from collections.abc import AsyncIterator
+
+    from tuiwb import endpoints
+    from tuiwb.chat.protocol import Done, Event
+    from tuiwb.chat.remote import Remote
+
+    closed: list[bool] = []
+
+    async def stream(*_: object) -> AsyncIterator[endpoints.End]:
+        yield endpoints.End("yes", "", "stop", "m", 1, None, 1, 0.1, 0.2)
+        try:
+            await asyncio.sleep(600)
+        finally:
+            closed.append(True)
+
+    monkeypatch.setattr(endpoints, "stream", stream, raising=False)
+    events: queue.Queue[Event] = queue.Queue()
+    lane = EndpointLane(name="far", endpoint=Endpoint(name="far", url="http://127.0.0.1:1/v1"))
+    remote = Remote([lane], on_event=events.put)
+    remote.ask(1, {"far": []}, Sampling())
+    assert isinstance(events.get(timeout=60), Done)
+    remote.cancel(1)  # another lane may still be answering
+    remote.close()
+    assert closed == [True]
+    assert events.empty()

@@ -29,12 +29,15 @@ def collect(to: Endpoint, parameters: dict[str, object] | None = None) -> tuple[
     pieces: list[str] = []
 
     async def read() -> End:
+        end: End | None = None
         async for each in endpoints.stream(to, HELLO, parameters or {}):
+            assert end is None
             if isinstance(each, Piece):
                 pieces.append(each.text)
             elif isinstance(each, End):
-                return each
-        raise AssertionError("a stream without an end")
+                end = each
+        assert end is not None
+        return end
 
     try:
         return pieces, asyncio.run(read())

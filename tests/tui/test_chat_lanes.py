@@ -68,6 +68,8 @@ async def test_a_newer_checkpoint_is_told_and_can_be_added(
         await pilot.until_text("checkpoint, the newest")
         await pilot.press("enter")
         await pilot.until(lambda: chat.asked == ("base", "tuned", "step-120"))
+        await pilot.until_text("step-120")
+        assert "step-120 ·" not in pilot.text()  # its own step is its name
         await pilot.until(lambda: pilot.room.look_for_newer() or "is newer" not in pilot.text())
 
 
@@ -137,6 +139,7 @@ COST = Done(
         (60, ["512 tokens · 104.2/s · first after 12.35 s · 130,000 left"]),
         (36, ["512 tokens · 104.2/s", "first after 12.35 s · 130,000 left"]),
         (20, ["512 tokens · 104.2/s", "first after 12.35 s", "130,000 left"]),
+        (16, ["512 tok · 104/s", "first 12.35 s", "130,000 left"]),
     ],
 )
 def test_a_cost_takes_the_lines_that_it_needs(width: int, lines: list[str]) -> None:

@@ -77,12 +77,13 @@ class Remote:
 
     async def _answer(self, question: int, lane: str, messages: list[dict[str, object]], sampling: Sampling) -> None:
         started, pieces = time.monotonic(), list[str]()
-        first, thought = 0.0, 0
+        first, thought, ended = 0.0, 0, False
         try:
             async for event in endpoints.stream(self._endpoints[lane], messages, parameters(sampling)):
                 if isinstance(event, End):
                     self._on_event(done(question, lane, self._endpoints[lane], event))
-                    return
+                    ended = True
+                    continue  # it closes its connection, which nobody would wait for
                 first = first or time.monotonic() - started
                 if isinstance(event, Thought):
                     thought += len(event.text)
@@ -91,7 +92,8 @@ class Remote:
                 pieces.append(event.text)
                 self._on_event(Token(id=question, lane=lane, text=event.text))
         except asyncio.CancelledError:
-            self._on_event(_cut(question, lane, "".join(pieces), first))
+            if not ended:
+                self._on_event(_cut(question, lane, "".join(pieces), first))
         except TuiwbError as error:
             self._on_event(Failed(id=question, lane=lane, message=str(error), exit_code=error.exit_code))
         except Exception as error:

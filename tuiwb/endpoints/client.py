@@ -1,9 +1,10 @@
 """An answer from an endpoint, piece by piece: whole, half, or a sentence that says why there is none."""
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ and some that stream know no options of it. Their refusal names the field."""
 
 async def stream(
     endpoint: Endpoint, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
-) -> AsyncIterator[Piece | Thought | End]:
+) -> AsyncGenerator[Piece | Thought | End]:
     """Ask for an answer. Cancelling the task that reads it ends the request.
 
     Args:
@@ -56,8 +57,9 @@ async def stream(
             }
             while True:
                 try:
-                    async for event in _answer(client, endpoint, key, body):
-                        yield event
+                    async with contextlib.aclosing(_answer(client, endpoint, key, body)) as events:
+                        async for event in events:
+                            yield event
                     return
                 except EndpointRefusal as fault:
                     if not _with_other_names(body, fault):
@@ -166,7 +168,7 @@ async def _models(client: "httpx2.AsyncClient", endpoint: Endpoint, key: str) ->
 
 async def _answer(
     client: "httpx2.AsyncClient", endpoint: Endpoint, key: str, body: dict[str, Any]
-) -> AsyncIterator[Piece | Thought | End]:
+) -> AsyncGenerator[Piece | Thought | End]:
     started = time.monotonic()
     async with client.stream("POST", f"{endpoint.base}/chat/completions", json=body) as response:
         if response.status_code != 200:

@@ -43,7 +43,7 @@ class JudgeActions(Base):
 
     def title_of(self, name: str) -> str:
         """What stands over a lane."""
-        step = self.chat.target.step if self.chat is not None and name == self.chat.target.best.name else None
+        step = self.chat.target.step if self.chat is not None and name == "tuned" else None
         known = name if step is None else f"{name} · step {step:,}"
         shown = f"answer {'ABCD'[self._mixed.index(name)]}" if self._mixed else known
         marked = self.chat is not None and len(self.chat.asked) > 1 and name == self.current
@@ -80,7 +80,7 @@ class JudgeActions(Base):
     def action_add(self) -> None:
         assert self.chat is not None
         target = self.chat.target
-        here = {f"step-{target.step}", *self.chat.asked}
+        here = {f"step-{target.step}", *self.chat.lanes}
         self.start("lanes", lambda task: _lanes_for(task, target.run_id, here), self._choose_lane)
 
     def _choose_lane(self, choices: list[tuple[str, str, str]]) -> None:

@@ -24,7 +24,7 @@ LONGEST_MARKDOWN, LONGEST_LINE = 40_000, 8_000
 
 LONGEST_PLAIN = 10_000
 
-MOST_ABOUT = 3
+MOST_ABOUT = 4
 """Lines about an answer: beside each other, lanes are narrow."""
 
 REASONS = {"stop": "", "length": "cut at max_new_tokens", "cancel": "stopped"}
@@ -72,7 +72,7 @@ class LaneView(Pane):
     DEFAULT_CSS = """
     LaneView {
         width: 1fr; padding: 0;
-        & .about { height: auto; max-height: 3; padding: 0 1; color: $text-muted; }
+        & .about { height: auto; max-height: 4; padding: 0 1; color: $text-muted; }
         & .about.-problem { color: $text-error; }
     }
     """
@@ -166,22 +166,29 @@ class LaneView(Pane):
 
 
 def usage(done: Done, width: int) -> str:
-    """What an answer cost, in as few lines of `width` cells as its parts take, at most three; what the cache saved only
-    where a line has room for it."""
-    unanswered = bool(done.thoughts) and not done.text
-    pieces = [
-        "thought, and did not come to an answer" if unanswered else "",
-        REASONS.get(done.reason, gate_line(done.reason, 24)),
-        "" if done.completion_tokens is None else f"{count(done.completion_tokens)} tokens",
-        "" if done.tokens_per_s is None else f"{done.tokens_per_s:.1f}/s",
-        f"first after {done.first_token_s:.2f} s",
-        "" if done.context_left is None else f"{count(max(done.context_left, 0))} left",
-    ]
-    lines = list(_lines(filter(None, pieces), width))[:MOST_ABOUT]
+    """What an answer cost, in as few lines of `width` cells as its parts take, in shorter words where there is no room
+    for the usual ones; what the cache saved only where a line has room for it."""
+    lines = list(_lines(_pieces(done, short=False), width))
+    if len(lines) >= MOST_ABOUT or any(len(line) > width for line in lines):
+        lines = list(_lines(_pieces(done, short=True), width))[:MOST_ABOUT]
     saved = f"{count(done.cached_tokens)} of {count(done.prompt_tokens or 0)} prompt tokens kept"
     if done.cached_tokens and lines and len(lines[-1]) + len(saved) + 3 <= width:
         lines[-1] += f" · {saved}"
     return "\n".join(lines)
+
+
+def _pieces(done: Done, *, short: bool) -> Iterator[str]:
+    if done.thoughts and not done.text:
+        yield "only thought" if short else "thought, and did not come to an answer"
+    if reason := REASONS.get(done.reason, gate_line(done.reason, 24)):
+        yield "cut" if short and done.reason == "length" else reason
+    if done.completion_tokens is not None:
+        yield f"{count(done.completion_tokens)} {'tok' if short else 'tokens'}"
+    if done.tokens_per_s is not None:
+        yield f"{done.tokens_per_s:.{0 if short and done.tokens_per_s >= 100 else 1}f}/s"
+    yield f"{'first' if short else 'first after'} {done.first_token_s:.2f} s"
+    if done.context_left is not None:
+        yield f"{count(max(done.context_left, 0))} left"
 
 
 def _lines(pieces: Iterable[str], width: int) -> Iterator[str]:
