@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,10 @@ def measure(evaluation: Evaluation, subject: Subject, task: str) -> None:
 
 def _measured(evaluation: Evaluation, voice: Local, subject: Subject, name: str, file: Path | None) -> dict[str, Any]:
     import lm_eval
-    from lm_eval.tasks import TaskManager
     from transformers import AutoTokenizer
 
     spec = evaluation.spec
-    known = TaskManager() if file is None else TaskManager(include_path=str(file.parent), include_defaults=False)
+    known = _known(None if file is None else str(file.parent))
     if name not in known.all_tasks:
         raise InputFault(f"lm-eval knows no task `{name}`", key="--task")
     place = tokenizer_place(subject.model, subject.adapter)
@@ -78,6 +78,14 @@ def _measured(evaluation: Evaluation, voice: Local, subject: Subject, name: str,
             raise EnvironmentFault(f"the data of {name} cannot be had: {str(error).splitlines()[0]}") from error
     assert isinstance(found, dict)
     return found
+
+
+@cache
+def _known(folder: str | None) -> Any:
+    """The tasks of a folder; None: those of lm-eval, some ten thousand files that take many seconds to look through."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager() if folder is None else TaskManager(include_path=folder, include_defaults=False)
 
 
 def _watched(evaluation: Evaluation) -> type[Any]:
