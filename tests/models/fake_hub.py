@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -53,6 +54,13 @@ class Hub:
             described["safetensors"] = {"parameters": {"F32": 12345}, "total": 12345}
         return described
 
+    def entries(self, repository: str) -> list[dict[str, Any]]:
+        """Its files and folders, as a tree lists them."""
+        files = self.files[repository]
+        folders = {str(parent) for name in files for parent in PurePosixPath(name).parents} - {"."}
+        listed = [{"type": "directory", "path": name, "oid": "0" * 40} for name in sorted(folders)]
+        return listed + [{"type": "file", "path": n, "size": len(c), "oid": "0" * 40} for n, c in files.items()]
+
 
 @contextmanager
 def serving(hub: Hub) -> Iterator[Hub]:
@@ -80,6 +88,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer()
 
+    def do_POST(self) -> None:
+        self.answer()
+
     def answer(self) -> None:
         hub, url = self.hub, urlsplit(self.path)
         hub.asked.append((self.command, url.path, self.headers.get("Range")))
@@ -93,8 +104,15 @@ class _Handler(BaseHTTPRequestHandler):
             found = [hub.describe(name, sizes=False) for name in hub.files if words in name.lower()]
             self.send_json(200, found)
         elif parts[4:5] == ["tree"] and "/".join(parts[2:4]) in hub.files:
-            files = hub.files["/".join(parts[2:4])].items()
-            self.send_json(200, [{"type": "file", "path": n, "size": len(c), "oid": "0" * 40} for n, c in files])
+            repository, folder = "/".join(parts[2:4]), "".join(f"{part}/" for part in parts[6:])
+            whole = parse_qs(url.query).get("recursive", [""])[0].lower() in ("1", "true")
+            entries = hub.entries(repository)
+            below = [each for each in entries if each["path"].startswith(folder)]
+            self.send_json(200, [each for each in below if whole or "/" not in each["path"][len(folder) :]])
+        elif parts[4:5] == ["paths-info"] and "/".join(parts[2:4]) in hub.files:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+            paths = json.loads(body)["paths"] if body.startswith("{") else parse_qs(body).get("paths", [])
+            self.send_json(200, [each for each in hub.entries("/".join(parts[2:4])) if each["path"] in paths])
         elif parts[:2] in (["api", "models"], ["api", "datasets"]) and "/".join(parts[2:4]) in hub.files:
             self.send_json(200, hub.describe("/".join(parts[2:4]), sizes=True))
         elif len(parts) >= 5 and parts[2] == "resolve" and "/".join(parts[:2]) in hub.files:
