@@ -85,6 +85,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDir]:
     found["adapter plus"] = prepared(folder, "adapter plus", {"loraplus_lr_ratio": 16.0})
     found["mixture"] = prepared(folder, "mixture", mixed)
     found["one at a time"] = prepared(folder, "one at a time", mixed | {"per_device_eval_batch_size": 1})
+    drawn = {"max_steps": 4, "save_steps": 4.0, "train_sampling_strategy": "random", "lora_dropout": 0.3}
+    for name, seed in {"seed": 7, "same seed": 7, "another seed": 8}.items():
+        found[name] = prepared(folder, name, drawn | {"seed": seed})
     train(*found.values(), timeout=600)
     return found
 
@@ -231,6 +234,15 @@ def test_one_rate_for_each_side_of_an_adapter(runs: dict[str, RunDir]) -> None:
     assert outer
     for key in outer:
         assert np.abs(plus[key]).max() == pytest.approx(16 * np.abs(plain[key]).max(), rel=1e-2)
+
+
+def test_a_seed_settles_what_is_drawn(runs: dict[str, RunDir]) -> None:
+    """The order of the rows, the adapter's beginning and its dropout: every loss to the last digit."""
+    assert losses(runs["seed"]) == losses(runs["same seed"])
+    assert len(losses(runs["seed"])) == 4
+    assert losses(runs["seed"])[0] != losses(runs["another seed"])[0]
+    one, same = tensors(runs["seed"], 4), tensors(runs["same seed"], 4)
+    assert all(np.array_equal(one[key], same[key]) for key in one)
 
 
 def test_general_examples_are_mixed_in_and_measured_beside_the_task(runs: dict[str, RunDir]) -> None:
