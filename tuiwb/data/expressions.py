@@ -136,8 +136,9 @@ def _stretches(block: bytes, starts: npt.NDArray[np.int64]) -> Any:
     return pa.Array.from_buffers(pa.binary(), len(starts) - 1, [None, offsets, pa.py_buffer(block)])
 
 
-def maybe_in(texts: Sequence[str], expression: str) -> Mask | None:
-    """Which texts may match an expression that `of_texts` made, `(n,)`; no other does. None where it cannot be told."""
+def in_texts(texts: Sequence[str], expression: str) -> tuple[Mask, Mask] | None:
+    """Which texts match an expression that `of_texts` made, and which may, since they are not ASCII; `(n,)` each. No
+    other does. None where it cannot be told."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -148,8 +149,8 @@ def maybe_in(texts: Sequence[str], expression: str) -> Mask | None:
     found = _searched(array, expression)
     if found is None:
         return None
-    found |= ~pc.string_is_ascii(array).to_numpy(zero_copy_only=False)
-    return found
+    plain = pc.string_is_ascii(array).to_numpy(zero_copy_only=False)
+    return found & plain, ~plain
 
 
 def _searched(array: Any, expression: str) -> Mask | None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tuiwb.data.expressions import maybe_in, of_texts
+from tuiwb.data.expressions import in_texts, of_texts
 from tuiwb.data.rows import Row
 
 _BLOCK = 4_000
@@ -37,11 +37,11 @@ def likely_rows(
                 else:
                     texts += _texts(part)
             counts[at] = len(texts) - before
-        found = maybe_in(texts, wanted)
+        found = in_texts(texts, wanted)
         if found is None:
             yield from block
             continue
-        owners = np.repeat(np.arange(len(block)), counts)[found]
+        owners = np.repeat(np.arange(len(block)), counts)[found[0] | found[1]]
         likely = np.zeros(len(block), bool)
         likely[owners] = True
         for at, row in enumerate(block):
@@ -51,14 +51,16 @@ def likely_rows(
                 keep[row.id - start] = False
 
 
-def likely_values(values: Sequence[Any], expression: str) -> Iterable[int]:
-    """The values that may be what is looked for: other texts than those have nothing that the expression matches."""
+def likely_values(values: Sequence[Any], expression: str) -> tuple[list[int], Iterable[int]]:
+    """The values that are what is looked for, and those that still have to be tested; no other is it."""
     wanted = of_texts(expression) if expression else None
-    found = maybe_in([value if type(value) is str else "" for value in values], wanted) if wanted else None
+    found = in_texts([value if type(value) is str else "" for value in values], wanted) if wanted else None
     if found is None:
-        return range(len(values))
-    found[[at for at, value in enumerate(values) if type(value) is not str]] = True
-    return np.flatnonzero(found).tolist()
+        return [], range(len(values))
+    sure, maybe = found
+    others = [at for at, value in enumerate(values) if type(value) is not str]
+    sure[others], maybe[others] = False, True
+    return np.flatnonzero(sure).tolist(), np.flatnonzero(maybe).tolist()
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -44,6 +44,9 @@ _NUMBERS_AND_BOOLEANS = set("0123456789eE+-.truefalsn")
 _HEAD = 100
 """Stretches that tell whether most have the words."""
 
+_SPARSE = 3
+"""Where no more than one row in so many has the words, those rows are looked at alone."""
+
 _ROUNDS = 100
 """Words that stand so often in keys of a row are for its reader."""
 
@@ -126,28 +129,43 @@ class Needle:
             head = list(itertools.islice(each, _HEAD))
             if 2 * sum(at >= 0 for at in head) > len(head):  # most have them: then looking into each is faster
                 return np.array([*head, *each], np.int64)
-        search = _expression(self.words, self.more).search
-        places, row = [-1] * len(stops), 0
-        match = search(block, begins[0]) if begins else None
-        while match is not None:
-            at = match.start()
+        if self.more:
+            search = _expression(self.words, self.more).search
+
+            def look(start: int, end: int) -> int:
+                match = search(block, start, end)
+                return -1 if match is None else match.start()
+        else:
+            look = functools.partial(block.find, self.words.encode())
+        places, row, last = [-1] * len(stops), 0, len(block)
+        at = look(begins[0], last) if begins else -1
+        while at >= 0:
             row = bisect.bisect_right(stops, at, row)
             if row == len(stops):
                 break
             if at < begins[row]:
-                match = search(block, begins[row])
+                at = look(begins[row], last)
                 continue
             # What goes on into the next stretch is looked at once more without it.
-            if match.end() <= stops[row] or (match := search(block, at, stops[row])) is not None:
-                places[row] = match.start()
-            match = search(block, stops[row])
+            places[row] = at if not self.more and at + len(self.words) <= stops[row] else look(at, stops[row])
+            at = look(stops[row], last)
         return np.array(places, np.int64)
 
     def _in_texts(self, block: bytes, starts: Rows, places: Rows) -> Places:
         """Of rows of JSON with the words, first at these places, those with a text that holds them."""
+        rows = np.flatnonzero(places >= 0)
+        if not self.whole:
+            return Places(maybe=rows)
+        if len(rows) * _SPARSE < len(places):  # the quotes of the others need not be looked for
+            sizes = starts[rows + 1] - starts[rows]
+            alone = np.concatenate([[0], np.cumsum(sizes)])
+            few = b"".join(
+                block[start : start + size] for start, size in zip(starts[rows].tolist(), sizes.tolist(), strict=True)
+            )
+            found = self._in_texts(few, alone, places[rows] - starts[rows] + alone[:-1])
+            return Places(rows[found.sure], rows[found.maybe])
         sure, maybe = np.zeros(len(places), bool), np.zeros(len(places), bool)
         quotes = Quotes(block, starts)
-        rows = np.flatnonzero(places >= 0)
         places = places[rows]
         for _ in range(_ROUNDS):
             inside, outside = quotes.around(rows, places)
@@ -163,8 +181,6 @@ class Needle:
             if not len(rows):
                 break
         maybe[rows] = True
-        if not self.whole:
-            return Places(maybe=np.flatnonzero(sure | maybe))
         return Places(np.flatnonzero(sure), np.flatnonzero(maybe & ~sure))
 
     def _expressed(self, block: bytes, starts: Rows, kind: Kind) -> Places:

@@ -159,11 +159,11 @@ def matching(view: View, query: Query, task: Task | None = None) -> npt.NDArray[
     """The numbers of all rows that are looked for."""
     total = len(view)
     task = task or Task()
-    found = [np.empty(0, np.int64)]
+    found = np.zeros(total, bool)  # an eighth of their numbers, of which there may be as many
     for first, count in _pages(0, total, backwards=False):
         task.step("searching", first, total, "rows")
-        found.append(_matching(view, query, first, first + count))
-    return np.concatenate(found)
+        found[_matching(view, query, first, first + count)] = True
+    return np.flatnonzero(found)
 
 
 def _matching(view: View, query: Query, start: int, stop: int) -> Numbers:
@@ -175,7 +175,8 @@ def _matching(view: View, query: Query, start: int, stop: int) -> Numbers:
         keep[:] = False
         keep[[row - start for row in list(view.journal.marks) if start <= row < stop]] = True
     for one in sorted(query.conditions, key=lambda one: -min((len(each.words) for each in one.needles), default=0)):
-        if one.needles and keep.any():
+        # A column of a table is read by itself, sooner than words are looked for in all of them.
+        if one.needles and keep.any() and not (one.accepts is not None and view.store.packed):
             held, open_here = np.zeros(stop - start, bool), np.zeros(stop - start, bool)
             for needle in one.needles:
                 sure, maybe = view.store.holding(needle, start, stop)
@@ -192,8 +193,8 @@ def _matching(view: View, query: Query, start: int, stop: int) -> Numbers:
             if one.column not in columns:
                 columns[one.column] = view.store.column(one.column, start, stop)
             values, accepts = columns[one.column], one.accepts
-            numbers = likely_values(values, one.expression)
-            found = [at for at in numbers if (value := values[at]) is not MISSING and accepts(value)]
+            found, open_values = likely_values(values, one.expression)
+            found += [at for at in open_values if (value := values[at]) is not MISSING and accepts(value)]
             here = np.zeros(stop - start, bool)
             here[found] = True
             keep &= here
