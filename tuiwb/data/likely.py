@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuiwb.data.expressions import in_texts, of_texts
-from tuiwb.data.rows import Row
+from tuiwb.data.rows import MISSING, Row
 
 _BLOCK = 4_000
 
@@ -27,23 +27,13 @@ def likely_rows(
         yield from rows
         return
     while block := list(itertools.islice(rows, _BLOCK)):
-        texts: list[str] = []
-        counts = np.empty(len(block), np.int64)
-        for at, row in enumerate(block):
-            before = len(texts)
-            for part in row.value.values():
-                if type(part) is str:
-                    texts.append(part)
-                else:
-                    texts += _texts(part)
-            counts[at] = len(texts) - before
+        texts, owners = _flat([row.value for row in block])
         found = in_texts(texts, wanted)
         if found is None:
             yield from block
             continue
-        owners = np.repeat(np.arange(len(block)), counts)[found[0] | found[1]]
         likely = np.zeros(len(block), bool)
-        likely[owners] = True
+        likely[owners[found[0] | found[1]]] = True
         for at, row in enumerate(block):
             if likely[at] or row.fault is not None:
                 yield row
@@ -54,13 +44,32 @@ def likely_rows(
 def likely_values(values: Sequence[Any], expression: str) -> tuple[list[int], Iterable[int]]:
     """The values that are what is looked for, and those that still have to be tested; no other is it."""
     wanted = of_texts(expression) if expression else None
-    found = in_texts([value if type(value) is str else "" for value in values], wanted) if wanted else None
+    if wanted is None:
+        return [], range(len(values))
+    texts, owners = _flat(values)
+    found = in_texts(texts, wanted)
     if found is None:
         return [], range(len(values))
-    sure, maybe = found
-    others = [at for at, value in enumerate(values) if type(value) is not str]
-    sure[others], maybe[others] = False, True
-    return np.flatnonzero(sure).tolist(), np.flatnonzero(maybe).tolist()
+    sure, maybe = (np.unique(owners[each]) for each in found)
+    return sure.tolist(), np.setdiff1d(maybe, sure, assume_unique=True).tolist()
+
+
+def _flat(values: Sequence[Any]) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """All texts of these values, and for each the place of its value."""
+    texts: list[str] = []
+    ends = np.empty(len(values), np.int64)
+    for at, value in enumerate(values):
+        if type(value) is str:
+            texts.append(value)
+        elif value is not MISSING:
+            parts = value.values() if type(value) is dict else value if type(value) is list else (value,)
+            for part in parts:
+                if type(part) is str:
+                    texts.append(part)
+                else:
+                    texts += _texts(part)
+        ends[at] = len(texts)
+    return texts, np.repeat(np.arange(len(values)), np.diff(ends, prepend=0))
 
 
 def _texts(value: Any) -> Iterator[str]:
