@@ -42,8 +42,8 @@ async def screens() -> None:
             save(app, room)
         app.go("chat")
         await settle(app)
+        await until(lambda: app.room.chat is not None)  # the run of the demo
         chat = app.room.chat
-        assert chat is not None, "the run of the demo was not found"
         chat.sampling = type(chat.sampling)(temperature=0.0, max_new_tokens=96)
         chat.say(held_out()[0])
         await until(lambda: chat.state == "ready" and not chat.answering)

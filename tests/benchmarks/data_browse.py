@@ -3,6 +3,7 @@ answered on the Data screen while it is indexed, filtered and sorted.
 
     python tests/benchmarks/data_browse.py                       # 5 M rows of jsonl (1 GB), parquet, a 400 MB array
     python tests/benchmarks/data_browse.py --rows 500000 --array-rows 30000 --keys
+    python tests/benchmarks/data_browse.py --kinds jsonl,parquet --peers     # datasets, and duckdb, polars if installed
 
 Every kind is measured in a process of its own; times are wall clock unless they say CPU, memory is that process's.
 """
@@ -10,6 +11,7 @@ Every kind is measured in a process of its own; times are wall clock unless they
 import argparse
 import asyncio
 import functools
+import importlib.util
 import json
 import os
 import platform
@@ -138,6 +140,68 @@ def _spread(values: list[float]) -> list[float]:
     return [round(value, 3) for value in several]
 
 
+WORD = "word77"
+"""What peers look for, in any case, in the texts of a row; of `filter_common` it is the first."""
+
+
+def _datasets(path: Path) -> tuple[Callable[[int, int], Any], Callable[[], int]]:
+    import datasets
+
+    datasets.disable_progress_bars()
+    kind = "parquet" if path.suffix == ".parquet" else "json"
+    loaded = datasets.load_dataset(kind, data_files=str(path), split="train", cache_dir=os.environ["TUIWB_HOME"])
+
+    def has(batch: dict[str, list[str]]) -> list[bool]:
+        texts = zip(batch["prompt"], batch["completion"], strict=True)
+        return [WORD in one.lower() or WORD in other.lower() for one, other in texts]
+
+    return lambda start, count: loaded[start : start + count], lambda: len(loaded.filter(has, batched=True))
+
+
+def _duckdb(path: Path) -> tuple[Callable[[int, int], Any], Callable[[], int]]:
+    duckdb: Any = importlib.import_module("duckdb")
+    reader = "read_parquet" if path.suffix == ".parquet" else "read_ndjson_auto"
+    table, connection = f"{reader}('{path}')", duckdb.connect()
+    where = f"where prompt ilike '%{WORD}%' or completion ilike '%{WORD}%'"
+    return (
+        lambda start, count: connection.sql(f"select * from {table} limit {count} offset {start}").fetchall(),
+        lambda: int(connection.sql(f"select count(*) from {table} {where}").fetchall()[0][0]),
+    )
+
+
+def _polars(path: Path) -> tuple[Callable[[int, int], Any], Callable[[], int]]:
+    pl: Any = importlib.import_module("polars")
+    table = pl.scan_parquet(path) if path.suffix == ".parquet" else pl.scan_ndjson(path)
+    texts = [pl.col(name).str.to_lowercase().str.contains(WORD, literal=True) for name in ("prompt", "completion")]
+    return (
+        lambda start, count: table.slice(start, count).collect().rows(),
+        lambda: int(table.filter(texts[0] | texts[1]).select(pl.len()).collect().item()),
+    )
+
+
+PEERS = {"datasets": _datasets, "duckdb": _duckdb, "polars": _polars}
+
+
+def measure_peer(path: Path, name: str) -> dict[str, Any]:
+    """The same of another program: to the first page, a row by number, and a filter by words."""
+    pick, total = random.Random(2), int(path.stem)
+
+    def first_page() -> Any:
+        page, filtered = PEERS[name](path)
+        page(0, 50)
+        return page, filtered
+
+    first, first_cpu, (page, filtered) = timed(first_page)
+    single = [timed(lambda: page(pick.randrange(total), 1))[0] * 1000 for _ in range(5)]
+    _, cpu, rows = timed(filtered)
+    return {
+        "first_page_ms": [round(first * 1000, 1), round(first_cpu * 1000, 1)],
+        "row_ms": _spread(single),
+        "filter_common_cpu_s_rows": {WORD: [round(cpu, 2), rows]},
+        "resident_mb": round(resident()),
+    }
+
+
 WORK = {"filter words": "word77", "filter number": "n>2500000", "filter expression": "/word7[78]/"}
 SORTS = {"sort numbers": "n", "sort texts": "completion"}
 
@@ -221,8 +285,13 @@ def main() -> None:
     parser.add_argument("--kinds", default="jsonl,parquet,json", help="of jsonl, parquet, json")
     parser.add_argument("--keys", action="store_true", help="measure the screen too, while the jsonl file is read")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "tuiwb-browse", help="for files")
+    parser.add_argument("--peers", action="store_true", help="measure the peers that are installed, too")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--peer", choices=list(PEERS), help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.peer:
+        print(json.dumps(measure_peer(args.one, args.peer)))
+        return
     if args.one:
         print(json.dumps(asyncio.run(keys(args.one)) if args.keys else measure(args.one)))
         return
@@ -232,10 +301,13 @@ def main() -> None:
     for kind in args.kinds.split(","):
         path = make(args.folder, kind, args.array_rows if kind == "json" else args.rows)
         subprocess.run(["cat", path], stdout=subprocess.DEVNULL, check=True)  # into the page cache
-        for screen in (False, True) if args.keys and kind == "jsonl" else (False,):
+        ways = {"": [], **({" screen": ["--keys"]} if args.keys and kind == "jsonl" else {})}
+        if args.peers and kind != "json":
+            ways |= {f" {name}": ["--peer", name] for name in PEERS if importlib.util.find_spec(name)}
+        for what, options in ways.items():
             with tempfile.TemporaryDirectory() as home:
                 found = subprocess.run(
-                    [sys.executable, __file__, "--one", str(path), *(["--keys"] if screen else [])],
+                    [sys.executable, __file__, "--one", str(path), *options],
                     env={**os.environ, "TUIWB_HOME": home},
                     capture_output=True,
                     text=True,
@@ -244,7 +316,7 @@ def main() -> None:
             if found.returncode:
                 print(found.stderr)
                 raise SystemExit(1)
-            print(f"{kind}{' screen' if screen else ''}: {found.stdout.strip()}")
+            print(f"{kind}{what}: {found.stdout.strip()}", flush=True)
 
 
 if __name__ == "__main__":
