@@ -5,14 +5,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tuiwb.data.expressions import found_in, of_texts
-from tuiwb.data.needle import Inside, Needle, Places
+from tuiwb.data.expressions import found_in, of_texts, stretches_with
+from tuiwb.data.needle import OF_NUMBERS, Inside, Needle, Places
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
-
-_OF_NUMBERS = set("0123456789-+.einfa")
-"""What numbers are written with."""
 
 
 def holding(table: Any, needle: Needle) -> Places:
@@ -66,13 +63,13 @@ def _look(array: Any, needle: Needle) -> tuple[Mask, Mask]:
         missing = ~array.is_valid().to_numpy(zero_copy_only=False)
         return np.fromiter((bool(inside(text)) for text in said), bool, len(array)) & ~missing, none
     if pa.types.is_integer(kind):
-        if needle.more or not set(needle.words) <= _OF_NUMBERS:
+        if needle.more or not set(needle.words) <= OF_NUMBERS:
             return none, none
         return _in_texts(pc.cast(array, pa.string()), needle), none
     if pa.types.is_boolean(kind):
         return none, none | (needle.words.lower() in "true" or needle.words.lower() in "false")
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return none, none | (set(needle.words.lower()) <= _OF_NUMBERS)
+        return none, none | (set(needle.words.lower()) <= OF_NUMBERS)
     return none, ~none
 
 
@@ -110,8 +107,7 @@ def _expressed(block: bytes, bounds: Rows, needle: Needle) -> Mask | None:
     if found is None:
         return None if needle.words else _those(block, bounds, np.ones(len(bounds) - 1, bool), inside)
     if not block.isascii():
-        foreign = np.flatnonzero(np.frombuffer(block, np.uint8) > 127)
-        by_python = np.diff(np.searchsorted(foreign, bounds)) > 0
+        by_python = stretches_with(np.frombuffer(block, np.uint8) > 127, bounds)
         found = (found & ~by_python) | _those(block, bounds, by_python, inside)
     return found
 

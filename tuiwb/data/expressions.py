@@ -68,34 +68,29 @@ def of_texts(expression: str, *, quoted: bool = False) -> str | None:
 def of_json(expression: str) -> str | None:
     """An expression for RE2 that matches in every row of JSON, as it is written, in which a text or a number matches;
     None where there is none."""
-    made = of_texts(expression, quoted=True)
-    if made is None:
-        return None
-    head, made = ("(?i)", made[4:]) if made.startswith("(?i)") else ("", made)
-    if "|" not in made:
-        if made.startswith("^"):
-            made = _BEFORE_A_VALUE + made[1:]
-        if made.endswith("$") and not made.endswith("\\$"):
-            made = made[:-1] + _BEHIND_A_VALUE
-    if _ANCHOR.search(made.replace("[^", "")):
-        return None
-    return f"{head}(?:{made})|{_OPEN_IN_JSON}"
+    made = _in_a_row(expression, _BEFORE_A_VALUE, _BEHIND_A_VALUE)
+    return None if made is None else f"{made.expression}|{_OPEN_IN_JSON}"
 
 
 class Quoted(NamedTuple):
     """An expression for RE2 that finds in rows of JSON, as they are written, what matches within one text."""
 
     expression: str
-    before: int
-    """Bytes of a match that stand before the text."""
+    begins: bool
+    """Whether it begins a text, so that a match has what stands before a text with it."""
 
 
 @functools.lru_cache(maxsize=32)
 def in_quotes(expression: str) -> Quoted | None:
     """None where a match may go beyond a text."""
-    made = of_texts(expression, quoted=True)
     spans = any(first <= '"' <= last for first, last in re.findall("(.)-(.)", expression, re.DOTALL))
-    if made is None or spans or re.search(r'"|\\[WDx]', expression):
+    return None if spans or re.search(r'"|\\[WDx]', expression) else _in_a_row(expression, '"', '"')
+
+
+def _in_a_row(expression: str, before: str, behind: str) -> Quoted | None:
+    """The expression with what stands before and behind a text in place of its anchors."""
+    made = of_texts(expression, quoted=True)
+    if made is None:
         return None
     head, made = ("(?i)", made[4:]) if made.startswith("(?i)") else ("", made)
     begins = "|" not in made and made.startswith("^")
@@ -103,8 +98,7 @@ def in_quotes(expression: str) -> Quoted | None:
     made = made[1 if begins else 0 : -1 if ends else None]
     if _ANCHOR.search(made.replace("[^", "")):
         return None
-    opening, closing = ('"' if begins else "", '"' if ends else "")
-    return Quoted(f"{head}{opening}(?:{made}){closing}", len(opening))
+    return Quoted(f"{head}(?:{before if begins else ''}(?:{made}){behind if ends else ''})", begins)
 
 
 def found_in(block: bytes, starts: npt.NDArray[np.int64], expression: str) -> Mask | None:
@@ -127,6 +121,12 @@ def first_in(block: bytes, starts: npt.NDArray[np.int64], expression: str) -> np
         return None
     places = found.to_numpy(zero_copy_only=False).astype(np.int64)
     return np.where(places < 0, -1, places + starts[:-1])
+
+
+def stretches_with(marked: Mask, starts: npt.NDArray[np.int64]) -> Mask:
+    """Which stretches of a block hold a marked byte, `(n,)`; `starts` as in `found_in`."""
+    found: Mask = np.diff(np.searchsorted(np.flatnonzero(marked), starts)) > 0
+    return found
 
 
 def _stretches(block: bytes, starts: npt.NDArray[np.int64]) -> Any:

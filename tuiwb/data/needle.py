@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tuiwb.data.expressions import first_in, found_in, in_quotes, of_json
+from tuiwb.data.expressions import first_in, found_in, in_quotes, of_json, stretches_with
 from tuiwb.data.quotes import Quotes
 
 Rows = npt.NDArray[np.int64]
@@ -37,6 +37,9 @@ _FEW = 10
 
 _WRITTEN_OTHERWISE = r"[:,\[ \t\r\n]-?[0-9.]+[eE]|[0-9.]{17}|0\.0000"
 """Numbers of JSON that Python, and so the screen, writes in other characters: 1E5 is 100000.0."""
+
+OF_NUMBERS = set("0123456789-+.einfa")
+"""What numbers are shown with."""
 
 _NUMBERS_AND_BOOLEANS = set("0123456789eE+-.truefalsn")
 """What JSON writes outside of texts, but for `null`, which no search finds."""
@@ -106,7 +109,9 @@ class Needle:
         if not self.words or (self.expression and kind == "json" and of_json(self.expression)):
             return self._expressed(block, starts, kind)
         block = block.lower() if self.fold else block
-        odd = found_in(block, starts, _WRITTEN_OTHERWISE) if kind == "json" and self._of_numbers else None
+        # Only of words that a number may be shown with: looking for such numbers is a pass over the block.
+        numeric = kind == "json" and set(self.words) <= OF_NUMBERS
+        odd = found_in(block, starts, _WRITTEN_OTHERWISE) if numeric else None
         if self.words.encode() not in block:
             return Places() if odd is None else Places(maybe=np.flatnonzero(odd))
         places = self.first(block, starts[:-1], starts[1:])
@@ -116,10 +121,6 @@ class Needle:
         rows = np.flatnonzero(places >= 0)
         one_cell = kind == "text" or not (self.more or re.search(r"[^\w .-]", self.words))
         return Places(sure=rows) if self.whole and one_cell else Places(maybe=rows)
-
-    @property
-    def _of_numbers(self) -> bool:
-        return set(self.words) <= _NUMBERS_AND_BOOLEANS
 
     def first(self, block: bytes, starts: Rows, ends: Rows) -> Rows:
         """Where the words stand first in each stretch of a block; -1 where they do not. Stretches ascend."""
@@ -172,7 +173,7 @@ class Needle:
             escaped = quotes.may_be_escape(places)
             sure[rows] = inside & ~escaped
             maybe[rows] |= inside & escaped
-            if self._of_numbers:
+            if set(self.words) <= _NUMBERS_AND_BOOLEANS:
                 maybe[rows] |= outside
             again = ~(inside & ~escaped)
             rows = rows[again]
@@ -194,10 +195,9 @@ class Needle:
             return Places(maybe=rows)
         # What an escape says is not looked at.
         data = np.frombuffer(block, np.uint8)
-        foreign = np.flatnonzero((data == ord("\\")) | (data > 127))
-        plain = (places >= 0) & (np.diff(np.searchsorted(foreign, starts)) == 0)
+        plain = (places >= 0) & ~stretches_with((data == ord("\\")) | (data > 127), starts)
         sure = np.flatnonzero(plain)
-        inside, _ = Quotes(block, starts).around(sure, places[sure] + quoted.before)
+        inside, _ = Quotes(block, starts).around(sure, places[sure] + quoted.begins)
         sure = sure[inside]
         return Places(sure, np.setdiff1d(rows, sure, assume_unique=True))
 
